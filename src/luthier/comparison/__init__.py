@@ -1,0 +1,1 @@
+"""Arms, retention and trade-offs, read from finished results."""

@@ -1,0 +1,1 @@
+"""Rows from any source, rendered, split, encoded and batched."""

@@ -1,0 +1,105 @@
+"""Every error that a user can meet, and nothing else.
+
+    LuthierError            what was wrong, where, and what to do
+    ├── ConfigError         a configuration file, key or flag
+    ├── DataError           a file of rows: missing, unreadable, malformed
+    ├── TaskError           a task YAML or one of its templates
+    ├── ModelError          a model folder, tokenizer or adapter
+    ├── TrainingError       training cannot start or cannot go on
+    ├── StoreError          the run store: read-only, full, damaged
+    └── Faults              several of the above, reported together
+
+The command line prints ``str(error)`` without a traceback and exits with code 2. A broken invariant of our own is an
+``assert``, never one of these.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class LuthierError(Exception):
+    """A fault that the user can mend.
+
+    Args:
+        what: One sentence that says what was wrong, with the offending value.
+        where: File, line, row or key, as the user would write it (``"data.jsonl, line 7"``).
+        fix: What to do about it, as an imperative sentence.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.fix = fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n  → {self.fix}" if self.fix else head
+
+
+class ConfigError(LuthierError):
+    """A configuration file, key or flag is wrong."""
+
+
+class DataError(LuthierError):
+    """A file of rows cannot be read, or a row in it cannot be used."""
+
+
+class TaskError(LuthierError):
+    """A task YAML, or one of its templates, is wrong."""
+
+
+class ModelError(LuthierError):
+    """A model folder, a tokenizer or an adapter cannot be used."""
+
+
+class TrainingError(LuthierError):
+    """Training cannot start, or cannot go on."""
+
+
+class StoreError(LuthierError):
+    """The run store cannot be read or written."""
+
+
+class Faults(LuthierError):
+    """Several faults found in one pass, so that the user mends them all at once.
+
+    Args:
+        what: What the faults have in common (``"3 rows of data.jsonl cannot be used"``).
+        faults: The faults, in the order of the file.
+        shown: How many of them are printed; the rest are counted.
+    """
+
+    def __init__(self, what: str, faults: Sequence[LuthierError], *, shown: int = 10) -> None:
+        self.faults = tuple(faults)
+        self.shown = shown
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [self.what + ":"]
+        for fault in self.faults[: self.shown]:
+            lines.append("  - " + str(fault).replace("\n", "\n    "))
+        hidden = len(self.faults) - self.shown
+        if hidden > 0:
+            lines.append(f"  … and {hidden} more")
+        return "\n".join(lines)
+
+
+def raise_faults(what: str, faults: Sequence[LuthierError]) -> None:
+    """Raise nothing, the only fault, or all of them together."""
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise Faults(what, faults)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"Did you mean 'x'? Known: a, b, x."`` for an unknown name."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"Did you mean '{close[0]}'? " if close else ""
+    return f"{hint}Known: {', '.join(names)}."

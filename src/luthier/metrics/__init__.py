@@ -1,0 +1,1 @@
+"""Predictions in, scores with intervals out. Knows only `records`."""

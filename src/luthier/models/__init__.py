@@ -1,0 +1,1 @@
+"""Decoder-only and encoder-decoder models behind one interface."""

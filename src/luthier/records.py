@@ -1,0 +1,137 @@
+"""The frozen records that pass between stages, and nothing else passes.
+
+    row ─ templates ─▶ Example ─ encoding ─▶ Encoded | Dropped ─ inference ─▶ Prediction ─ metrics ─▶ Score
+
+A row is a plain ``dict[str, object]`` as the source has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Row: TypeAlias = dict[str, object]
+TokenIds: TypeAlias = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One earlier exchange that stands before the prompt: a few-shot exemplar, or the history of a conversation."""
+
+    prompt: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A rendered row: what the model reads and what it should answer.
+
+    Attributes:
+        id: Stable within the task; splits hash it.
+        task: Name of the task.
+        template: Name of the template that rendered it.
+        prompt: What the model reads last, without exemplars.
+        targets: Acceptable answers; training uses the first.
+        choices: The closed set of answers, in order; empty for free text.
+        input_span: Characters ``[start, end)`` of ``prompt`` that hold the input text, the only part that may be cut.
+        turns: Earlier exchanges, oldest first.
+        system: System message of a conversation, or "".
+        group: Examples of one group share a passage; resampling keeps them together. "" means alone.
+    """
+
+    id: str
+    task: str
+    template: str
+    prompt: str
+    targets: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    input_span: tuple[int, int] | None = None
+    turns: tuple[Turn, ...] = ()
+    system: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An example as token ids. A decoder reads ``prompt_ids + target_ids``; an encoder reads ``prompt_ids`` alone.
+
+    Attributes:
+        id: The example's id.
+        prompt_ids: int32 ``(prompt_tokens,)``; begins with the model's one BOS where it has one.
+        target_ids: int32 ``(target_tokens,)``; ends with the supervised end token. Every one is supervised.
+        cut_tokens: Tokens cut from the head of the input text to make the example fit.
+        shots: Exemplars that stand before the prompt.
+    """
+
+    id: str
+    prompt_ids: TokenIds
+    target_ids: TokenIds
+    cut_tokens: int = 0
+    shots: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """An example that could not be encoded, and why. Never lost in silence: counted and reported."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model answered to one example. Metrics need nothing else, so a log of these can be scored again.
+
+    Attributes:
+        id: The example's id.
+        task: Name of the task.
+        text: The generated text, or the chosen choice.
+        targets: Acceptable answers.
+        choices: The closed set of answers; empty for free text.
+        choice_logprobs: Sum of token log-probabilities (nats) of each choice; empty for free text.
+        choice_tokens: Number of tokens of each choice, end token included.
+        prompt_tokens: Tokens of context, exemplars included (virtual tokens are added by the method).
+        generated_tokens: Tokens generated, end token included.
+        seconds: Wall seconds of the batch divided by its examples.
+        finish: ``"stop"`` (end token or stop string), ``"length"``, or ``"choice"``.
+        group: Copied from the example.
+    """
+
+    id: str
+    task: str
+    text: str
+    targets: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    choice_logprobs: tuple[float, ...] = ()
+    choice_tokens: tuple[int, ...] = ()
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    seconds: float = 0.0
+    finish: str = "stop"
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One number with all that is needed to trust and repeat it.
+
+    Attributes:
+        metric: Name of the number, e.g. ``"rougeL"``.
+        value: In the metric's customary unit (ROUGE and accuracy 0–1, BLEU 0–100); NaN when not measured, never 0.
+        n: Examples it was computed on.
+        low: Lower end of the confidence interval.
+        high: Upper end of the confidence interval.
+        signature: Metric, version, tokeniser, split, shots, prompt digest … as ``key:value|key:value``.
+        detail: Further numbers that explain the value (precision, recall, brevity penalty …).
+    """
+
+    metric: str
+    value: float
+    n: int
+    low: float
+    high: float
+    signature: str
+    detail: dict[str, float] = field(default_factory=dict)

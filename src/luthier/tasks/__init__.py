@@ -1,0 +1,1 @@
+"""Tasks: one YAML file each, and the loader that reads them."""
