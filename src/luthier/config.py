@@ -292,7 +292,9 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _keys(schema: type[BaseModel], location: KeyPath) -> set[str]:
-    return {field.alias or name for owner in _schemas_at(schema, location) for name, field in owner.model_fields.items()}
+    return {
+        field.alias or name for owner in _schemas_at(schema, location) for name, field in owner.model_fields.items()
+    }
 
 
 def _describe(schema: type[BaseModel], location: KeyPath) -> str:

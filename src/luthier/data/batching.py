@@ -1,0 +1,86 @@
+"""Which examples make each optimizer step, and how requests are cut into batches by tokens."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from luthier.config import TrainingConfig
+from luthier.records import Encoded
+
+Order: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """The order of training, fixed by a seed: step k can be made again from k alone.
+
+    Attributes:
+        examples: Number of training examples.
+        batch_size: Examples in one optimizer step.
+        steps: Optimizer steps in all.
+        seed: Decides the order of each epoch.
+    """
+
+    examples: int
+    batch_size: int
+    steps: int
+    seed: int
+
+    def indices(self, step: int) -> list[int]:
+        """Return the examples of a step (from 0); the order runs on from epoch to epoch, without a short last batch."""
+        positions = range(step * self.batch_size, (step + 1) * self.batch_size)
+        return [
+            int(_order(self.seed, position // self.examples, self.examples)[position % self.examples])
+            for position in positions
+        ]
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, examples: int) -> Order:
+    return np.random.default_rng([seed, epoch]).permutation(examples)
+
+
+def plan_steps(examples: int, config: TrainingConfig, *, seed: int) -> StepPlan:
+    """Return the plan for ``steps``, or for ``epochs`` passes over the examples."""
+    batch_size = min(config.batch_size, examples)
+    steps = config.steps or max(1, math.ceil(config.epochs * examples / batch_size))
+    return StepPlan(examples, batch_size, steps, seed)
+
+
+def plan_batches(lengths: Sequence[int], max_tokens: int) -> list[tuple[int, ...]]:
+    """Group items of like length so that a batch, padded to its longest, holds at most ``max_tokens`` tokens.
+
+    The longest come first: if memory does not suffice, it shows at once. An item longer than the limit is a batch of its
+    own.
+
+    Args:
+        lengths: Tokens of each item.
+        max_tokens: Rows times longest row.
+
+    Returns:
+        Indices into ``lengths``; each occurs once. The same for the same lengths, always.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    batches: list[list[int]] = []
+    for index in order:
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return [tuple(batch) for batch in batches]
+
+
+def micro_batches(items: Sequence[Encoded], max_tokens: int) -> list[list[Encoded]]:
+    """Cut an optimizer step into forward passes.
+
+    The loss is divided by the supervised tokens of the whole step, so the cut does not change the gradient.
+    """
+    lengths = [len(item.prompt_ids) + len(item.target_ids) for item in items]
+    return [[items[index] for index in batch] for batch in plan_batches(lengths, max_tokens)]

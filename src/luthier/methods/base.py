@@ -1,0 +1,89 @@
+"""What a method is: it attaches to a loaded model, names its trainable parameters, and can be taken off again.
+
+Freezing, counting, storing and refusing foreign tensors are written here once, for every method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from luthier.config import Settings
+from luthier.errors import LuthierError, ModelError, raise_faults
+from luthier.models.language_model import LanguageModel
+
+
+class Attached(Protocol):
+    """A method on a model. While it is attached, the model computes with it."""
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that training changes, by a name that is stable across processes."""
+
+    def detach(self) -> None:
+        """Take the method off; the base is bit-identical to what it was."""
+
+    def save(self, folder: Path) -> None:
+        """Write the method's own files into a folder, in the ecosystem's layout."""
+
+
+class Method(Protocol):
+    """One way to adapt a model. A new one is one module, and one line in ``methods/registry.py``.
+
+    Attributes:
+        name: What the user calls it.
+        learning_rate: Peak learning rate when the user gives none.
+        settings_class: Its own settings.
+    """
+
+    name: ClassVar[str]
+    learning_rate: ClassVar[float]
+    settings_class: ClassVar[type[Settings]]
+
+    def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
+        """Put a fresh, untrained instance on the model; its random weights come from the seed alone."""
+
+    def load(self, model: LanguageModel, folder: Path) -> Attached:
+        """Put a stored instance on the model."""
+
+
+def freeze_all_but(module: nn.Module, trainable: Mapping[str, nn.Parameter]) -> None:
+    """Let gradients flow to the given parameters only."""
+    chosen = {id(parameter) for parameter in trainable.values()}
+    for parameter in module.parameters():
+        parameter.requires_grad_(id(parameter) in chosen)
+
+
+def count(parameters: Mapping[str, nn.Parameter]) -> int:
+    """Return the number of weights."""
+    return sum(parameter.numel() for parameter in parameters.values())
+
+
+def snapshot(attached: Attached) -> dict[str, Tensor]:
+    """Copy the trainable weights to the CPU."""
+    return {name: parameter.detach().to("cpu", copy=True) for name, parameter in attached.trainable().items()}
+
+
+def load_weights(attached: Attached, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Put stored weights in place, bit for bit.
+
+    Raises:
+        ModelError: When tensors are missing, foreign or of another shape; all of them are listed.
+    """
+    own = attached.trainable()
+    faults: list[LuthierError] = []
+    for name in sorted(own.keys() - tensors.keys()):
+        faults.append(ModelError(f"tensor '{name}' {tuple(own[name].shape)} is missing", where=where))
+    for name in sorted(tensors.keys() - own.keys()):
+        faults.append(ModelError(f"tensor '{name}' belongs to nothing in this model", where=where))
+    for name in sorted(own.keys() & tensors.keys()):
+        if own[name].shape != tensors[name].shape:
+            shapes = f"{tuple(tensors[name].shape)}, the model has {tuple(own[name].shape)}"
+            faults.append(ModelError(f"tensor '{name}' has shape {shapes}", where=where))
+    raise_faults(f"{where} does not fit the model", faults)
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(tensors[name])

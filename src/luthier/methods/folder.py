@@ -1,0 +1,121 @@
+"""A complete adapter folder: the method's own files, and a card with all that is needed to use them rightly.
+
+Beside the ecosystem's layout stand ``luthier.json`` (method, settings, base digest, task, template, stop strings) and
+``reference.safetensors`` (the logits that these weights gave), which loading checks. An adapter that does not apply, or
+that gives other logits than it should, is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from luthier.errors import ModelError
+from luthier.methods.base import Attached
+from luthier.methods.registry import find_method
+from luthier.models.language_model import LanguageModel
+
+CARD = "luthier.json"
+REFERENCE = "reference.safetensors"
+_REFERENCE_IDS = 8
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an adapter folder says of itself."""
+
+    luthier: str
+    method: str
+    settings: dict[str, Any]
+    base_name: str
+    base_digest: str
+    task: str = ""
+    template: str = ""
+    stop: tuple[str, ...] = ()
+    trainable_parameters: int = 0
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def save_adapter(model: LanguageModel, attached: Attached, folder: Path, card: Card) -> None:
+    """Write an attached method into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    attached.save(folder)
+    save_file({"logits": _reference_logits(model)}, folder / REFERENCE)
+    text = json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+def read_card(folder: Path) -> Card:
+    """Read the card of an adapter folder.
+
+    Raises:
+        ModelError: When it is missing or damaged.
+    """
+    path = folder / CARD
+    try:
+        return TypeAdapter(Card).validate_json(path.read_bytes())
+    except OSError:
+        raise ModelError(
+            f"no {CARD}: not an adapter made by Luthier", where=str(folder), fix="Give the folder that `tune` wrote."
+        ) from None
+    except ValidationError as invalid:
+        raise ModelError(f"damaged: {invalid.errors()[0]['msg']}", where=str(path), fix="Train it again.") from None
+
+
+def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) -> Attached:
+    """Put a stored adapter on a model and check that it computes what it did when it was stored.
+
+    Args:
+        model: The base.
+        folder: What :func:`save_adapter` wrote.
+        any_base: Accept a base other than the one that the adapter was trained on; the logits are not checked then.
+
+    Raises:
+        ModelError: When the base is another one, tensors do not fit, or the logits differ.
+    """
+    card = read_card(folder)
+    same = card.base_digest == model.digest
+    if not same and not any_base:
+        raise ModelError(
+            f"the adapter was trained on '{card.base_name}' ({card.base_digest[:12]}), "
+            f"not on '{model.name}' ({model.digest[:12]})",
+            where=str(folder),
+            fix="Load the base that it belongs to, or allow any base if you know that it fits.",
+        )
+    attached = find_method(card.method).load(model, folder)
+    if same:
+        _check_reference(model, folder)
+    return attached
+
+
+def _check_reference(model: LanguageModel, folder: Path) -> None:
+    stored = load_file(folder / REFERENCE)["logits"]
+    worst = float((_reference_logits(model) - stored).abs().max())
+    scale = float(stored.abs().max())
+    # float32 on another machine differs in the last bits; bf16 in the third digit.
+    tolerance = (1e-3 if model.device.type == "cpu" else 5e-2) * max(scale, 1.0)
+    if not worst <= tolerance:
+        raise ModelError(
+            f"the adapter gives other logits than when it was stored (largest difference {worst:.3g})",
+            where=str(folder),
+            fix="The folder is damaged, or the base was changed: train it again.",
+        )
+
+
+def _reference_logits(model: LanguageModel) -> Tensor:
+    """Return float32 ``(vocabulary,)`` after a fixed prompt of ids spread over the vocabulary."""
+    ids = np.linspace(1, model.vocabulary - 1, _REFERENCE_IDS).astype(np.int32)
+    training = model.module.training
+    model.module.eval()
+    with torch.no_grad():
+        logits: Tensor = model.begin([ids]).logits[0].cpu().contiguous()
+    model.module.train(training)
+    return logits

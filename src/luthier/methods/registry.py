@@ -1,0 +1,34 @@
+"""The methods, by name. Adding one is one module and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from luthier.config import Settings, validate
+from luthier.errors import ConfigError, did_you_mean
+from luthier.methods.base import Method
+from luthier.methods.full import Full
+from luthier.methods.lora import Lora
+
+METHODS: Mapping[str, Method] = {method.name: method for method in (Full(), Lora())}
+
+
+def find_method(name: str) -> Method:
+    """Return a method by its name.
+
+    Raises:
+        ConfigError: When there is none of that name.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"unknown method '{name}'", where="method", fix=did_you_mean(name, METHODS))
+    return METHODS[name]
+
+
+def read_settings(method: Method, given: Mapping[str, Any], *, where: str) -> Settings:
+    """Check a method's own settings.
+
+    Raises:
+        ConfigError: For unknown keys and bad values, all at once.
+    """
+    return validate(method.settings_class, given, source=where)

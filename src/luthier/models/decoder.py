@@ -1,0 +1,90 @@
+"""Decoder-only models: one sequence of prompt and target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from luthier.models.language_model import LanguageModel, pad
+from luthier.records import Encoded, TokenIds
+
+
+class DecoderModel(LanguageModel):
+    """Llama, Qwen, Gemma, GPT-2 … : any Hugging Face model for causal language modelling."""
+
+    encoder_decoder: ClassVar[bool] = False
+
+    def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:
+        """See :meth:`LanguageModel.target_logprobs`.
+
+        Rows are padded on the left, so that the targets of all rows end together and the vocabulary logits are formed
+        for the last positions only, by the model's own head.
+        """
+        # The last token of a row is predicted, never read.
+        rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
+        lengths = [len(item.target_ids) for item in batch]
+        ids, mask = pad(rows, side="left", value=0, device=self.device)  # (B, T)
+        kept = max(lengths)
+        with self.precision():
+            logits = self.module(
+                input_ids=ids, attention_mask=mask, position_ids=_positions(mask), use_cache=False, logits_to_keep=kept
+            ).logits  # (B, kept, V)
+        supervised = _last(lengths, logits.shape[1], self.device)  # (B, kept)
+        targets = torch.from_numpy(np.concatenate([item.target_ids for item in batch]).astype("int64"))
+        chosen = logits[:, -supervised.shape[1] :][supervised].float()  # (S, V)
+        return -torch.nn.functional.cross_entropy(chosen, targets.to(self.device), reduction="none")
+
+    def begin(self, prompts: Sequence[TokenIds]) -> DecoderContinuation:
+        """See :meth:`LanguageModel.begin`."""
+        return DecoderContinuation(self, prompts)
+
+
+class DecoderContinuation:
+    """Left-padded sequences over one key-value cache."""
+
+    def __init__(self, model: DecoderModel, prompts: Sequence[TokenIds]) -> None:
+        self.model = model
+        ids, self.mask = pad(prompts, side="left", value=0, device=model.device)  # (B, T)
+        self.cache = DynamicCache(config=model.module.config)
+        self.logits = self._read(ids, _positions(self.mask))
+
+    def _read(self, ids: Tensor, positions: Tensor) -> Tensor:
+        with self.model.precision():
+            output: Any = self.model.module(
+                input_ids=ids,
+                attention_mask=self.mask,
+                position_ids=positions,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        last: Tensor = output.logits[:, -1].float()  # (B, V)
+        return last
+
+    def advance(self, tokens: Tensor) -> None:
+        """See :meth:`Continuation.advance`."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
+        self.logits = self._read(tokens[:, None], self.mask.sum(dim=1, keepdim=True) - 1)
+
+    def keep(self, rows: Tensor) -> None:
+        """See :meth:`Continuation.keep`."""
+        self.cache.batch_select_indices(rows)
+        self.mask = self.mask[rows]
+        self.logits = self.logits[rows]
+
+
+def _positions(mask: Tensor) -> Tensor:
+    """Position of each token in its own row, from 0: int64 ``(rows, longest)``."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _last(lengths: Sequence[int], width: int, device: torch.device) -> Tensor:
+    """Mark the last ``length`` places of each row: bool ``(rows, min(width, longest))``."""
+    width = min(width, max(lengths))
+    places = torch.arange(width - 1, -1, -1, device=device)
+    return places[None, :] < torch.tensor(lengths, device=device)[:, None]

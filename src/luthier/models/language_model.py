@@ -1,0 +1,131 @@
+"""The one interface that every model answers to; decoders and encoder-decoders differ only behind it."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from luthier.errors import ModelError
+from luthier.records import Encoded, TokenIds
+
+
+class Continuation(Protocol):
+    """A batch of sequences that is being generated, one token at a time.
+
+    Attributes:
+        logits: float32 ``(sequences, vocabulary)`` of the next token.
+    """
+
+    logits: Tensor
+
+    def advance(self, tokens: Tensor) -> None:
+        """Append one token to each sequence: int64 ``(sequences,)``; renews ``logits``."""
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these sequences only: int64 ``(kept,)``, indices into the present batch."""
+
+
+class LanguageModel(ABC):
+    """A pretrained model with its tokenizer, ready on its device.
+
+    Attributes:
+        name: What the user called it.
+        folder: Where its files lie; the base weights can be read again from there.
+        digest: Of weights, configuration and tokenizer: results are keyed by it.
+        module: The Hugging Face module; methods attach to it.
+        tokenizer: The Hugging Face tokenizer.
+        max_length: Tokens of prompt and target together (decoder), or of each (encoder-decoder).
+    """
+
+    encoder_decoder: ClassVar[bool]
+
+    def __init__(self, name: str, folder: Path, digest: str, module: Any, tokenizer: Any, max_length: int) -> None:
+        self.name = name
+        self.folder = folder
+        self.digest = digest
+        self.module = module
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.end_ids = _end_ids(module, tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = next(self.module.parameters()).device
+        return device
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, tied ones counted once."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the output distribution."""
+        return int(self.module.config.get_text_config().vocab_size)
+
+    @contextlib.contextmanager
+    def precision(self) -> Iterator[None]:
+        """Compute in bf16 on CUDA and in the weights' own type elsewhere."""
+        if self.device.type == "cuda":
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                yield
+        else:
+            yield
+
+    @abstractmethod
+    def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:
+        """Log-probability (nats) of every target token given what stands before it.
+
+        Returns:
+            float32 ``(target tokens of the whole batch,)``, example after example; differentiable.
+        """
+
+    @abstractmethod
+    def begin(self, prompts: Sequence[TokenIds]) -> Continuation:
+        """Read the prompts and stand ready to generate after each of them."""
+
+    def restore(self) -> None:
+        """Read the base weights again from ``folder``, bit for bit, in place.
+
+        Raises:
+            ModelError: When the files there no longer fit the module.
+        """
+        base: nn.Module = type(self.module).from_pretrained(self.folder, dtype=self.module.dtype)
+        fresh = base.state_dict()
+        own = self.module.state_dict()
+        if fresh.keys() != own.keys():
+            raise ModelError("the files of the model were changed while it was in use", where=str(self.folder))
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(fresh[name])
+
+
+def _end_ids(module: Any, tokenizer: Any) -> frozenset[int]:
+    """Tokens that end an answer: the tokenizer's, and those of the generation configuration."""
+    declared = getattr(module.generation_config, "eos_token_id", None)
+    listed = declared if isinstance(declared, list) else [declared]
+    return frozenset(int(token) for token in (*listed, tokenizer.eos_token_id) if token is not None)
+
+
+def pad(rows: Sequence[TokenIds], *, side: str, value: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Lay rows of token ids into a rectangle.
+
+    Returns:
+        int64 ids ``(rows, longest)`` and an int64 mask of the same shape, 1 where a row has a token: padding is known
+        by length, never by token id.
+    """
+    longest = max(len(row) for row in rows)
+    ids = torch.full((len(rows), longest), value, dtype=torch.int64)
+    mask = torch.zeros((len(rows), longest), dtype=torch.int64)
+    for index, row in enumerate(rows):
+        place = slice(longest - len(row), longest) if side == "left" else slice(0, len(row))
+        ids[index, place] = torch.from_numpy(row.astype("int64"))
+        mask[index, place] = 1
+    return ids.to(device), mask.to(device)

@@ -1,0 +1,201 @@
+"""Load a model by Hugging Face id, folder, or ``mini``.
+
+Only safetensors are read, and code that comes with a model runs only when asked for by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.errors import ModelError
+from luthier.models.decoder import DecoderModel
+from luthier.models.encoder_decoder import EncoderDecoderModel
+from luthier.models.language_model import LanguageModel
+
+EMBEDDED = {"mini": Path(__file__).parent / "mini"}
+_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_UNBOUNDED = 1_000_000
+_RELATIVE_POSITIONS = 2048
+_VOCABULARIES = {"vocab.txt", "merges.txt"}
+
+
+def load_model(name: str, *, device: str | None = None, trust_remote_code: bool = False) -> LanguageModel:
+    """Load a decoder-only or encoder-decoder language model with its tokenizer.
+
+    Args:
+        name: ``mini``, a folder in the Hugging Face layout, or an id on the hub.
+        device: As torch spells it; the best there is when not given.
+        trust_remote_code: Run Python code that comes with the model.
+
+    Returns:
+        The model in evaluation mode, float32.
+
+    Raises:
+        ModelError: When there is no such model, it has no safetensors or no tokenizer, or it is not a language model.
+    """
+    folder = find_folder(name)
+    config = _read_config(folder, trust_remote_code)
+    _require_weights(folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    module = _read_module(folder, config, trust_remote_code)
+    if len(tokenizer) > module.get_input_embeddings().num_embeddings:
+        raise ModelError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model only "
+            f"{module.get_input_embeddings().num_embeddings} embeddings",
+            where=str(folder),
+            fix="Use the tokenizer that belongs to this model.",
+        )
+    module.to(pick_device(device)).eval()
+    kind = EncoderDecoderModel if config.is_encoder_decoder else DecoderModel
+    return kind(name, folder, folder_digest(folder), module, tokenizer, max_length(config, tokenizer))
+
+
+def find_folder(name: str) -> Path:
+    """Return the folder of a model, fetched from the hub when it is an id."""
+    if name in EMBEDDED:
+        return EMBEDDED[name]
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(
+            f"no model folder '{name}'", fix="Give a folder with config.json, or an id such as owner/name."
+        )
+    return _fetch(name)
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_WANTED))
+    except Exception as fault:  # the hub's client raises a dozen unrelated classes
+        reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
+        raise ModelError(
+            f"no model '{name}' here, and the hub did not give it ({reason})",
+            fix="Check the spelling, the network and your access; or give a folder, or `mini`.",
+        ) from None
+
+
+def _read_config(folder: Path, trust_remote_code: bool) -> Any:
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            "no config.json in the model folder", where=str(folder), fix="Give the folder of a whole model."
+        )
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (ValueError, KeyError, OSError, json.JSONDecodeError) as fault:
+        asks = "trust_remote_code" in str(fault)
+        fix = "If you trust it, add --trust-remote-code." if asks else "Mend config.json."
+        what = "the model needs code of its own" if asks else f"config.json cannot be used: {_first_line(fault)}"
+        raise ModelError(what, where=str(folder), fix=fix) from None
+
+
+def _require_weights(folder: Path) -> None:
+    if list(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth", ".ckpt"})
+    if pickled:
+        raise ModelError(
+            f"the weights are pickled ({pickled[0]}), which can run code; only safetensors are read",
+            where=str(folder),
+            fix="Convert them: load with transformers, then save_pretrained().",
+        )
+    raise ModelError("no *.safetensors in the model folder", where=str(folder), fix="Give a folder with weights.")
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """Load the tokenizer of a model folder.
+
+    Raises:
+        ModelError: When there is none, or it has no end token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as fault:  # tokenizers raises bare Exception on a damaged file
+        raise ModelError(
+            f"no usable tokenizer: {_first_line(fault)}", where=str(folder), fix="Put the model's tokenizer.json there."
+        ) from None
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            "the tokenizer has no end token", where=str(folder), fix="Set eos_token in tokenizer_config.json."
+        )
+    return tokenizer
+
+
+def _read_module(folder: Path, config: Any, trust_remote_code: bool) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours is the only progress that is shown
+    auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    try:
+        module, info = auto.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    except Exception as fault:  # damaged safetensors, wrong shapes and foreign architectures raise many classes
+        raise ModelError(
+            f"the weights cannot be loaded: {_first_line(fault)}", where=str(folder), fix="Fetch the model again."
+        ) from None
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{len(missing)} tensors are missing from the weights, the first is '{missing[0]}'",
+            where=str(folder),
+            fix="Fetch the model again; a headless or partial checkpoint cannot generate.",
+        )
+    return module
+
+
+def max_length(config: Any, tokenizer: Any) -> int:
+    """Return how many tokens the model can hold: its positions, or the tokenizer's limit for relative positions."""
+    text = config.get_text_config()
+    positions = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    limit = tokenizer.model_max_length if tokenizer.model_max_length < _UNBOUNDED else None
+    return int(positions or limit or _RELATIVE_POSITIONS)
+
+
+def pick_device(device: str | None) -> torch.device:
+    """Return the asked device, or the best there is.
+
+    Raises:
+        ModelError: When torch does not know it, or this machine lacks it.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as fault:
+        raise ModelError(
+            f"no device '{device}' here ({_first_line(fault)})", where="--device", fix="Use cpu, cuda or mps."
+        ) from None
+    return chosen
+
+
+def folder_digest(folder: Path) -> str:
+    """Return a digest of every file that decides what the model computes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".json", ".safetensors", ".model", ".jinja"} or path.name in _VOCABULARIES:
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).digest())
+    return digest.hexdigest()
+
+
+def _first_line(fault: BaseException) -> str:
+    return str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__

@@ -1,0 +1,153 @@
+"""The run store: results keyed by everything that they depend on, finished atomically, found again.
+
+    out/store/<kind>/<key>/          a finished entry: its files, and `entry.json` with what the key was made of
+    out/store/<kind>/<key>.work/     one that is being made: checkpoints, half a log; a killed run goes on from it
+
+An entry's folder gets its final name only when it is whole, so what exists is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The place of one result.
+
+    Attributes:
+        folder: Where it lies once finished.
+        work: Where it is made; survives a kill.
+        inputs: Everything that the key was made of.
+    """
+
+    folder: Path
+    work: Path
+    inputs: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Digest of the inputs."""
+        return self.folder.name
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result is there, whole."""
+        return self.folder.is_dir()
+
+    def finish(self) -> None:
+        """Give the work its final name.
+
+        Raises:
+            StoreError: When the store cannot be written.
+        """
+        with writing(self.work):
+            text = json.dumps(self.inputs, indent=2, sort_keys=True, ensure_ascii=False)
+            (self.work / "entry.json").write_text(text + "\n", encoding="utf-8")
+            finish_folder(self.work, self.folder)
+
+
+def open_entry(out: Path, kind: str, inputs: Mapping[str, Any]) -> Entry:
+    """Return the place of a result, with its work folder ready when it is not finished.
+
+    Raises:
+        StoreError: When the store cannot be written.
+    """
+    folder = out / "store" / kind / digest(inputs)
+    entry = Entry(folder, folder.with_name(folder.name + ".work"), inputs)
+    if not entry.finished:
+        with writing(entry.work):
+            entry.work.mkdir(parents=True, exist_ok=True)
+    return entry
+
+
+def digest(value: Any) -> str:
+    """Return a digest of anything that JSON can hold; keys are sorted."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+@functools.cache
+def code_digest(rooms: Sequence[str]) -> str:
+    """Return a digest of the source of some rooms: results of other code are not found again."""
+    root = Path(__file__).parent
+    hashed = hashlib.blake2b(digest_size=8)
+    for room in rooms:
+        for path in sorted((root / room).rglob("*.py")):
+            hashed.update(str(path.relative_to(root)).encode())
+            hashed.update(path.read_bytes())
+    return hashed.hexdigest()
+
+
+@contextlib.contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error that says where and what to do."""
+    try:
+        yield
+    except OSError as fault:
+        raise StoreError(
+            f"cannot write: {fault.strerror or fault}",
+            where=str(fault.filename or place),
+            fix="Free space or choose another folder with --out; what is finished is kept, and the same command goes on.",
+        ) from None
+
+
+@contextlib.contextmanager
+def temporary_folder(beside: Path) -> Iterator[Path]:
+    """Give a folder to write in; gone afterwards unless :func:`finish_folder` has renamed it."""
+    beside.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=beside))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def finish_folder(folder: Path, final: Path) -> None:
+    """Force a folder's files to the disk and give it its final name in one step."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync(path)
+    folder.chmod(0o755)
+    if final.exists():
+        shutil.rmtree(final)
+    folder.rename(final)
+    _sync(final.parent)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never half.
+
+    Raises:
+        StoreError: When it cannot be written.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            part.write_bytes(data)
+            _sync(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

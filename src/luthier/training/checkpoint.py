@@ -1,0 +1,101 @@
+"""Checkpoints from which a killed run goes on to the same bits.
+
+A checkpoint is one folder: ``weights.safetensors``, ``optimizer.safetensors``, ``random.safetensors`` and
+``progress.json``. It is written under another name and renamed when whole, so the newest folder is always complete.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from luthier.store import finish_folder, temporary_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far training has come.
+
+    Attributes:
+        step: Optimizer steps done.
+        seconds: Wall seconds spent in them, over all processes.
+        supervised_tokens: Target tokens trained on.
+        best_step: Step of the best weights so far, or None.
+        best_score: Their validation score (higher is better), or None.
+        evaluations_without_gain: Since the best.
+        validation_loss: The latest, or None.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    supervised_tokens: int = 0
+    best_step: int | None = None
+    best_score: float | None = None
+    evaluations_without_gain: int = 0
+    validation_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that training needs to go on."""
+
+    progress: Progress
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+
+
+def save_checkpoint(
+    folder: Path, progress: Progress, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]
+) -> None:
+    """Write a checkpoint atomically, and remove older ones once it is whole."""
+    name = f"step-{progress.step:08d}"
+    with temporary_folder(folder) as writing:
+        save_file(_contiguous(weights), writing / "weights.safetensors")
+        save_file(_contiguous(optimizer), writing / "optimizer.safetensors")
+        save_file(_random_state(), writing / "random.safetensors")
+        (writing / "progress.json").write_text(json.dumps(asdict(progress)))
+        finish_folder(writing, folder / name)
+    for old in _complete(folder)[:-1]:
+        shutil.rmtree(old)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """Read the newest complete checkpoint, set torch's random state from it, and return it; None when there is none."""
+    complete = _complete(folder)
+    if not complete:
+        return None
+    newest = complete[-1]
+    _restore_random_state(load_file(newest / "random.safetensors"))
+    return Checkpoint(
+        Progress(**json.loads((newest / "progress.json").read_text())),
+        load_file(newest / "weights.safetensors"),
+        load_file(newest / "optimizer.safetensors"),
+    )
+
+
+def _complete(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+
+
+def _random_state() -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _restore_random_state(state: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
