@@ -1,0 +1,144 @@
+"""What a prediction answered, what it should have answered, and text metrics that compare the two as short answers."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from luthier.errors import DataError, LuthierError, raise_faults
+from luthier.metrics.metric import FloatArray, Metric, mean_of, with_count
+from luthier.records import Prediction
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ITEM_SEPARATORS = re.compile(r"[,;\n]")
+
+
+def check_predictions(predictions: Sequence[Prediction]) -> None:
+    """Refuse what no metric can score: no predictions at all, or predictions without a target.
+
+    Raises:
+        DataError: There is nothing to score, or one prediction has no target.
+        Faults: Several predictions have no target.
+    """
+    if not predictions:
+        raise DataError(
+            "There are no predictions to score.", fix="Check the split and the filters: a score of nothing is not 0."
+        )
+    faults: list[LuthierError] = [
+        DataError("The prediction has no target.", where=f"prediction '{p.id}'", fix="Give it at least one target.")
+        for p in predictions
+        if not p.targets
+    ]
+    raise_faults(f"{len(faults)} predictions cannot be scored", faults)
+
+
+def choice_logprobs(prediction: Prediction, metric: str) -> FloatArray:
+    """Log-probabilities of the choices, float64 ``(choices,)`` in nats.
+
+    Raises:
+        DataError: There are none, their number is wrong, or one is NaN.
+    """
+    where = f"prediction '{prediction.id}'"
+    if not prediction.choice_logprobs:
+        raise DataError(
+            f"{metric} needs the log-probability of every choice, and there is none.",
+            where=where,
+            fix="Evaluate the task as a choice task (give it `choices`), or use another metric.",
+        )
+    if len(prediction.choice_logprobs) != len(prediction.choices):
+        raise DataError(
+            f"There are {len(prediction.choices)} choices and {len(prediction.choice_logprobs)} log-probabilities.",
+            where=where,
+            fix="Give one log-probability for each choice, in the same order.",
+        )
+    values = np.array(prediction.choice_logprobs, dtype=np.float64)
+    if np.isnan(values).any():
+        bad = prediction.choices[int(np.isnan(values).argmax())]
+        raise DataError(
+            f"The log-probability of choice {bad!r} is NaN.",
+            where=where,
+            fix="The model diverged: look at its training loss before its score.",
+        )
+    return values
+
+
+def answer(prediction: Prediction) -> str:
+    """The choice with the highest log-probability (the first of equals), or the stripped text where there is none."""
+    if not prediction.choice_logprobs:
+        return prediction.text.strip()
+    return prediction.choices[int(choice_logprobs(prediction, "accuracy").argmax())]
+
+
+def normalised_answer(prediction: Prediction) -> str:
+    """The choice with the highest log-probability *per token*: longer choices are not punished for their length.
+
+    Raises:
+        DataError: The log-probabilities or token counts of the choices are missing or do not fit.
+    """
+    values = choice_logprobs(prediction, "accuracy_normalised")
+    if len(prediction.choice_tokens) != len(values):
+        raise DataError(
+            f"There are {len(values)} choices and {len(prediction.choice_tokens)} token counts.",
+            where=f"prediction '{prediction.id}'",
+            fix="Log `choice_tokens` with the predictions, or use the metric 'accuracy'.",
+        )
+    return prediction.choices[int((values / np.maximum(prediction.choice_tokens, 1)).argmax())]
+
+
+def is_right(prediction: Prediction, given: str) -> bool:
+    """Whether the answer equals one of the targets, white space at their ends aside."""
+    return any(given.strip() == target.strip() for target in prediction.targets)
+
+
+def squad_normalise(text: str) -> str:
+    """Lower-case, drop punctuation, articles and extra white space: SQuAD's official evaluation script (v2.0)."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
+
+
+def token_f1(prediction: str, reference: str) -> float:
+    """F1 over the multisets of normalised tokens; 1 when both are empty, 0 when one is (SQuAD v2.0's script)."""
+    got, wanted = squad_normalise(prediction).split(), squad_normalise(reference).split()
+    if not got or not wanted:
+        return float(got == wanted)
+    common = sum((Counter(got) & Counter(wanted)).values())
+    if not common:
+        return 0.0
+    precision, recall = common / len(got), common / len(wanted)
+    return 2 * precision * recall / (precision + recall)
+
+
+def set_f1(prediction: str, reference: str) -> float:
+    """F1 over two sets of items, written one after another with commas, semicolons or newlines between them."""
+    got, wanted = _items(prediction), _items(reference)
+    if not got or not wanted:
+        return float(got == wanted)
+    return 2 * len(got & wanted) / (len(got) + len(wanted))
+
+
+def _items(text: str) -> set[str]:
+    return {item for part in _ITEM_SEPARATORS.split(text) if (item := squad_normalise(part))}
+
+
+def exact_match_metric(normalise: str) -> Metric:
+    """Share of texts equal to a target, as they stand (``"strip"``) or after SQuAD's normalisation (``"squad"``)."""
+    clean: Callable[[str], str] = squad_normalise if normalise == "squad" else str.strip
+
+    def statistics(predictions: Sequence[Prediction]) -> FloatArray:
+        return with_count([float(clean(p.text) in {clean(t) for t in p.targets}) for p in predictions])
+
+    options = f"normalise:{normalise}"
+    return Metric("exact_match", ("exact_match",), "exact_match", True, options, statistics, mean_of, proportion=True)
+
+
+def best_target_metric(name: str, score: Callable[[str, str], float]) -> Metric:
+    """Mean over examples of the best score against any of the targets."""
+
+    def statistics(predictions: Sequence[Prediction]) -> FloatArray:
+        return with_count([max(score(p.text, target) for target in p.targets) for p in predictions])
+
+    return Metric(name, (name,), name, True, "normalise:squad", statistics, mean_of)

@@ -1,0 +1,118 @@
+"""Metrics by name, as tasks and the command line ask for them: ``"rouge"``, ``"bleu:tokenize=zh"``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from luthier.errors import ConfigError, did_you_mean
+from luthier.metrics import answers, bleu, calibration, chrf, classification, correlation, likelihood, rouge
+from luthier.metrics.metric import Metric
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting of a metric: its default, and the values it may take (empty: any text)."""
+
+    default: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How to build a metric from its settings, which are complete and checked when ``build`` sees them."""
+
+    build: Callable[[Mapping[str, str]], Metric]
+    options: Mapping[str, Option]
+
+
+_YES_NO = ("yes", "no")
+
+
+def _plain(build: Callable[[], Metric]) -> Entry:
+    return Entry(lambda settings: build(), {})
+
+
+def _entries() -> dict[str, Entry]:
+    best_target = answers.best_target_metric
+    return {
+        "accuracy": _plain(classification.accuracy),
+        "accuracy_normalised": _plain(classification.accuracy_normalised),
+        "balanced_accuracy": _plain(classification.balanced_accuracy_metric),
+        "bleu": Entry(
+            lambda s: bleu.bleu_metric(tokenize=s["tokenize"], smooth=s["smooth"], lowercase=s["lowercase"] == "yes"),
+            {
+                "tokenize": Option("13a", bleu.TOKENIZERS),
+                "smooth": Option("exp", bleu.SMOOTHINGS),
+                "lowercase": Option("no", _YES_NO),
+            },
+        ),
+        "brier": _plain(calibration.brier_metric),
+        "chrf": Entry(
+            lambda s: chrf.chrf_metric(word_order=int(s["word_order"]), lowercase=s["lowercase"] == "yes"),
+            {"word_order": Option("0", ("0", "1", "2")), "lowercase": Option("no", _YES_NO)},
+        ),
+        "ece": _plain(calibration.ece_metric),
+        "exact_match": Entry(
+            lambda s: answers.exact_match_metric(s["normalise"]), {"normalise": Option("strip", ("strip", "squad"))}
+        ),
+        "f1": _plain(classification.f1_metric),
+        "f1_binary": Entry(lambda s: classification.f1_binary_metric(s["positive"]), {"positive": Option("1")}),
+        "mcc": _plain(classification.mcc_metric),
+        "pearson": _plain(correlation.pearson_metric),
+        "perplexity": _plain(likelihood.perplexity_metric),
+        "rouge": Entry(lambda s: rouge.rouge_metric(stemmer=s["stemmer"] == "yes"), {"stemmer": Option("no", _YES_NO)}),
+        "selective": _plain(calibration.selective_metric),
+        "set_f1": _plain(partial(best_target, "set_f1", answers.set_f1)),
+        "spearman": _plain(correlation.spearman_metric),
+        "token_f1": _plain(partial(best_target, "token_f1", answers.token_f1)),
+    }
+
+
+_ENTRIES = _entries()
+
+
+def metric_names() -> tuple[str, ...]:
+    """Names of all metrics, sorted."""
+    return tuple(sorted(_ENTRIES))
+
+
+def metric_options(name: str) -> Mapping[str, Option]:
+    """Settings of the metric ``name``, which must be one of `metric_names`."""
+    return _ENTRIES[name].options
+
+
+def get_metric(name: str) -> Metric:
+    """Find a metric by its name, with settings after colons: ``"bleu:tokenize=zh:smooth=floor"``.
+
+    Raises:
+        ConfigError: There is no such metric, setting or value; the message names those that there are.
+    """
+    head, *settings = name.split(":")
+    entry = _ENTRIES.get(head)
+    if entry is None:
+        raise ConfigError(f"Unknown metric '{head}'.", fix=did_you_mean(head, _ENTRIES))
+    given = {key: option.default for key, option in entry.options.items()}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or key not in entry.options:
+            known = did_you_mean(key, entry.options) if entry.options else f"'{head}' has no settings."
+            raise ConfigError(f"Unknown setting '{setting}' of the metric '{head}'.", fix=known)
+        values = entry.options[key].values
+        if values and value not in values:
+            raise ConfigError(f"'{value}' is no {key} of the metric '{head}'.", fix=did_you_mean(value, values))
+        given[key] = value
+    return entry.build(given)
+
+
+def metric_of_output(output: str) -> str:
+    """Name of the metric that gives the output ``output`` (``"rougeL"`` → ``"rouge"``), default settings.
+
+    Raises:
+        ConfigError: No metric gives it.
+    """
+    owners = {out: name for name in metric_names() for out in get_metric(name).outputs}
+    if output not in owners:
+        raise ConfigError(f"No metric gives '{output}'.", fix=did_you_mean(output, owners))
+    return owners[output]

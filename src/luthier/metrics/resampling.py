@@ -1,0 +1,192 @@
+"""Resamples of predictions, and the intervals that follow from them.
+
+Examples that share a group (a passage, a conversation) are drawn together, because their errors are not independent;
+an interval that ignores that is too narrow (Miller 2024, "Adding Error Bars to Evals", section 2.2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from luthier.metrics.metric import FloatArray, Metric
+from luthier.records import Prediction
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+_NORMAL = NormalDist()
+# Weights held at once: 4 million float64 are 32 MB.
+_CELLS = 4_000_000
+_MOST_JACKKNIFE = 1000
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which examples are drawn together.
+
+    Attributes:
+        of: Cluster of each example, int64 ``(n,)``, from 0 to ``count - 1``.
+        count: Number of clusters; equal to n when every example stands alone.
+    """
+
+    of: IntArray
+    count: int
+
+    @property
+    def alone(self) -> bool:
+        """Whether every example is its own cluster."""
+        return self.count == len(self.of)
+
+
+def clusters_of(predictions: Sequence[Prediction]) -> Clusters:
+    """Put predictions of one ``(task, group)`` together; a prediction without a group stands alone."""
+    seen: dict[object, int] = {}
+    keys = ((p.task, p.group) if p.group else i for i, p in enumerate(predictions))
+    of = np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
+    return Clusters(of, len(seen))
+
+
+def cluster_sums(stats: FloatArray, clusters: Clusters) -> FloatArray:
+    """Add up statistics ``(n, k)`` within clusters → ``(count, k)``."""
+    if clusters.alone:
+        return stats
+    order = np.argsort(clusters.of, kind="stable")
+    starts = np.flatnonzero(np.diff(clusters.of[order], prepend=-1))
+    return np.asarray(np.add.reduceat(stats[order], starts, axis=0))
+
+
+def bootstrap_weights(clusters: Clusters, resamples: int, seed: int) -> Iterator[FloatArray]:
+    """Draw clusters with replacement; yield how often each was drawn, float64 ``(b, count)``, until ``resamples`` rows."""
+    rng = np.random.default_rng(seed)
+    count = clusters.count
+    rows = max(1, _CELLS // count)
+    for start in range(0, resamples, rows):
+        b = min(rows, resamples - start)
+        drawn = rng.integers(count, size=(b, count), dtype=np.int32 if b * count < 2**31 else np.int64)
+        drawn += (np.arange(b, dtype=drawn.dtype) * count)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=b * count).reshape(b, count).astype(np.float64)
+
+
+def resampled(
+    metrics: Sequence[Metric], stats: Sequence[FloatArray], clusters: Clusters, resamples: int, seed: int
+) -> list[FloatArray]:
+    """Evaluate several metrics on the same bootstrap resamples.
+
+    Args:
+        metrics: The metrics.
+        stats: Statistics ``(n, k)`` of each.
+        clusters: Which examples are drawn together.
+        resamples: Number of resamples.
+        seed: Seed of the draw; the same seed and clusters give the same resamples for every system.
+
+    Returns:
+        For each metric, float64 ``(resamples, m)``.
+    """
+    sums = [cluster_sums(s, clusters) if m.weighted is None else s for m, s in zip(metrics, stats, strict=True)]
+    parts: list[list[FloatArray]] = [[] for _ in metrics]
+    for weights in bootstrap_weights(clusters, resamples, seed):
+        for part, metric, rows in zip(parts, metrics, sums, strict=True):
+            spread = weights if metric.weighted is None else weights[:, clusters.of]
+            part.append(metric.evaluate(rows, spread))
+    return [np.concatenate(part) for part in parts]
+
+
+def jackknifed(metric: Metric, stats: FloatArray, clusters: Clusters) -> FloatArray:
+    """Evaluate with one cluster left out at a time, float64 ``(groups, m)``; at most 1,000 groups of clusters.
+
+    Above 1,000 clusters several are left out together (the delete-a-group jackknife), which serves the one purpose
+    here, the acceleration of BCa intervals, as well.
+    """
+    groups = min(clusters.count, _MOST_JACKKNIFE)
+    # An even spread of clusters over groups; neighbours share a group.
+    group = clusters.of * groups // clusters.count
+    if metric.weighted is None:
+        left_out = np.zeros((groups, stats.shape[1]))
+        np.add.at(left_out, group, stats)
+        return metric.aggregate(stats.sum(axis=0) - left_out)
+    step = max(1, _CELLS // len(stats))
+    parts = [
+        metric.evaluate(
+            stats, (group[None, :] != np.arange(start, min(start + step, groups))[:, None]).astype(np.float64)
+        )
+        for start in range(0, groups, step)
+    ]
+    return np.concatenate(parts)
+
+
+def percentile_interval(samples: FloatArray, confidence: float) -> tuple[float, float]:
+    """The middle ``confidence`` of the resampled values ``(b,)``; NaN when one of them is undefined."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(samples, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bca_interval(samples: FloatArray, value: float, left_out: FloatArray, confidence: float) -> tuple[float, float]:
+    """Bias-corrected and accelerated bootstrap interval (Efron 1987), as in scipy.stats.bootstrap.
+
+    Args:
+        samples: Values on the resamples, float64 ``(b,)``.
+        value: Value on the data.
+        left_out: Values with one cluster left out, float64 ``(groups,)``.
+        confidence: Such as 0.95.
+
+    Returns:
+        Low and high; the percentile interval where every resample lies on one side of the value.
+    """
+    below = (np.count_nonzero(samples < value) + np.count_nonzero(samples <= value)) / (2 * len(samples))
+    if not 0 < below < 1 or not np.isfinite(left_out).all():
+        return percentile_interval(samples, confidence)
+    bias = _NORMAL.inv_cdf(below)
+    pull = left_out.mean() - left_out
+    scale = float((pull**2).sum()) ** 1.5
+    acceleration = float((pull**3).sum()) / (6 * scale) if scale > 0 else 0.0
+    ends = []
+    for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
+        z = bias + _NORMAL.inv_cdf(tail)
+        ends.append(_NORMAL.cdf(bias + z / (1 - acceleration * z)))
+    low, high = np.quantile(samples, ends)
+    return float(low), float(high)
+
+
+def wilson_interval(share: float, n: float, confidence: float) -> tuple[float, float]:
+    """Wilson's interval (1927) for a share of n independent trials: honest even when the share is 0 or 1."""
+    z = _NORMAL.inv_cdf((1 + confidence) / 2)
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def clustered_standard_error(values: FloatArray, clusters: Clusters) -> float:
+    """Standard error of a mean whose examples come in clusters (Miller 2024, eq. 4; Liang and Zeger 1986).
+
+    With every example alone this is ``sqrt(mean((v - mean)²) / n)`` times ``sqrt(n / (n - 1))``.
+
+    Args:
+        values: float64 ``(n,)``.
+        clusters: Which of them belong together.
+
+    Returns:
+        NaN for fewer than two clusters: one passage says nothing about the spread between passages.
+    """
+    if clusters.count < 2:
+        return math.nan
+    pulls = cluster_sums((values - values.mean())[:, None], clusters)
+    variance = float((pulls**2).sum()) / len(values) ** 2
+    return math.sqrt(variance * clusters.count / (clusters.count - 1))
+
+
+def share_interval(values: FloatArray, clusters: Clusters, confidence: float) -> tuple[float, float]:
+    """Wilson's interval for a mean of zeros and ones; clusters shrink n by the design effect (Korn, Graubard 1998)."""
+    share = float(values.mean())
+    n = float(clusters.count)
+    if not clusters.alone:
+        error = clustered_standard_error(values, clusters)
+        if error > 0 and 0 < share < 1:
+            n = min(share * (1 - share) / error**2, float(len(values)))
+    return wilson_interval(share, n, confidence)

@@ -1,0 +1,124 @@
+"""Predictions in, scores out: each number with its interval and its signature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from luthier.metrics.answers import check_predictions
+from luthier.metrics.metric import FloatArray, Metric
+from luthier.metrics.registry import get_metric
+from luthier.metrics.resampling import (
+    Clusters,
+    bca_interval,
+    clusters_of,
+    jackknifed,
+    resampled,
+    share_interval,
+)
+from luthier.records import Prediction, Score
+
+
+def score_predictions(
+    predictions: Sequence[Prediction],
+    metrics: Sequence[str],
+    *,
+    context: Mapping[str, str] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Score]:
+    """Score predictions by several metrics.
+
+    Args:
+        predictions: What the model answered; those of one group are resampled together.
+        metrics: Names as `luthier.metrics.registry.get_metric` takes them (``"rouge"``, ``"bleu:tokenize=zh"``).
+        context: What else the numbers depend on (``{"split": "test", "shots": "0"}``); joins the signature, sorted.
+        confidence: Of the intervals.
+        resamples: Bootstrap resamples; 0 leaves the intervals NaN.
+        seed: Of the resamples.
+
+    Returns:
+        One score for every output of every metric. The interval is Wilson's where the number is a share of right
+        answers, otherwise the BCa bootstrap's; NaN where fewer than two groups leave it undefined.
+
+    Raises:
+        DataError: There are no predictions, or they lack what a metric needs.
+        ConfigError: A metric is not known.
+    """
+    chosen = [get_metric(name) for name in metrics]
+    check_predictions(predictions)
+    stats = [metric.statistics(predictions) for metric in chosen]
+    clusters = clusters_of(predictions)
+    plan = _Plan(clusters, confidence, resamples, seed)
+    tail = _signature_tail(context or {})
+    references = reference_count(predictions)
+    scores: list[Score] = []
+    for metric, rows, ends in zip(chosen, stats, _intervals(chosen, stats, plan), strict=True):
+        values, details = metric.evaluate(rows), metric.details(rows.sum(axis=0))
+        for i, output in enumerate(metric.outputs):
+            signature = f"{metric.signature(references)}|ci:{ends.method}{tail}"
+            low, high = ends.ends[i]
+            detail = details[i] if details else {}
+            scores.append(Score(output, float(values[i]), len(predictions), low, high, signature, dict(detail)))
+    return scores
+
+
+def reference_count(predictions: Sequence[Prediction]) -> str:
+    """References an example, ``"var"`` where they differ."""
+    counts = {len(prediction.targets) for prediction in predictions}
+    return str(counts.pop()) if len(counts) == 1 else "var"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    clusters: Clusters
+    confidence: float
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Ends:
+    method: str
+    ends: list[tuple[float, float]] = field(default_factory=list)
+
+
+def _intervals(metrics: Sequence[Metric], stats: Sequence[FloatArray], plan: _Plan) -> list[_Ends]:
+    """Low and high of every output of every metric, all from the same resamples."""
+    clusters = plan.clusters
+    if clusters.count < 2 or plan.resamples == 0:
+        return [_Ends("none", [(math.nan, math.nan)] * len(metric.outputs)) for metric in metrics]
+    drawn = [i for i, metric in enumerate(metrics) if not metric.proportion]
+    samples = resampled([metrics[i] for i in drawn], [stats[i] for i in drawn], clusters, plan.resamples, plan.seed)
+    by_metric = dict(zip(drawn, samples, strict=True))
+    percent = f"{100 * plan.confidence:g}"
+    found = []
+    for i, metric in enumerate(metrics):
+        if metric.proportion:
+            ends = [share_interval(stats[i][:, 1 + j], clusters, plan.confidence) for j in range(len(metric.outputs))]
+            found.append(_Ends(f"{percent}%wilson", ends))
+        else:
+            ends = _bca(metric, stats[i], by_metric[i], plan)
+            found.append(_Ends(f"{percent}%bca{plan.resamples}", ends))
+    return found
+
+
+def _bca(metric: Metric, stats: FloatArray, samples: FloatArray, plan: _Plan) -> list[tuple[float, float]]:
+    values, left_out = metric.evaluate(stats), jackknifed(metric, stats, plan.clusters)
+    ends = []
+    for j, value in enumerate(values):
+        defined = samples[:, j][np.isfinite(samples[:, j])]
+        # A resample may leave a number undefined: a constant column has no correlation.
+        if not np.isfinite(value) or len(defined) < 0.9 * len(samples):
+            ends.append((math.nan, math.nan))
+        else:
+            ends.append(bca_interval(defined, float(value), left_out[:, j], plan.confidence))
+    return ends
+
+
+def _signature_tail(context: Mapping[str, str]) -> str:
+    return "".join(f"|{key}:{value}" for key, value in sorted(context.items()))

@@ -1,0 +1,301 @@
+"""Is one system better than another, or was it luck? Paired tests on the same examples.
+
+A paired test asks about the difference on each example, so what the two systems share (hard and easy examples) cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from luthier.errors import ConfigError, DataError, did_you_mean
+from luthier.metrics.answers import check_predictions
+from luthier.metrics.metric import FloatArray, Metric
+from luthier.metrics.registry import get_metric
+from luthier.metrics.resampling import Clusters, bca_interval, cluster_sums, clusters_of, jackknifed, resampled
+from luthier.records import Prediction
+
+TESTS = ("randomisation", "bootstrap", "mcnemar")
+_CELLS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two systems are apart on the same examples.
+
+    Attributes:
+        output: The number that was compared, e.g. ``"rougeL"``.
+        value: First system minus second.
+        low: Lower end of the confidence interval of the difference (paired bootstrap).
+        high: Upper end.
+        p_value: Chance of a difference this large if the systems were equally good; NaN when not tested.
+        n: Examples that both answered.
+        method: What was done, in words.
+        alpha: Level at which ``significant`` is stated.
+        significant: Whether ``p_value < alpha``.
+    """
+
+    output: str
+    value: float
+    low: float
+    high: float
+    p_value: float
+    n: int
+    method: str
+    alpha: float
+    significant: bool
+
+
+def paired_difference(
+    a: Sequence[Prediction],
+    b: Sequence[Prediction],
+    metric: str,
+    output: str | None = None,
+    *,
+    test: str = "randomisation",
+    confidence: float = 0.95,
+    alpha: float = 0.05,
+    resamples: int = 1000,
+    permutations: int = 10_000,
+    seed: int = 0,
+) -> Difference:
+    """Compare two systems on the same examples, aligned by id.
+
+    Args:
+        a: Predictions of the first system.
+        b: Predictions of the second, in any order.
+        metric: Name as `luthier.metrics.registry.get_metric` takes it.
+        output: Which of its outputs; None for its primary one.
+        test: ``"randomisation"`` (approximate randomisation: exchange the systems on random groups; exact for any
+            number), ``"bootstrap"`` (Koehn 2004, as sacrebleu does it), or ``"mcnemar"`` (exact; shares of right
+            answers without groups only).
+        confidence: Of the interval.
+        alpha: Level of the statement of significance.
+        resamples: Bootstrap resamples for the interval, and for the bootstrap test.
+        permutations: Exchanges of the randomisation test.
+        seed: Of both.
+
+    Raises:
+        ConfigError: The metric, output or test is not known or does not fit.
+        DataError: The two do not hold the same ids, or lack what the metric needs.
+    """
+    chosen = get_metric(metric)
+    at = _output_index(chosen, output)
+    a, b = _aligned(a, b)
+    stats_a, stats_b = chosen.statistics(a), chosen.statistics(b)
+    clusters = clusters_of(a)
+    value = float(chosen.evaluate(stats_a)[at] - chosen.evaluate(stats_b)[at])
+    if clusters.count < 2:
+        method = "none: one group says nothing about others"
+        return Difference(chosen.outputs[at], value, math.nan, math.nan, math.nan, len(a), method, alpha, False)
+    samples = _differences(chosen, stats_a, stats_b, clusters, resamples, seed)[:, at]
+    left_out = (jackknifed(chosen, stats_a, clusters) - jackknifed(chosen, stats_b, clusters))[:, at]
+    low, high = _interval(samples, value, left_out, confidence)
+    if test == "mcnemar":
+        p_value = _mcnemar(chosen, stats_a[:, 1 + at], stats_b[:, 1 + at], clusters)
+    elif test == "bootstrap":
+        p_value = bootstrap_p_value(samples, value)
+    elif test == "randomisation":
+        joint = (stats_a, stats_b) if chosen.context_free else _joint_statistics(chosen, a, b)
+        p_value = _randomisation(chosen, *joint, clusters, at, permutations, seed)
+    else:
+        raise ConfigError(f"Unknown test '{test}'.", fix=did_you_mean(test, TESTS))
+    method = _method_words(test, permutations, resamples, confidence, clusters)
+    return Difference(chosen.outputs[at], value, low, high, p_value, len(a), method, alpha, p_value < alpha)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (1979) for several comparisons: adjusted p-values, in the given order.
+
+    NaN stands for a comparison that was not made: it stays NaN and does not count.
+    """
+    order = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    adjusted = [math.nan] * len(p_values)
+    highest = 0.0
+    for rank, (p, i) in enumerate(order):
+        highest = max(highest, min(1.0, p * (len(order) - rank)))
+        adjusted[i] = highest
+    return adjusted
+
+
+def mcnemar_p_value(only_a: int, only_b: int) -> float:
+    """Exact two-sided McNemar test (1947): of the examples that only one system got right, is the split even?
+
+    Args:
+        only_a: Examples that only the first system got right.
+        only_b: Examples that only the second got right.
+    """
+    n, fewer = only_a + only_b, min(only_a, only_b)
+    if n == 0:
+        return 1.0
+    # Binomial tail in logarithms: 2⁻ⁿ · Σ C(n, i) underflows for large n.
+    logs = [
+        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(fewer + 1)
+    ]
+    return min(1.0, 2 * math.fsum(math.exp(value) for value in logs))
+
+
+def bootstrap_p_value(samples: FloatArray, value: float) -> float:
+    """Two-sided p-value of the paired bootstrap, by sacrebleu's rule (Koehn 2004; Graham et al. 2014).
+
+    Args:
+        samples: Differences on the resamples, float64 ``(b,)``.
+        value: Difference on the data.
+    """
+    sizes = np.abs(samples)
+    return float((np.count_nonzero(sizes - sizes.mean() > abs(value)) + 1) / (len(samples) + 1))
+
+
+def minimum_detectable_effect(
+    values: FloatArray, *, clusters: Clusters | None = None, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """The smallest true difference that a paired comparison of this size finds with the given power.
+
+    Args:
+        values: Differences per example, float64 ``(n,)``.
+        clusters: Which examples belong together; None when each stands alone.
+        alpha: Two-sided level of the test.
+        power: Chance to find it.
+
+    Returns:
+        ``(z(1 - alpha/2) + z(power)) · standard error`` (Miller 2024, section 5); NaN for fewer than two clusters.
+    """
+    from luthier.metrics.resampling import clustered_standard_error
+
+    clusters = clusters or Clusters(np.arange(len(values)), len(values))
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * clustered_standard_error(values, clusters)
+
+
+def _output_index(metric: Metric, output: str | None) -> int:
+    name = output or metric.primary
+    if name not in metric.outputs:
+        raise ConfigError(f"The metric '{metric.name}' has no output '{name}'.", fix=did_you_mean(name, metric.outputs))
+    return metric.outputs.index(name)
+
+
+def _aligned(a: Sequence[Prediction], b: Sequence[Prediction]) -> tuple[list[Prediction], list[Prediction]]:
+    check_predictions(a)
+    check_predictions(b)
+    by_id = {prediction.id: prediction for prediction in b}
+    ids = [prediction.id for prediction in a]
+    for side, predictions in (("first", a), ("second", b)):
+        seen: set[str] = set()
+        twice = [p.id for p in predictions if p.id in seen or seen.add(p.id)]  # type: ignore[func-returns-value]
+        if twice:
+            raise DataError(
+                f"The {side} system answers the same example twice: {_listed(twice)}.",
+                fix="Keep one answer an example.",
+            )
+    only_a, only_b = [i for i in ids if i not in by_id], sorted(by_id.keys() - set(ids))
+    if only_a or only_b:
+        missing = [f"{side} only: {_listed(names)}" for side, names in (("first", only_a), ("second", only_b)) if names]
+        raise DataError(
+            f"A paired comparison needs the same examples on both sides; {'; '.join(missing)}.",
+            fix="Evaluate both systems on the same split, with the same limit.",
+        )
+    return list(a), [by_id[i] for i in ids]
+
+
+def _listed(names: Sequence[str], shown: int = 5) -> str:
+    rest = f" … and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(f"'{name}'" for name in names[:shown]) + rest
+
+
+def _differences(
+    metric: Metric, stats_a: FloatArray, stats_b: FloatArray, clusters: Clusters, resamples: int, seed: int
+) -> FloatArray:
+    """Differences of all outputs on paired resamples, float64 ``(resamples, m)``."""
+    of_a, of_b = resampled([metric, metric], [stats_a, stats_b], clusters, resamples, seed)
+    return of_a - of_b
+
+
+def _interval(samples: FloatArray, value: float, left_out: FloatArray, confidence: float) -> tuple[float, float]:
+    defined = samples[np.isfinite(samples)]
+    if not math.isfinite(value) or len(defined) < 0.9 * len(samples):
+        return math.nan, math.nan
+    return bca_interval(defined, value, left_out, confidence)
+
+
+def _joint_statistics(
+    metric: Metric, a: Sequence[Prediction], b: Sequence[Prediction]
+) -> tuple[FloatArray, FloatArray]:
+    """Statistics of both systems in the same columns (labels, bins), so that they can be exchanged."""
+    joint = metric.statistics([*a, *b])
+    return joint[: len(a)], joint[len(a) :]
+
+
+def exchanges(count: int, permutations: int, seed: int) -> Iterator[FloatArray]:
+    """Fair coins, float64 ``(b, count)`` of zeros and ones, ``permutations`` rows in all."""
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CELLS // count)
+    for start in range(0, permutations, rows):
+        b = min(rows, permutations - start)
+        bits = np.unpackbits(np.frombuffer(rng.bytes((b * count + 7) // 8), np.uint8), count=b * count)
+        yield bits.reshape(b, count).astype(np.float64)
+
+
+def _randomisation(
+    metric: Metric, a: FloatArray, b: FloatArray, clusters: Clusters, at: int, permutations: int, seed: int
+) -> float:
+    """Two-sided p-value of approximate randomisation (Riezler and Maxwell 2005); groups are exchanged as a whole."""
+    observed = abs(float(metric.evaluate(a)[at] - metric.evaluate(b)[at]))
+    if not math.isfinite(observed):
+        return math.nan
+    evaluate = (
+        _exchanged_sums(metric, a, b, clusters) if metric.weighted is None else _exchanged(metric, a, b, clusters)
+    )
+    # Rounding must not make an exchange of nothing look different from the data.
+    threshold = observed * (1 - 1e-9) - 1e-12
+    as_large = 0
+    for swap in exchanges(clusters.count, permutations, seed):
+        difference = np.abs(evaluate(swap)[:, at])
+        as_large += int(np.count_nonzero(~(difference < threshold)))
+    return (as_large + 1) / (permutations + 1)
+
+
+def _exchanged_sums(
+    metric: Metric, a: FloatArray, b: FloatArray, clusters: Clusters
+) -> Callable[[FloatArray], FloatArray]:
+    total_a, total_b, gap = a.sum(axis=0), b.sum(axis=0), cluster_sums(a - b, clusters)
+
+    def evaluate(swap: FloatArray) -> FloatArray:
+        moved = swap @ gap
+        return metric.aggregate(total_a - moved) - metric.aggregate(total_b + moved)
+
+    return evaluate
+
+
+def _exchanged(metric: Metric, a: FloatArray, b: FloatArray, clusters: Clusters) -> Callable[[FloatArray], FloatArray]:
+    both = np.concatenate([a, b])
+
+    def evaluate(swap: FloatArray) -> FloatArray:
+        spread = swap[:, clusters.of]
+        first, second = np.hstack([1 - spread, spread]), np.hstack([spread, 1 - spread])
+        return metric.evaluate(both, first) - metric.evaluate(both, second)
+
+    return evaluate
+
+
+def _mcnemar(metric: Metric, right_a: FloatArray, right_b: FloatArray, clusters: Clusters) -> float:
+    if not metric.proportion or not clusters.alone:
+        reason = "its outputs are not shares of right answers" if not metric.proportion else "the examples have groups"
+        raise ConfigError(
+            f"McNemar's test does not fit '{metric.name}': {reason}.",
+            fix="Use the test 'randomisation', which always fits.",
+        )
+    return mcnemar_p_value(int((right_a > right_b).sum()), int((right_b > right_a).sum()))
+
+
+def _method_words(test: str, permutations: int, resamples: int, confidence: float, clusters: Clusters) -> str:
+    tests = {
+        "randomisation": f"approximate randomisation ({permutations} exchanges)",
+        "bootstrap": f"paired bootstrap test ({resamples} resamples)",
+        "mcnemar": "exact McNemar test",
+    }
+    units = "" if clusters.alone else f", {clusters.count} groups kept together"
+    return f"{tests[test]}; {100 * confidence:g}% interval from the paired BCa bootstrap ({resamples} resamples){units}"
