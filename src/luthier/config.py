@@ -80,8 +80,6 @@ class TrainingConfig(Settings):
     """Seconds between checkpoints from which a killed run goes on; 0 checkpoints every step."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
-    trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
-    """Where the log goes besides ``log.jsonl``."""
 
 
 class DecodingConfig(Settings):

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from luthier.errors import StoreError
 
 
@@ -97,17 +99,25 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        raise StoreError(
-            f"cannot write: {fault.strerror or fault}",
-            where=str(fault.filename or place),
-            fix="Free space or choose another folder with --out; what is finished is kept, and the same command goes on.",
-        ) from None
+        raise _refused(fault.strerror or str(fault), Path(fault.filename or place)) from None
+    except SafetensorError as fault:  # how safetensors reports a full disk
+        raise _refused(str(fault), place) from None
+
+
+def _refused(reason: str, place: Path) -> StoreError:
+    fix = "Free space or choose another folder with --out; what is finished is kept, and the same command goes on."
+    return StoreError(f"cannot write: {reason}", where=str(place), fix=fix)
 
 
 @contextlib.contextmanager
 def temporary_folder(beside: Path) -> Iterator[Path]:
-    """Give a folder to write in; gone afterwards unless :func:`finish_folder` has renamed it."""
+    """Give a folder to write in; gone afterwards unless :func:`finish_folder` has renamed it.
+
+    What a killed process left half-written beside it is removed first: one process writes there at a time.
+    """
     beside.mkdir(parents=True, exist_ok=True)
+    for half in beside.glob(".writing-*"):
+        shutil.rmtree(half, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=beside))
     try:
         yield folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +36,7 @@ def generate(
     decoding: DecodingConfig,
     *,
     max_new_tokens: int,
+    end_ids: Collection[int],
     stop: Sequence[str] = (),
 ) -> list[Generation]:
     """Generate one answer to each prompt of a batch.
@@ -46,6 +47,7 @@ def generate(
         decode: Token ids of an answer to its text.
         decoding: Greedy or sampled.
         max_new_tokens: Tokens generated at most.
+        end_ids: Tokens that end an answer.
         stop: Strings that end an answer; looked for in the text, so that they may span tokens.
 
     Returns:
@@ -61,7 +63,7 @@ def generate(
         kept = []
         for row, (index, token) in enumerate(zip(running, tokens.tolist(), strict=True)):
             answers[index].append(token)
-            end = _finished(answers[index], model.end_ids, decode, stop, max_new_tokens)
+            end = _finished(answers[index], end_ids, decode, stop, max_new_tokens)
             if end is None:
                 kept.append(row)
             else:
@@ -77,7 +79,7 @@ def generate(
 
 
 def _finished(
-    answer: list[int], end_ids: frozenset[int], decode: Callable[[list[int]], str], stop: Sequence[str], limit: int
+    answer: list[int], end_ids: Collection[int], decode: Callable[[list[int]], str], stop: Sequence[str], limit: int
 ) -> Generation | None:
     """Return the generation if the newest token has ended it."""
     if answer[-1] in end_ids:

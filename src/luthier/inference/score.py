@@ -18,7 +18,7 @@ def answer_logprobs(model: LanguageModel, batch: Sequence[Encoded]) -> list[floa
     """Return the sum of the target tokens' log-probabilities (nats) of each item of a batch."""
     tokens = model.target_logprobs(batch).cpu().double()
     lengths = [len(item.target_ids) for item in batch]
-    return [float(part.sum()) for part in tokens.split(lengths)]
+    return [float(part.sum()) for part in torch.split(tokens, lengths)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,228 @@
+"""Train one arm, once: the result lies in the store under everything that it depends on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import luthier.version
+from luthier.comparison.arms import Arm
+from luthier.config import DecodingConfig, EvaluationConfig
+from luthier.data.batching import micro_batches, plan_steps
+from luthier.data.encoding import Encoder
+from luthier.errors import TrainingError
+from luthier.evaluation.predict import predict, prepare
+from luthier.jobs.measures import yardstick_of
+from luthier.methods.base import Attached, count
+from luthier.methods.folder import Card, save_adapter
+from luthier.methods.registry import find_method, read_settings
+from luthier.metrics.scoring import score_predictions
+from luthier.models.language_model import LanguageModel
+from luthier.progress import say
+from luthier.records import Encoded, Example
+from luthier.store import Entry, code_digest, digest, open_entry, writing
+from luthier.tasks.task import Task
+from luthier.training.checkpoint import Progress
+from luthier.training.loop import Validate, Validation, train
+from luthier.training.memory import peak_bytes, reset_peak
+from luthier.training.objectives import mean_loss
+
+ROOMS = ("data", "tasks", "models", "methods", "inference", "training", "evaluation", "metrics")
+# What changes neither the weights nor the choice of the best of them.
+_NOT_IN_KEY = {"checkpoint_seconds"}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What an arm learns from and is chosen by.
+
+    Attributes:
+        train: Encoded training examples.
+        validation: Examples, of which some are answered.
+        encoded_validation: The same encoded with their targets, for the loss.
+        digest: Of all of it.
+    """
+
+    train: tuple[Encoded, ...]
+    validation: tuple[Example, ...]
+    encoded_validation: tuple[Encoded, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        entry: Its place in the store.
+        result: ``steps, best_step, trainable_parameters, stored_bytes, learning_rate``.
+        costs: ``training_seconds, supervised_tokens_per_second, peak_memory_bytes``.
+    """
+
+    entry: Entry
+    result: dict[str, Any]
+    costs: dict[str, Any]
+
+    @property
+    def adapter(self) -> Path:
+        """Folder of the adapter, or of the whole model."""
+        return self.entry.folder / "adapter"
+
+    @property
+    def log(self) -> Path:
+        """The training log."""
+        return self.entry.folder / "log.jsonl"
+
+
+def train_arm(
+    model: LanguageModel,
+    encoder: Encoder,
+    task: Task,
+    data: TrainingData,
+    arm: Arm,
+    *,
+    out: Path,
+    decoding: DecodingConfig,
+    evaluation: EvaluationConfig,
+) -> Trained:
+    """Return the trained arm from the store, training it first if it is not there.
+
+    The model is left as it was: the base, with nothing attached.
+
+    Raises:
+        ConfigError: The method is unknown or its settings are wrong.
+        TrainingError: There is nothing to train on, or the loss is not finite.
+        StoreError: The store cannot be written.
+    """
+    assert arm.method is not None
+    if not data.train:
+        raise TrainingError("no training example is left", where=task.name, fix="Run `luthier check` on the task.")
+    method = find_method(arm.method)
+    settings = read_settings(method, arm.settings, where=f"arm '{arm.name}', settings")
+    peak = arm.training.learning_rate or method.learning_rate
+    inputs = {
+        "model": model.digest,
+        "encoder": encoder.signature,
+        "data": data.digest,
+        "method": method.name,
+        "settings": settings.model_dump(mode="json"),
+        "training": {**arm.training.model_dump(mode="json", exclude=_NOT_IN_KEY), "learning_rate": peak},
+        "decoding": decoding.model_dump(mode="json"),
+        "primary": task.primary,
+        "seed": arm.seed,
+        "code": code_digest(ROOMS),
+    }
+    entry = open_entry(out, "models", inputs)
+    if entry.finished:
+        say(f"{arm.name}: trained before, found in the store ({entry.key[:8]})")
+        return _read(entry)
+    reset_peak(model.device)
+    attached = method.attach(model, settings, seed=arm.seed)
+    try:
+        progress = train(
+            model,
+            attached,
+            data.train,
+            plan_steps(len(data.train), arm.training, seed=arm.seed),
+            arm.training,
+            peak_learning_rate=peak,
+            seed=arm.seed,
+            folder=entry.work,
+            validate=_validator(model, encoder, task, data, arm, decoding, evaluation),
+            label=f"{arm.name}: training",
+        )
+        with writing(entry.work):
+            card = Card(
+                luthier=luthier.version.__version__,
+                method=method.name,
+                settings=inputs["settings"],
+                base_name=model.name,
+                base_digest=model.digest,
+                task=task.name,
+                template=task.evaluation_template,
+                stop=tuple(task.stop),
+                trainable_parameters=count(attached.trainable()),
+                training=inputs["training"],
+            )
+            _store(entry, model, attached, card, progress)
+    finally:
+        attached.detach()
+    return _read(entry)
+
+
+def _validator(
+    model: LanguageModel,
+    encoder: Encoder,
+    task: Task,
+    data: TrainingData,
+    arm: Arm,
+    decoding: DecodingConfig,
+    evaluation: EvaluationConfig,
+) -> Validate | None:
+    """Return a look at the validation split: its loss, and the task's own metric on real answers."""
+    if not data.validation or not arm.training.evaluations:
+        return None
+    yardstick = yardstick_of(task)
+    new_tokens = decoding.max_new_tokens or task.max_new_tokens
+    chosen = data.validation[: arm.training.validation_examples]
+    requests, _ = prepare(chosen, encoder, new_tokens=new_tokens)
+    losses = micro_batches(data.encoded_validation, evaluation.batch_tokens)
+
+    def validate() -> Validation:
+        batches = predict(
+            model,
+            encoder,
+            requests,
+            decoding,
+            new_tokens=new_tokens,
+            stop=task.stop,
+            batch_tokens=evaluation.batch_tokens,
+        )
+        predictions = [prediction for batch in batches for prediction in batch]
+        scores = score_predictions(predictions, [yardstick.primary_metric], resamples=0)
+        value = next(score.value for score in scores if score.metric == yardstick.primary)
+        return Validation(mean_loss(model, losses), yardstick.primary, value, yardstick.higher_is_better)
+
+    return validate
+
+
+def _store(entry: Entry, model: LanguageModel, attached: Attached, card: Card, progress: Progress) -> None:
+    """Write the adapter and what is known of it, clear the work away, and finish the entry."""
+    adapter = entry.work / "adapter"
+    shutil.rmtree(adapter, ignore_errors=True)
+    save_adapter(model, attached, adapter, card)
+    result = {
+        "steps": progress.step,
+        "best_step": progress.best_step,
+        "best_score": progress.best_score,
+        "trainable_parameters": card.trainable_parameters,
+        "stored_bytes": sum(path.stat().st_size for path in adapter.rglob("*") if path.is_file()),
+        "learning_rate": card.training["learning_rate"],
+    }
+    costs = {
+        "training_seconds": progress.seconds,
+        "supervised_tokens_per_second": progress.supervised_tokens / progress.seconds if progress.seconds else None,
+        "peak_memory_bytes": peak_bytes(model.device),
+    }
+    (entry.work / "result.json").write_text(json.dumps(result, indent=2, sort_keys=True))
+    (entry.work / "costs.json").write_text(json.dumps(costs, indent=2, sort_keys=True))
+    for folder in entry.work.glob("step-*"):
+        shutil.rmtree(folder)
+    for path in entry.work.glob("best-*"):
+        path.unlink()
+    entry.finish()
+
+
+def _read(entry: Entry) -> Trained:
+    result = json.loads((entry.folder / "result.json").read_text())
+    costs = json.loads((entry.folder / "costs.json").read_text())
+    return Trained(entry, result, costs)
+
+
+def examples_digest(examples: Sequence[Example]) -> str:
+    """Return a digest of rendered examples."""
+    return digest([asdict(example) for example in examples])

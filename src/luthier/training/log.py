@@ -1,0 +1,35 @@
+"""``log.jsonl``: one line a step, and one a validation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeAlias
+
+Line: TypeAlias = dict[str, float | int | str | None]
+
+
+class TrainingLog:
+    """Appends lines; when a killed run goes on, the lines after its checkpoint are forgotten."""
+
+    def __init__(self, path: Path, *, step: int) -> None:
+        self.path = path
+        kept = [line for line in read_log(path) if int(line["step"] or 0) <= step]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+    def append(self, line: Line) -> None:
+        """Write one line and hand it to the system."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def read_log(path: Path) -> list[Line]:
+    """Read a training log; a last line that a kill cut in half is left out."""
+    lines: list[Line] = []
+    if path.exists():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+    return lines

@@ -1,0 +1,229 @@
+"""The training loop: one function whose moving parts are its arguments."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from luthier.config import TrainingConfig
+from luthier.data.batching import StepPlan, micro_batches
+from luthier.errors import TrainingError
+from luthier.methods.base import Attached, load_weights, snapshot
+from luthier.models.language_model import LanguageModel
+from luthier.progress import progress as show_progress
+from luthier.records import Encoded
+from luthier.store import writing
+from luthier.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from luthier.training.log import TrainingLog
+from luthier.training.memory import peak_bytes
+from luthier.training.objectives import Objective, cross_entropy, supervised_tokens
+from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What one look at the validation split found.
+
+    Attributes:
+        loss: Nats per supervised token.
+        metric: Name of the number that chooses the best weights.
+        value: That number.
+        higher_is_better: Its direction.
+    """
+
+    loss: float
+    metric: str
+    value: float
+    higher_is_better: bool
+
+    @property
+    def score(self) -> float:
+        """The value, turned so that higher is better."""
+        return self.value if self.higher_is_better else -self.value
+
+
+Validate = Callable[[], Validation]
+
+
+def train(
+    model: LanguageModel,
+    attached: Attached,
+    examples: Sequence[Encoded],
+    plan: StepPlan,
+    config: TrainingConfig,
+    *,
+    peak_learning_rate: float,
+    seed: int,
+    folder: Path,
+    validate: Validate | None = None,
+    objective: Objective = cross_entropy,
+    label: str = "training",
+) -> Progress:
+    """Train an attached method, and leave its best weights on the model.
+
+    Args:
+        model: The model that the method is attached to.
+        attached: Names the parameters that are trained.
+        examples: Encoded training examples.
+        plan: Which of them make each step.
+        config: Everything else.
+        peak_learning_rate: Greatest learning rate.
+        seed: Of dropout.
+        folder: Checkpoints and ``log.jsonl`` go there; a killed run goes on from it to the same bits.
+        validate: Looks at the validation split; the last weights are kept when not given.
+        objective: Sum of the loss over a batch.
+        label: What the progress bar says.
+
+    Raises:
+        TrainingError: When the loss or the gradient is not finite; names the examples of the batch.
+        StoreError: When the folder cannot be written.
+    """
+    parameters = attached.trainable()
+    optimizer = make_optimizer(parameters, config)
+    torch.manual_seed(seed)
+    with writing(folder):
+        done = _resume(folder, attached, optimizer)
+        log = TrainingLog(folder / "log.jsonl", step=done.step)
+    looks = validation_steps(plan.steps, config.evaluations if validate else 0)
+    saved = time.monotonic()
+    with show_progress(label, plan.steps, "steps", done=done.step) as advance, _training_mode(model, config):
+        while done.step < plan.steps and not _exhausted(done, config):
+            rate = learning_rate(done.step, plan.steps, peak_learning_rate, config)
+            batch = [examples[index] for index in plan.indices(done.step)]
+            started = time.monotonic()
+            loss, norm = _step(model, optimizer, batch, rate, objective, config, done.step)
+            seconds = time.monotonic() - started
+            tokens = supervised_tokens(batch)
+            done = replace(
+                done,
+                step=done.step + 1,
+                seconds=done.seconds + seconds,
+                supervised_tokens=done.supervised_tokens + tokens,
+            )
+            with writing(folder):
+                log.append(
+                    {
+                        "step": done.step,
+                        "loss": loss,
+                        "learning_rate": rate,
+                        "gradient_norm": norm,
+                        "tokens_per_second": tokens / max(seconds, 1e-9),
+                        "memory_bytes": peak_bytes(model.device),
+                    }
+                )
+                if validate is not None and done.step in looks:
+                    done = _look(model, attached, validate, done, folder, log)
+                if done.step in looks or time.monotonic() - saved >= config.checkpoint_seconds:
+                    save_checkpoint(folder, done, snapshot(attached), optimizer_tensors(optimizer, parameters))
+                    saved = time.monotonic()
+            advance(1, f"loss {loss:.3f}")
+    if done.best_step is not None and done.best_step != done.step:
+        load_weights(attached, load_file(_best(folder, done.best_step)), where=str(folder))
+    return done
+
+
+def validation_steps(steps: int, looks: int) -> frozenset[int]:
+    """Return the steps after which validation is measured, evenly spread, the last step among them."""
+    return frozenset(max(1, round(steps * look / looks)) for look in range(1, looks + 1))
+
+
+def _step(
+    model: LanguageModel,
+    optimizer: torch.optim.AdamW,
+    batch: Sequence[Encoded],
+    rate: float,
+    objective: Objective,
+    config: TrainingConfig,
+    step: int,
+) -> tuple[float, float]:
+    """Take one optimizer step; return the loss per supervised token and the norm of its gradient."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    tokens = supervised_tokens(batch)
+    loss = 0.0
+    for micro in micro_batches(batch, config.micro_tokens):
+        # The sum over this part, divided by the tokens of the whole step: 8 x 1 is 1 x 8.
+        part = objective(model, micro) / tokens
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += float(part.detach())
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    limit = config.clip_norm if config.clip_norm is not None else float("inf")
+    norm = float(torch.nn.utils.clip_grad_norm_(weights, limit, foreach=True))
+    if not (_finite(loss) and _finite(norm)):
+        names = ", ".join(item.id for item in batch)
+        raise TrainingError(
+            f"the loss ({loss}) or its gradient ({norm}) is not finite; the batch held {names}",
+            where=f"step {step + 1}",
+            fix="Lower training.learning_rate, or look at these examples; the last checkpoint is kept.",
+        )
+    optimizer.step()
+    return loss, norm
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+def _look(
+    model: LanguageModel, attached: Attached, validate: Validate, done: Progress, folder: Path, log: TrainingLog
+) -> Progress:
+    """Measure validation, log it, and keep the weights if they are the best so far."""
+    model.module.eval()
+    found = validate()
+    model.module.train()
+    log.append(
+        {
+            "step": done.step,
+            "validation_loss": found.loss,
+            "validation_metric": found.metric,
+            "validation_score": found.value,
+        }
+    )
+    done = replace(done, validation_loss=found.loss)
+    if done.best_score is not None and not found.score > done.best_score:
+        return replace(done, evaluations_without_gain=done.evaluations_without_gain + 1)
+    save_file(snapshot(attached), _best(folder, done.step))
+    for old in folder.glob("best-*.safetensors"):
+        # The best that an older checkpoint names must outlive it.
+        if old not in (_best(folder, done.step), _best(folder, done.best_step or 0)):
+            old.unlink()
+    return replace(done, best_step=done.step, best_score=found.score, evaluations_without_gain=0)
+
+
+def _best(folder: Path, step: int) -> Path:
+    return folder / f"best-{step:08d}.safetensors"
+
+
+def _exhausted(done: Progress, config: TrainingConfig) -> bool:
+    return config.patience is not None and done.evaluations_without_gain >= config.patience
+
+
+def _resume(folder: Path, attached: Attached, optimizer: torch.optim.AdamW) -> Progress:
+    """Put the newest checkpoint in place, if there is one."""
+    checkpoint = load_checkpoint(folder)
+    if checkpoint is None:
+        return Progress()
+    load_weights(attached, checkpoint.weights, where=str(folder))
+    restore_optimizer(optimizer, attached.trainable(), checkpoint.optimizer)
+    return checkpoint.progress
+
+
+@contextlib.contextmanager
+def _training_mode(model: LanguageModel, config: TrainingConfig) -> Iterator[None]:
+    """Dropout on (and activations recomputed, if asked) inside; off again after, whatever happens."""
+    model.module.train()
+    if config.activation_checkpointing:
+        model.module.gradient_checkpointing_enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        model.module.eval()
+        if config.activation_checkpointing:
+            model.module.gradient_checkpointing_disable()
