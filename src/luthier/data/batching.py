@@ -57,8 +57,8 @@ def plan_steps(examples: int, config: TrainingConfig, *, seed: int) -> StepPlan:
 def plan_batches(lengths: Sequence[int], max_tokens: int) -> list[tuple[int, ...]]:
     """Group items of like length so that a batch, padded to its longest, holds at most ``max_tokens`` tokens.
 
-    The longest come first: if memory does not suffice, it shows at once. An item longer than the limit is a batch of its
-    own.
+    The longest come first: if memory does not suffice, it shows at once. An item longer than the limit is a batch of
+    its own.
 
     Args:
         lengths: Tokens of each item.
