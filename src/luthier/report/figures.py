@@ -1,0 +1,74 @@
+"""Which charts a report holds, in which order, and how a chart becomes a specification or a PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import vl_convert
+
+from luthier.comparison.results import RunCosts, RunResults
+from luthier.report import charts
+from luthier.report.curves import Curve
+from luthier.report.palette import theme
+
+VEGA_LITE = "6.4"
+"""Version that draws the charts, on the page and in the PNGs; one that both altair and vl-convert know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One chart with its words.
+
+    Attributes:
+        key: Name of the PNG and of the anchor.
+        section: ``"answer"``, ``"retention"`` or ``"learning"``.
+        title: What is drawn against what.
+        note: How to read it; "" for nothing.
+        wide: Whether it takes the page's whole width.
+        least_width: Pixels below which it is scrolled instead of squeezed.
+        spec: Vega-Lite, with its own title.
+    """
+
+    key: str
+    section: str
+    title: str
+    note: str
+    wide: bool
+    least_width: int
+    spec: dict[str, Any]
+
+
+def figures(results: RunResults, costs: RunCosts, curves: Mapping[str, Curve], *, legend: bool) -> list[Figure]:
+    """Draw all that the run has something for; ``legend`` inside each chart, for where none stands beside them."""
+    tasks = len({item.task for arm in results.arms for item in arm.retained})
+    made = [
+        _figure("quality", "answer", charts.quality(results), wide=True),
+        _figure("parameters", "answer", charts.quality_against_parameters(results, legend=legend)),
+        _figure("forgetting", "answer", charts.quality_against_forgetting(results, legend=legend)),
+        _figure("time", "answer", charts.quality_against_time(results, costs, legend=legend)),
+        _figure("retention", "retention", charts.forgetting_heat_map(results), wide=True, least=150 + 58 * tasks),
+        _figure("token_loss", "retention", charts.token_loss(results), wide=True),
+        _figure("training_loss", "learning", charts.training_loss(results, curves, legend=legend)),
+        _figure("validation_loss", "learning", charts.validation_loss(results, curves, legend=legend)),
+        _figure("validation_score", "learning", charts.validation_score(results, curves, legend=legend)),
+    ]
+    return [figure for figure in made if figure]
+
+
+def _figure(key: str, section: str, chart: charts.Chart | None, *, wide: bool = False, least: int = 0) -> Figure | None:
+    if chart is None:
+        return None
+    spec: dict[str, Any] = chart.to_dict()
+    spec.pop("config", None)
+    spec.pop("$schema", None)
+    title = spec["title"]
+    return Figure(key, section, title["text"], title.get("subtitle", ""), wide, least, spec)
+
+
+def png(figure: Figure) -> bytes:
+    """Draw a figure on white at twice the pixels, without a browser."""
+    config = theme(font="sans-serif") | {"background": "#ffffff", "padding": 16}
+    picture: bytes = vl_convert.vegalite_to_png(figure.spec, vl_version=VEGA_LITE, config=config, scale=2)
+    return picture
