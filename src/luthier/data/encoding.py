@@ -1,0 +1,402 @@
+"""The one encoder: examples to token ids, for training, evaluation, few-shot prompts and serving alike.
+
+    decoder            [BOS] prompt   target end     the target follows the prompt as in natural text
+    encoder–decoder    prompt EOS  |  target EOS     as the tokenizer writes it; no BOS
+
+Prompt and target are tokenised apart, so that what is supervised never depends on the prompt. An over-long prompt loses
+tokens at the head of its input text, whole tokens, and never anything else; a target is never cut.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+
+from luthier.data.chat import ChatFormat, read_format
+from luthier.data.tokens import Offsets, added_around, marks_words, pieces_of, special_names
+from luthier.errors import ModelError
+from luthier.records import Dropped, Encoded, Example, TokenIds, Turn
+
+TARGET_TOO_LONG = "the target alone is longer than the limit"
+PROMPT_TOO_LONG = "the prompt is too long even without its input text"
+NOTHING_TO_CUT = "the prompt is too long and it is not known which part of it is the input text"
+NO_OFFSETS = "the prompt is too long, and this tokenizer does not say which tokens are its input text"
+_BATCH = 512
+# While a chat template is rendered, the name of special token number k stands as a run of this character plus k.
+_MASK = 0xF0000
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSplit:
+    """What became of many examples.
+
+    Attributes:
+        encoded: Examples that fit, in order.
+        dropped: Examples that do not, with the reason.
+        cut: How many of the encoded ones lost input text.
+        cut_tokens: Tokens that they lost together.
+    """
+
+    encoded: tuple[Encoded, ...]
+    dropped: tuple[Dropped, ...]
+    cut: int
+    cut_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The text of a prompt, ready to be tokenised.
+
+    Attributes:
+        text: The whole text, exemplars included.
+        span: Characters of it that may be cut.
+        anchor: End of the text that a target is tokenised after, where the tokenizer marks words.
+        lead: What stands between the text and the target.
+        literal: The text holds the name of a special token, which must be read as ordinary text.
+        masked: The same in a chat template's text: such names are masked, because its other ones are meant.
+    """
+
+    text: str
+    span: tuple[int, int] | None
+    anchor: str
+    lead: str
+    literal: bool = False
+    masked: bool = False
+
+
+class Encoder:
+    """Encodes examples for one model.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        encoder_decoder: Whether the model is an encoder–decoder.
+        max_length: Tokens that fit: prompt and target together; each alone for an encoder–decoder.
+        chat: ``"auto"`` uses the chat template where there is one and the task wants it.
+        task_wants_chat: Whether the task is a conversation or an instruction.
+
+    Raises:
+        ModelError: When the tokenizer has no end token, or no chat template where one is demanded.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        encoder_decoder: bool,
+        max_length: int,
+        chat: Literal["auto", "never", "always"] = "auto",
+        task_wants_chat: bool = False,
+    ) -> None:
+        if tokenizer.eos_token_id is None:
+            what = "the tokenizer has no end-of-sequence token, so an answer could never end"
+            raise ModelError(what, where=_name(tokenizer), fix="Set `eos_token` in tokenizer_config.json.")
+        self.tokenizer = tokenizer
+        self.encoder_decoder = encoder_decoder
+        self.max_length = max_length
+        self._pieces = pieces_of(tokenizer)
+        self._names = special_names(tokenizer)
+        self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
+        wanted = chat == "always" or (chat == "auto" and task_wants_chat and bool(tokenizer.chat_template))
+        self._chat: ChatFormat | None = read_format(tokenizer) if wanted else None
+        self._before, self._after = self._around()
+        self._marks_words = marks_words(self._pieces)
+        self.end_ids: tuple[int, ...] = self._end()
+        """Ids that end every target, all of them supervised."""
+        self.stop_ids: tuple[int, ...] = tuple(sorted({int(tokenizer.eos_token_id), self.end_ids[-1]}))
+        """Ids at which generation ends."""
+        self.signature: str = self._signature()
+        """Digest of everything that the ids depend on: 32 hexadecimal digits."""
+
+    @property
+    def chat(self) -> bool:
+        """Whether prompts go through the chat template."""
+        return self._chat is not None
+
+    @property
+    def bos_id(self) -> int | None:
+        """The begin token that stands once at the head of every prompt, or None."""
+        bos = self.tokenizer.bos_token_id
+        return int(bos) if bos is not None and bos in self._before else None
+
+    def encode(self, example: Example) -> Encoded | Dropped:
+        """Encode prompt and first target."""
+        return self._encode_batch([example])[0]
+
+    def encode_all(self, examples: Iterable[Example]) -> EncodedSplit:
+        """Encode many examples and count what was cut or dropped."""
+        encoded: list[Encoded] = []
+        dropped: list[Dropped] = []
+        for item in self.stream(examples):
+            if isinstance(item, Encoded):
+                encoded.append(item)
+            else:
+                dropped.append(item)
+        cuts = [item.cut_tokens for item in encoded if item.cut_tokens]
+        return EncodedSplit(tuple(encoded), tuple(dropped), len(cuts), sum(cuts))
+
+    def stream(self, examples: Iterable[Example]) -> Iterator[Encoded | Dropped]:
+        """Encode examples in their order, a batch at a time, holding no more than that."""
+        rest = iter(examples)
+        while batch := list(islice(rest, _BATCH)):
+            yield from self._encode_batch(batch)
+
+    def encode_choices(self, example: Example) -> list[Encoded] | Dropped:
+        """Encode an example once for each of its choices; all have the same prompt, cut to fit the longest choice."""
+        layout = self._layout(example)
+        targets = self._target_ids([(layout, choice) for choice in example.choices])
+        prompt = self._fit(example, layout, self._prompt_ids([layout])[0], max(map(len, targets)))
+        if isinstance(prompt, Dropped):
+            return prompt
+        ids, cut = prompt
+        return [Encoded(example.id, ids, _array(target), cut, len(example.turns)) for target in targets]
+
+    def encode_prompt(self, example: Example, reserve: int) -> Encoded | Dropped:
+        """Encode the prompt alone.
+
+        Args:
+            example: What to encode; its targets are not looked at.
+            reserve: Tokens that the answer may take.
+        """
+        layout = self._layout(example)
+        prompt = self._fit(example, layout, self._prompt_ids([layout])[0], reserve)
+        if isinstance(prompt, Dropped):
+            return prompt
+        return Encoded(example.id, prompt[0], _array([]), prompt[1], len(example.turns))
+
+    def length(self, example: Example) -> int:
+        """Return the tokens of the prompt, exemplars included, uncut."""
+        return len(self._prompt_ids([self._layout(example)])[0])
+
+    def decode(self, ids: Sequence[int] | TokenIds) -> str:
+        """Return the text of an answer: special tokens are left out, and the one space that leads it."""
+        values = [int(item) for item in ids]
+        if len(self.end_ids) <= len(values) and tuple(values[len(values) - len(self.end_ids) :]) == self.end_ids:
+            values = values[: len(values) - len(self.end_ids)]
+        text = str(self.tokenizer.decode(values, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return text.removeprefix(" ")
+
+    # How the model's own tokens stand around a text.
+
+    def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        before, after = added_around(self.tokenizer)
+        eos, bos = int(self.tokenizer.eos_token_id), self.tokenizer.bos_token_id
+        if self.encoder_decoder:
+            return before, after if after and after[-1] == eos else (*after, eos)
+        before = tuple(item for place, item in enumerate(before) if item != bos or item not in before[:place])
+        if bos is not None and bos != eos and bos not in before:
+            before = (int(bos), *before)
+        return before, ()
+
+    def _end(self) -> tuple[int, ...]:
+        eos = int(self.tokenizer.eos_token_id)
+        if self._chat is None:
+            return (eos,)
+        ids = self._pieces.ids([self._chat.end.rstrip()])[0] if self._chat.end.strip() else []
+        special = set(self.tokenizer.all_special_ids) | set(getattr(self.tokenizer, "added_tokens_decoder", {}))
+        last = max((place for place, item in enumerate(ids) if item in special), default=-1)
+        return tuple(ids[: last + 1]) or (eos,)
+
+    def _signature(self) -> str:
+        settings = {
+            "tokenizer": self._pieces.state(),
+            "before": self._before,
+            "after": self._after,
+            "end": self.end_ids,
+            "chat": self.tokenizer.chat_template if self._chat else None,
+            "encoder_decoder": self.encoder_decoder,
+            "max_length": self.max_length,
+            "marks_words": self._marks_words,
+            "layout": 1,
+        }
+        return blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+
+    # Text.
+
+    def _layout(self, example: Example) -> _Layout:
+        return self._chat_layout(example, self._chat) if self._chat else self._plain_layout(example)
+
+    def _plain_layout(self, example: Example) -> _Layout:
+        head = f"{example.system}\n\n" if example.system else ""
+        for turn in example.turns:
+            gap = "" if not turn.prompt or turn.prompt[-1].isspace() else " "
+            head += f"{turn.prompt}{gap}{turn.reply}\n\n"
+        prompt = example.prompt
+        if not self.encoder_decoder:
+            # A space that ends the prompt belongs to the answer's first token, as in natural text.
+            prompt = prompt.rstrip(" ") or prompt
+        text = head + prompt
+        span = _moved(example.input_span, len(head), len(text))
+        blank = text[len(text.rstrip()) :]
+        lead = "" if self.encoder_decoder or blank else " "
+        return _Layout(text, span, blank, lead, literal=self._special is not None and bool(self._special.search(text)))
+
+    def _chat_layout(self, example: Example, chat: ChatFormat) -> _Layout:
+        mask = self._mask
+        masked = [mask(example.system), mask(example.prompt)]
+        turns = tuple(Turn(mask(turn.prompt), mask(turn.reply)) for turn in example.turns)
+        system, prompt = masked
+        text = chat.render(system, turns, prompt)
+        changed = [system, prompt, *turns] != [example.system, example.prompt, *example.turns]
+        end = len(text) - len(chat.after_prompt)
+        stripped = prompt.strip()  # many templates strip the message
+        start = end - len(stripped) if not text[:end].endswith(prompt) else end - len(prompt)
+        span = None
+        if text[:end].endswith(stripped):
+            trimmed = 0 if text[:end].endswith(prompt) else len(prompt) - len(prompt.lstrip())
+            span = _moved(example.input_span, start - trimmed, end)
+        return _Layout(text, span, self._chat_anchor(chat), chat.lead, masked=changed)
+
+    def _chat_anchor(self, chat: ChatFormat) -> str:
+        tail = chat.after_prompt
+        found = list(self._special.finditer(tail)) if self._special is not None else []
+        return tail[found[-1].start() :] if found else tail[len(tail.rstrip()) :]
+
+    def _mask(self, text: str) -> str:
+        """Put a run of one private-use character, of the same length, in the place of each special token's name."""
+        if self._special is None or not self._special.search(text):
+            return text
+        return self._special.sub(lambda found: chr(_MASK + self._names.index(found[0])) * len(found[0]), text)
+
+    # Ids.
+
+    def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded | Dropped]:
+        layouts = [self._layout(example) for example in examples]
+        prompts = self._prompt_ids(layouts)
+        targets = self._target_ids([(layout, item.targets[0]) for layout, item in zip(layouts, examples, strict=True)])
+        done: list[Encoded | Dropped] = []
+        for example, layout, prompt, target in zip(examples, layouts, prompts, targets, strict=True):
+            fitted = self._fit(example, layout, prompt, len(target))
+            if isinstance(fitted, Dropped):
+                done.append(fitted)
+            else:
+                done.append(Encoded(example.id, fitted[0], _array(target), fitted[1], len(example.turns)))
+        return done
+
+    def _prompt_ids(self, layouts: Sequence[_Layout]) -> list[list[int]]:
+        bodies: list[list[int]] = [[] for _ in layouts]
+        for literal in (False, True):
+            places = [place for place, item in enumerate(layouts) if item.literal is literal and not item.masked]
+            found = self._pieces.ids([layouts[place].text for place in places], literal=literal)
+            for place, ids in zip(places, found, strict=True):
+                bodies[place] = ids
+        for place, item in enumerate(layouts):
+            if item.masked:
+                bodies[place] = self._body(item)[0]
+        return [[*self._head(body), *body, *self._tail(body)] for body in bodies]
+
+    def _head(self, body: Sequence[int]) -> tuple[int, ...]:
+        """Return what goes before a text, unless the chat template wrote it already."""
+        return () if self._before and tuple(body[: len(self._before)]) == self._before else self._before
+
+    def _tail(self, body: Sequence[int]) -> tuple[int, ...]:
+        return () if self._after and tuple(body[-len(self._after) :]) == self._after else self._after
+
+    def _body(self, layout: _Layout) -> tuple[list[int], Offsets | None]:
+        """Return the ids of one text, with the characters of each."""
+        if not layout.masked:
+            return self._pieces.offsets(layout.text, literal=layout.literal)
+        ids: list[int] = []
+        offsets: Offsets = []
+        for found in _MASKED_OR_NOT.finditer(layout.text):
+            masked = ord(found[0][0]) >= _MASK
+            text = self._unmask(found[0]) if masked else found[0]
+            own, places = self._pieces.offsets(text, literal=masked)
+            ids += own
+            offsets += [(start + found.start(), end + found.start()) for start, end in places or []]
+        return ids, offsets if len(offsets) == len(ids) else None
+
+    def _unmask(self, run: str) -> str:
+        name = self._names[ord(run[0]) - _MASK]
+        return name * (len(run) // len(name))
+
+    def _fit(self, example: Example, layout: _Layout, ids: list[int], reserve: int) -> tuple[TokenIds, int] | Dropped:
+        """Cut a prompt so that it and ``reserve`` tokens fit; return its ids and how many tokens were cut."""
+        room = self.max_length if self.encoder_decoder else self.max_length - reserve
+        if room <= len(self._before) + len(self._after) or reserve > self.max_length:
+            return Dropped(example.id, TARGET_TOO_LONG)
+        excess = len(ids) - room
+        if excess <= 0:
+            return _array(ids), 0
+        if layout.span is None:
+            return Dropped(example.id, NOTHING_TO_CUT)
+        body, offsets = self._body(layout)
+        if offsets is None:
+            return Dropped(example.id, NO_OFFSETS)
+        gap = _cut_range(layout.text, layout.span, offsets, excess)
+        if gap is None:
+            return Dropped(example.id, PROMPT_TOO_LONG)
+        kept = [*self._head(body), *body[: gap[0]], *body[gap[1] :], *self._tail(body)]
+        return _array(kept), gap[1] - gap[0]
+
+    def _target_ids(self, targets: Sequence[tuple[_Layout, str]]) -> list[list[int]]:
+        texts = [self._target_text(layout, text) for layout, text in targets]
+        literal = [self._special is not None and bool(self._special.search(text)) for _, text in texts]
+        bare = iter(self._pieces.ids([text for (_, text), own in zip(texts, literal, strict=True) if not own]))
+        named = iter(
+            self._pieces.ids([text for (_, text), own in zip(texts, literal, strict=True) if own], literal=True)
+        )
+        done: list[list[int]] = []
+        for (anchor, text), own in zip(texts, literal, strict=True):
+            ids = next(named) if own else next(bare)
+            after = None if own or not anchor else self._after_anchor(anchor, text)
+            done.append([*(ids if after is None else after), *self.end_ids])
+        return done
+
+    def _target_text(self, layout: _Layout, text: str) -> tuple[str, str]:
+        """Return what a target is tokenised after, and the text that is tokenised."""
+        if self.encoder_decoder:
+            return "", text
+        led = text if self._chat is None and text[:1].isspace() else layout.lead + text
+        if not self._marks_words:
+            return "", led
+        return layout.anchor, led if layout.anchor else led.removeprefix(" ")
+
+    def _after_anchor(self, anchor: str, text: str) -> list[int] | None:
+        """Tokenise a text as it stands after another, where the tokenizer would put a word mark before it alone."""
+        first, both = self._pieces.ids([anchor, anchor + text])
+        return both[len(first) :] if both[: len(first)] == first else None
+
+
+_MASKED_OR_NOT = re.compile("([\U000f0000-\U000ffffd])\\1*|[^\U000f0000-\U000ffffd]+")
+
+
+def _cut_range(text: str, span: tuple[int, int], offsets: Offsets, excess: int) -> tuple[int, int] | None:
+    """Return the tokens ``[first, last)`` at the head of the span whose removal frees ``excess`` places.
+
+    At least one token of the span stays. Tokens that share a character go together.
+    """
+    inside = [place for place, characters in enumerate(offsets) if _lies_in(text, characters, span)]
+    if len(inside) <= excess:
+        return None
+    first, last = inside[0], inside[0] + excess
+    while last < inside[-1] and offsets[last][0] < offsets[last - 1][1]:
+        last += 1
+    return first, last
+
+
+def _lies_in(text: str, characters: tuple[int, int], span: tuple[int, int]) -> bool:
+    start, end = characters
+    while start < end and text[start].isspace() and start < span[0]:
+        start += 1
+    return span[0] <= start < end <= span[1]
+
+
+def _moved(span: tuple[int, int] | None, by: int, limit: int) -> tuple[int, int] | None:
+    if span is None:
+        return None
+    return max(span[0] + by, 0), min(span[1] + by, limit)
+
+
+def _array(ids: Sequence[int]) -> TokenIds:
+    return np.asarray(ids, dtype=np.int32)
+
+
+def _name(tokenizer: Any) -> str:
+    return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)

@@ -1,0 +1,232 @@
+"""Where rows come from: a file, a folder of splits, a saved dataset, or a dataset of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from luthier.data import hub
+from luthier.data.readers import peek, read_delimited, read_json, read_jsonl, read_parquet, read_text
+from luthier.errors import DataError
+from luthier.records import Row
+
+FORMATS = ("jsonl", "json", "csv", "tsv", "parquet", "text")
+SPLITS = ("train", "validation", "test")
+_SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".txt": "text",
+}
+_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_SHARD = re.compile(r"(?P<name>\w+)-\d+-of-\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows are, and how they are written where the file does not say it itself.
+
+    Attributes:
+        path: A file, a folder, or ``hf:owner/name[:config]``.
+        format: One of :data:`FORMATS`; recognised by content and suffix when not given.
+        columns: Names of the columns of a CSV or TSV file without header.
+        delimiter: Of a CSV or TSV file; comma and tab when not given.
+        quoting: Whether ``"`` quotes fields (``"standard"``) or is an ordinary character (``"none"``); standard for
+            CSV and none for TSV when not given.
+        field: Key of the list of rows in a file that holds one JSON object.
+        split: Which split of a folder or a hub dataset.
+        revision: Commit, tag or branch of a hub dataset.
+    """
+
+    path: str
+    format: str | None = None
+    columns: tuple[str, ...] | None = None
+    delimiter: str | None = None
+    quoting: str | None = None
+    field: str | None = None
+    split: str | None = None
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        revision = f"@{self.revision}" if self.revision else ""
+        split = f" ({self.split})" if self.split else ""
+        return f"{self.path}{revision}{split}"
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a dataset of the hub."""
+        return self.path.startswith(hub.PREFIX)
+
+
+def pin(source: Source) -> Source:
+    """Return the source with a hub dataset's revision replaced by the commit that it stands for; needs the network."""
+    if not source.on_hub or (source.revision and re.fullmatch(r"[0-9a-f]{40}", source.revision)):
+        return source
+    return replace(source, revision=hub.pin(source.path, source.revision))
+
+
+def given_splits(source: Source) -> dict[str, Source]:
+    """Return the train, validation and test parts that the source itself has; empty where it is undivided.
+
+    Raises:
+        DataError: When a folder holds no rows, or two files for one split.
+    """
+    if source.split is not None:
+        return {}
+    if source.on_hub:
+        return _by_name(source, hub.hub_splits(source.path, source.revision))
+    folder = Path(source.path)
+    if not folder.is_dir():
+        return {}
+    if hub.is_saved(folder):
+        return _by_name(source, hub.saved_splits(folder))
+    return {name: replace(source, split=name) for name in SPLITS if name in _split_files(folder)}
+
+
+def _by_name(source: Source, names: tuple[str, ...]) -> dict[str, Source]:
+    found: dict[str, Source] = {}
+    for name in names:
+        split = _NAMES.get(name)
+        if split is not None and split not in found:
+            found[split] = replace(source, split=name)
+    if not found and len(names) > 1:
+        what = f"no split is called train, validation or test; there are {', '.join(names)}"
+        raise DataError(what, where=str(source), fix="Name them: `source: {train: {path: …, split: …}}`.")
+    return found
+
+
+def _split_files(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    shards: dict[str, bool] = {}
+    for path in sorted(folder.iterdir()):
+        stem, suffix = _stem_and_suffix(path)
+        match = _SHARD.fullmatch(stem)
+        split = _NAMES.get(match["name"] if match else stem)
+        if split is None or suffix not in _SUFFIXES or not path.is_file():
+            continue
+        if split in found and not (match and shards[split]):
+            what = f"two files for the {split} split: {found[split][0].name} and {path.name}"
+            raise DataError(what, where=str(folder), fix="Keep one, or name the files under `source:`.")
+        found.setdefault(split, []).append(path)
+        shards[split] = match is not None
+    if not found:
+        names = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        fix = "Name the files train, validation (or dev) and test, with .jsonl, .json, .csv, .tsv or .parquet."
+        raise DataError(f"no file of rows in the folder (it holds {names})", where=str(folder), fix=fix)
+    return found
+
+
+def _stem_and_suffix(path: Path) -> tuple[str, str]:
+    name = Path(path.name.removesuffix(".gz"))
+    return name.stem, name.suffix.lower()
+
+
+def read_rows(source: Source) -> Iterator[Row]:
+    """Yield the rows of a source, one at a time, in the order of the file.
+
+    Raises:
+        DataError: When the source is missing, of unknown format, or has no rows.
+        Faults: When rows are malformed, all together (20 at most), at the end of the file.
+    """
+    count = 0
+    for row in _rows(source):
+        count += 1
+        yield row
+    if not count:
+        raise DataError("there are no rows", where=str(source), fix="Give a source that has rows.")
+
+
+def _rows(source: Source) -> Iterator[Row]:
+    if source.on_hub:
+        split = source.split or next(iter(hub.hub_splits(source.path, source.revision)))
+        return hub.hub_rows(source.path, source.revision, split)
+    path = Path(source.path)
+    if not path.exists():
+        raise DataError("no such file or folder", where=source.path, fix=_nearby(path))
+    if not path.is_dir():
+        return _file_rows(path, source)
+    if hub.is_saved(path):
+        return hub.saved_rows(path, source.split)
+    files = _split_files(path)
+    if source.split is None and len(files) > 1:
+        what = f"the folder has several splits: {', '.join(files)}"
+        raise DataError(what, where=source.path, fix="Say which: `split: train`.")
+    split = source.split or next(iter(files))
+    if split not in files:
+        raise DataError(f"the folder has no {split} split", where=source.path, fix=f"It has {', '.join(files)}.")
+    return (row for file in files[split] for row in _file_rows(file, source))
+
+
+def _nearby(path: Path) -> str:
+    import difflib
+
+    if not path.parent.is_dir():
+        return f"The folder {path.parent} does not exist either."
+    close = difflib.get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
+    return f"Did you mean '{path.with_name(close[0])}'?" if close else "Check the path."
+
+
+def _file_rows(path: Path, source: Source) -> Iterator[Row]:
+    kind = source.format or recognise_format(path)
+    if kind == "parquet":
+        return read_parquet(path)
+    if kind == "jsonl":
+        return read_jsonl(path)
+    if kind == "json":
+        return read_json(path, source.field)
+    if kind == "text":
+        return read_text(path)
+    delimiter = source.delimiter or {"csv": ",", "tsv": "\t"}[kind]
+    quoting = source.quoting or {"csv": "standard", "tsv": "none"}[kind]
+    return read_delimited(path, delimiter, quoting == "standard", source.columns)
+
+
+def recognise_format(path: Path) -> str:
+    """Return the format of a file: by its first bytes where they tell, else by its suffix.
+
+    Raises:
+        DataError: When neither tells.
+    """
+    head = peek(path)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    suffix = _stem_and_suffix(path)[1]
+    kind = _SUFFIXES.get(suffix)
+    if kind in ("csv", "tsv", "text"):
+        return kind
+    first = head.lstrip()[:1]
+    if first == b"[":
+        return "json"
+    if first == b"{":
+        return "json" if kind == "json" and not _first_line_is_object(head) else "jsonl"
+    if kind is not None:
+        return kind
+    what = f"cannot tell the format from '{path.name}'"
+    raise DataError(what, where=str(path), fix=f"Write `format:` with one of {', '.join(FORMATS)}.")
+
+
+def _first_line_is_object(head: bytes) -> bool:
+    import json
+
+    line, newline, rest = head.lstrip().partition(b"\n")
+    try:
+        return isinstance(json.loads(line), dict) and bool(rest.strip() or not newline)
+    except ValueError:
+        # A first line longer than what was peeked at: rows of an object per line never begin with a bare "{".
+        return not newline and line.strip() != b"{" and len(head) >= 1 << 14

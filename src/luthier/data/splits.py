@@ -1,0 +1,163 @@
+"""Train, validation and test by a hash of the id, and what must leave training because it stands elsewhere.
+
+An example's place depends on its id alone, so it keeps it when rows are added. All that is remembered of an example is
+a few 8-byte hashes: a million examples take some tens of megabytes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+
+from luthier.records import Example
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+NAMES = ("train", "validation", "test")
+Hashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Fractions:
+    """Shares of the rows where the source does not divide them itself; they sum to 1."""
+
+    train: float = 0.8
+    validation: float = 0.1
+    test: float = 0.1
+
+
+def hash64(text: str, purpose: str) -> int:
+    """Return a uniform 64-bit hash; different purposes give unrelated hashes."""
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8, person=purpose.encode()[:16]).digest(), "big")
+
+
+def position(key: str) -> float:
+    """Return where an id lies in [0, 1)."""
+    return (hash64(key, "luthier split") >> 11) / 2**53
+
+
+def assign(key: str, fractions: Fractions, given: frozenset[str]) -> str:
+    """Return the split of an example that the source does not place itself.
+
+    Args:
+        key: The example's id, or its group's, so that a group stays together.
+        fractions: Shares of the three splits.
+        given: Splits that the source has itself; nothing is added to them.
+    """
+    place = position(key)
+    if place >= 1 - fractions.test and "test" not in given:
+        return "test"
+    if 1 - fractions.test - fractions.validation <= place < 1 - fractions.test and "validation" not in given:
+        return "validation"
+    return "train"
+
+
+def draw_key(example_id: str, seed: int) -> int:
+    """Return the rank by which examples are drawn: the smallest are drawn first."""
+    return hash64(f"{seed}:{example_id}", "luthier draw")
+
+
+def subset(examples: Sequence[Example], n: int | None, seed: int) -> tuple[Example, ...]:
+    """Draw ``n`` examples by hash, in their own order; a larger ``n`` contains the smaller."""
+    if n is None or n >= len(examples):
+        return tuple(examples)
+    ranked = sorted(range(len(examples)), key=lambda index: (draw_key(examples[index].id, seed), index))
+    return tuple(examples[index] for index in sorted(ranked[:n]))
+
+
+@dataclass(frozen=True, slots=True)
+class Overlaps:
+    """What was found when the splits were laid side by side.
+
+    Attributes:
+        keep: bool ``(examples,)``: False for what was removed from training.
+        duplicates: Removed from training: prompt and target stand in training before, or in validation or test.
+        prompts: Removed from training: the prompt, with another target, stands in validation or test.
+        held_out: Validation examples whose prompt stands in test; reported, not removed.
+        repeated: Validation and test examples that repeat one of their own split; reported, not removed.
+    """
+
+    keep: npt.NDArray[np.bool_]
+    duplicates: int
+    prompts: int
+    held_out: int
+    repeated: int
+
+
+class Ledger:
+    """Remembers of each example its split and the hashes of its id, prompt, and prompt with target."""
+
+    def __init__(self) -> None:
+        self._splits = array("B")
+        self._ids, self._prompts, self._pairs = array("Q"), array("Q"), array("Q")
+
+    def __len__(self) -> int:
+        return len(self._splits)
+
+    def add(self, split: str, example: Example) -> None:
+        """Remember an example; the order of the calls is the order of everything that is returned."""
+        asked = "\x1e".join([example.system, *(f"{t.prompt}\x1f{t.reply}" for t in example.turns), example.prompt])
+        self._splits.append(NAMES.index(split))
+        self._ids.append(hash64(example.id, "luthier id"))
+        self._prompts.append(hash64(asked, "luthier prompt"))
+        self._pairs.append(hash64("\x1d".join([asked, *example.targets]), "luthier pair"))
+
+    @property
+    def splits(self) -> npt.NDArray[np.uint8]:
+        """Split of each example, as an index of :data:`NAMES`: uint8 ``(examples,)``."""
+        return np.frombuffer(self._splits, dtype=np.uint8)
+
+    def repeated_ids(self) -> frozenset[int]:
+        """Return the hashes of ids that more than one example has."""
+        values, counts = np.unique(np.frombuffer(self._ids, dtype=np.uint64), return_counts=True)
+        return frozenset(int(value) for value in values[counts > 1])
+
+    def overlaps(self) -> Overlaps:
+        """Find duplicates and overlaps, and decide what leaves training."""
+        splits = self.splits
+        prompts = np.frombuffer(self._prompts, dtype=np.uint64)
+        pairs = np.frombuffer(self._pairs, dtype=np.uint64)
+        train = splits == TRAIN
+        elsewhere = train & np.isin(pairs, pairs[~train])
+        again = train & ~_first(pairs, train)
+        duplicate = elsewhere | again
+        overlap = train & ~duplicate & np.isin(prompts, prompts[~train])
+        validation, test = splits == VALIDATION, splits == TEST
+        repeated = sum(int(mask.sum() - _first(pairs, mask).sum()) for mask in (validation, test))
+        return Overlaps(
+            keep=~(duplicate | overlap),
+            duplicates=int(duplicate.sum()),
+            prompts=int(overlap.sum()),
+            held_out=int(np.isin(prompts[validation], prompts[test]).sum()),
+            repeated=repeated,
+        )
+
+
+def _first(hashes: Hashes, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Mark the first occurrence of each hash among the marked ones."""
+    places = np.flatnonzero(among)
+    _, first = np.unique(hashes[places], return_index=True)
+    marked = np.zeros(len(hashes), dtype=np.bool_)
+    marked[places[first]] = True
+    return marked
+
+
+def draw_mask(keys: Hashes, n: int | None) -> npt.NDArray[np.bool_]:
+    """Mark the ``n`` smallest keys (all when None); ties go to the earlier one."""
+    marked = np.ones(len(keys), dtype=np.bool_)
+    if n is not None and n < len(keys):
+        marked[np.argsort(keys, kind="stable")[n:]] = False
+    return marked
+
+
+def digest_examples(examples: Iterable[Example]) -> str:
+    """Return a digest of everything in the examples, in order: 32 hexadecimal digits."""
+    digest = blake2b(digest_size=16)
+    for example in examples:
+        digest.update(repr(example).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
