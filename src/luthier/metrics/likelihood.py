@@ -1,4 +1,4 @@
-"""How well the model foresaw the reference: perplexity and bits per byte, from logged log-probabilities."""
+"""How well the model foresaw the reference: token loss, perplexity and bits per byte, from logged log-probabilities."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ def _row(prediction: Prediction) -> tuple[float, int, int]:
 
 def _aggregate(sums: FloatArray) -> FloatArray:
     nats, tokens, size = sums[..., 0], sums[..., 1], sums[..., 2]
+    token_loss = divide(nats, tokens)
     with np.errstate(over="ignore"):
-        perplexity = np.exp(divide(nats, tokens))
-    return np.stack([perplexity, divide(nats, size) / math.log(2)], axis=-1)
+        perplexity = np.exp(token_loss)
+    return np.stack([token_loss, perplexity, divide(nats, size) / math.log(2)], axis=-1)
 
 
 def perplexity_metric() -> Metric:
-    """Perplexity per token (end token included) and bits per UTF-8 byte of the first target, over the whole corpus.
+    """Nats per token, perplexity (end token included) and bits per UTF-8 byte of the first target, over the corpus.
 
-    Bits per byte can be compared between tokenisers, perplexity cannot.
+    Bits per byte can be compared between tokenisers, the others cannot.
     """
-    outputs = ("perplexity", "bits_per_byte")
+    outputs = ("token_loss", "perplexity", "bits_per_byte")
     return Metric("perplexity", outputs, "bits_per_byte", False, "", _statistics, _aggregate)

@@ -24,6 +24,9 @@ from luthier.errors import ConfigError, DataError, LuthierError, TaskError, did_
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
+_SHARED = ("format", "columns", "delimiter", "quoting", "field", "revision")
+
+
 class SourceSpec(Settings):
     """Where the rows are."""
 
@@ -485,8 +488,11 @@ def _line(lines: Mapping[KeyPath, int], at: KeyPath) -> str:
 
 
 def _sources(spec: SourceSpec, path: Path) -> dict[str, Source]:
+    """Return the sources by split; what stands beside ``train:`` and ``test:`` holds for each that says nothing else."""
+    shared = {name: value for name in _SHARED if (value := getattr(spec, name)) is not None}
     apart = {name: getattr(spec, name) for name in SPLITS if getattr(spec, name) is not None}
-    return {name: _source(item, path) for name, item in (apart or {"all": spec}).items()}
+    own = {name: item.model_copy(update=shared | item.model_dump(exclude_none=True)) for name, item in apart.items()}
+    return {name: _source(item, path) for name, item in (own or {"all": spec}).items()}
 
 
 def _source(spec: SourceSpec, path: Path) -> Source:
