@@ -1,0 +1,1 @@
+"""What made the embedded model, the built-in tasks and each published number."""

@@ -1,0 +1,85 @@
+"""How each task makes one row of a scenario."""
+
+from __future__ import annotations
+
+import re
+
+from recipes.tasks.grammar import alternatives
+from recipes.tasks.scenarios import Scenario
+from recipes.tasks.splits import Row
+from recipes.tasks.world import Setting
+
+LABELS = {"good": "acceptable", "bad": "unacceptable", "+": "positive", "-": "negative"}
+KEEP_CAPITAL = re.compile(r"^(I\b|[A-Z][a-z]+'s\b)")
+CONTRASTS = ("Still", "All the same", "Even so", "But in the end", "Apart from that")
+
+
+def dialogue(setting: Setting, variant: str) -> Row:
+    """A conversation and its summary."""
+    turns, summaries = [], []
+    for line in setting.scenario.of_variant(variant):
+        if line.tag == "S":
+            summaries.append(line.text)
+        else:
+            speaker = setting.value(line.tag) if len(line.tag) == 1 else line.tag
+            turns.append(f"{speaker}: {setting.render(line.text)}")
+    return {"dialogue": "\n".join(turns), "summary": setting.render(setting.rng.choice(summaries))}
+
+
+def review(shared: Scenario, setting: Setting, variant: str) -> Row:
+    """A review in which two or three sentences, not a single word, decide."""
+    rng, other = setting.rng, "-" if variant == "+" else "+"
+    openings = [opening for text in setting.scenario.having("O") for opening in alternatives(text)]
+    sentences = [setting.render(rng.choice(openings))]
+    sides = {side: alternatives(setting.scenario.having(side)[0]) for side in "+-"}
+    order = rng.sample(range(3), 3)
+    main = [setting.render(sides[variant][index]) for index in order[:2]]
+    if rng.random() < 0.4:
+        concession = setting.render(sides[other][order[2]])
+        sentences += [concession, f"{rng.choice(CONTRASTS)}, {_lower(main[0])}", main[1]]
+    else:
+        sentences += main
+    if rng.random() < 0.5:
+        sentences.append(setting.render(rng.choice(alternatives(shared.having(variant)[0]))))
+    return {"review": " ".join(sentences), "sentiment": LABELS[variant]}
+
+
+def _lower(sentence: str) -> str:
+    return sentence if KEEP_CAPITAL.match(sentence) else sentence[0].lower() + sentence[1:]
+
+
+def topic(setting: Setting, variant: str) -> Row:
+    """Two or three sentences that never name their topic."""
+    sentences = alternatives(setting.scenario.having("T")[0])
+    count = setting.rng.choice((2, 3, 3))
+    kept = sorted(setting.rng.sample(range(len(sentences)), min(count, len(sentences))))
+    text = " ".join(setting.render(sentences[index]) for index in kept)
+    return {"text": text, "topic": setting.scenario.group}
+
+
+def question(setting: Setting, variant: str) -> Row:
+    """A passage, a question and its short answer; the variant is the number of the question."""
+    passage = " ".join(setting.render(text) for text in setting.scenario.having("T"))
+    asked, answer = setting.scenario.having("Q")[int(variant)].split(" || ")
+    return {"passage": passage, "question": setting.render(asked), "answer": setting.render(answer)}
+
+
+def sentence(setting: Setting, variant: str) -> Row:
+    """One sentence, acceptable or not."""
+    options = alternatives(setting.scenario.having("+" if variant == "good" else "-")[0])
+    text = setting.render(setting.rng.choice(options))
+    return {"sentence": text, "label": LABELS[variant]}
+
+
+def story(setting: Setting, variant: str) -> Row:
+    """A story whose middle decides which of the same two endings is right."""
+    text = " ".join(setting.render(line) for line in setting.scenario.having("T", variant))
+    endings = {line.variants: setting.render(line.text) for line in setting.scenario.lines if line.tag == "E"}
+    right, wrong = endings[variant], endings["2" if variant == "1" else "1"]
+    pair = [right, wrong] if setting.rng.random() < 0.5 else [wrong, right]
+    return {"story": text, "ending_a": pair[0] + _stop(pair[0]), "ending_b": pair[1] + _stop(pair[1]),
+            "ending": right + _stop(right)}
+
+
+def _stop(text: str) -> str:
+    return "" if text.rstrip('"').endswith((".", "!", "?")) else "."
