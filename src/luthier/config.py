@@ -113,8 +113,8 @@ class EvaluationConfig(Settings):
 class ArmConfig(Settings):
     """One thing that is compared: a method or none, shots, and whatever differs from the run's settings."""
 
-    name: str
-    """What tables call it."""
+    name: str = Field(pattern=r"^\w[\w.+-]*$", max_length=60)
+    """What tables and files call it: letters, digits, ``_ . + -``."""
     method: str | None = None
     """Name of a method; none for in-context learning."""
     shots: int = Field(default=0, ge=0)
@@ -149,7 +149,7 @@ class CompareConfig(Settings):
     """Held-out plain text for token loss: ``plain_text``, a file of rows with a ``text`` column, or ``null``."""
     out: Path = Path("runs")
     """Folder of runs and of the store that they share."""
-    name: str | None = None
+    name: str | None = Field(default=None, pattern=r"^\w[\w.+-]*$", max_length=100)
     """Folder of this run inside ``out``; made of the task, the model and a digest when not given."""
     seed: int = 0
     """Seed of everything that is drawn."""

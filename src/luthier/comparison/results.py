@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from luthier.errors import StoreError
 from luthier.records import Score
+from luthier.store import write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,8 @@ class RunCosts:
 
 
 def write_json(path: Path, record: RunResults | RunCosts) -> None:
-    """Write a record with sorted keys; NaN stays ``NaN``."""
-    path.write_text(json.dumps(asdict(record), indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write a record with sorted keys, whole or not at all; NaN stays ``NaN``."""
+    write_atomically(path, json.dumps(asdict(record), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def _read(path: Path, kind: type[Any]) -> Any:

@@ -39,7 +39,7 @@ class Work:
 
     Attributes:
         entry: Its place in the store.
-        batches: What each batch is; only their number and order matter here.
+        sizes: Examples in each batch.
         run: Answers batch k.
         order: Example ids in the order of the split.
         dropped: Examples that cannot be answered because they do not fit.
@@ -67,114 +67,120 @@ class Predicted:
     seconds: float
 
 
-def task_work(
-    model: LanguageModel,
-    encoder: Encoder,
-    task: Task,
-    examples: Sequence[Example],
-    *,
-    adapter: str,
-    out: Path,
-    decoding: DecodingConfig,
-    batch_tokens: int,
-    label: str,
-) -> Work:
-    """Plan the answers to a task's examples.
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Under what work is done.
 
-    Args:
-        model: The base, or the base with an adapter when the work is done.
-        encoder: Of that task.
-        task: Says when answers end.
-        examples: With their exemplars, if any.
-        adapter: Key of the adapter that will be attached; "" for the base.
+    Attributes:
         out: Folder of the store.
+        adapter: Key of the adapter that will be attached; "" for the base.
         decoding: How answers are generated.
         batch_tokens: Tokens in one forward pass.
-        label: What the progress bar says.
+    """
+
+    out: Path
+    adapter: str
+    decoding: DecodingConfig
+    batch_tokens: int
+
+
+def task_work(
+    model: LanguageModel, encoder: Encoder, task: Task, examples: Sequence[Example], under: Conditions, *, label: str
+) -> Work:
+    """Plan the answers to a task's examples, exemplars included.
 
     Raises:
         DataError: When not one example fits.
     """
-    new_tokens = decoding.max_new_tokens or task.max_new_tokens
+    new_tokens = under.decoding.max_new_tokens or task.max_new_tokens
     requests, dropped = prepare(examples, encoder, new_tokens=new_tokens)
     if not requests:
         reason = dropped[0].reason if dropped else "there are none"
         raise DataError(
             f"no test example can be answered ({reason})", where=task.name, fix="Use a model that holds longer texts."
         )
-    batches = plan(requests, new_tokens=new_tokens, batch_tokens=batch_tokens)
-    inputs = _inputs(model, encoder, adapter) | {
+    batches = plan(requests, new_tokens=new_tokens, batch_tokens=under.batch_tokens)
+    inputs = _inputs(model, encoder, under) | {
         "examples": examples_digest(examples),
-        "decoding": decoding.model_dump(mode="json"),
+        "decoding": under.decoding.model_dump(mode="json"),
         "stop": list(task.stop),
         "new_tokens": new_tokens,
-        "batch_tokens": batch_tokens,
     }
 
     def run(index: int) -> list[Prediction]:
         chosen: list[Request] = [requests[place] for place in batches[index]]
-        return answer(model, encoder, chosen, decoding, new_tokens=new_tokens, stop=task.stop)
+        return answer(model, encoder, chosen, under.decoding, new_tokens=new_tokens, stop=task.stop)
 
     sizes = tuple(len(batch) for batch in batches)
     order = tuple(request.example.id for request in requests)
-    return Work(open_entry(out, "predictions", inputs), sizes, run, order, tuple(dropped), label)
+    return Work(open_entry(under.out, "predictions", inputs), sizes, run, order, tuple(dropped), label)
 
 
-def text_work(
-    model: LanguageModel,
-    encoder: Encoder,
-    texts: Sequence[str],
-    *,
-    adapter: str,
-    out: Path,
-    batch_tokens: int,
-    label: str,
-) -> Work:
+def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], under: Conditions, *, label: str) -> Work:
     """Plan the token loss of plain text; a document is a prediction whose only choice is the document itself.
 
     Raises:
         DataError: When no document has two tokens.
     """
-    windows: list[tuple[str, str, list[Encoded]]] = []
+    documents: list[Document] = []
     for number, text in enumerate(texts):
         name = f"document-{number}"
-        cut = text_windows(
+        windows = text_windows(
             model.tokenizer, text, encoder_decoder=model.encoder_decoder, max_length=model.max_length, name=name
         )
-        if cut:
-            windows.append((name, text, cut))
-    if not windows:
+        if windows:
+            documents.append(Document(name, text, tuple(windows)))
+    if not documents:
         raise DataError("no text is long enough to predict anything", where="retain_text", fix="Give longer documents.")
-    longest = [max(len(w.prompt_ids) + len(w.target_ids) for w in cut) * len(cut) for _, _, cut in windows]
-    batches = plan_batches(longest, batch_tokens)
-    inputs = _inputs(model, encoder, adapter) | {"texts": digest(list(texts)), "batch_tokens": batch_tokens}
+    batches = plan_batches([document.tokens for document in documents], under.batch_tokens)
+    inputs = _inputs(model, encoder, under) | {"texts": digest(list(texts))}
 
     def run(index: int) -> list[Prediction]:
-        return _text_losses(model, [windows[place] for place in batches[index]])
+        return _text_losses(model, [documents[place] for place in batches[index]])
 
     sizes = tuple(len(batch) for batch in batches)
-    order = tuple(name for name, _, _ in windows)
-    return Work(open_entry(out, "texts", inputs), sizes, run, order, (), label)
+    order = tuple(document.name for document in documents)
+    return Work(open_entry(under.out, "texts", inputs), sizes, run, order, (), label)
 
 
-def _inputs(model: LanguageModel, encoder: Encoder, adapter: str) -> dict[str, Any]:
-    return {"model": model.digest, "adapter": adapter, "encoder": encoder.signature, "code": code_digest(ROOMS)}
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A plain text, cut into windows."""
+
+    name: str
+    text: str
+    windows: tuple[Encoded, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that it takes in a batch, padded to its longest window."""
+        return max(len(item.prompt_ids) + len(item.target_ids) for item in self.windows) * len(self.windows)
 
 
-def _text_losses(model: LanguageModel, documents: Sequence[tuple[str, str, list[Encoded]]]) -> list[Prediction]:
-    logprobs = iter(answer_logprobs(model, [window for _, _, cut in documents for window in cut]))
+def _inputs(model: LanguageModel, encoder: Encoder, under: Conditions) -> dict[str, Any]:
+    return {
+        "model": model.digest,
+        "adapter": under.adapter,
+        "encoder": encoder.signature,
+        "batch_tokens": under.batch_tokens,
+        "code": code_digest(ROOMS),
+    }
+
+
+def _text_losses(model: LanguageModel, documents: Sequence[Document]) -> list[Prediction]:
+    logprobs = iter(answer_logprobs(model, [window for document in documents for window in document.windows]))
     return [
         Prediction(
-            id=name,
+            id=document.name,
             task="plain_text",
-            text=text,
-            targets=(text,),
-            choices=(text,),
-            choice_logprobs=(sum(next(logprobs) for _ in cut),),
-            choice_tokens=(sum(len(window.target_ids) for window in cut),),
+            text=document.text,
+            targets=(document.text,),
+            choices=(document.text,),
+            choice_logprobs=(sum(next(logprobs) for _ in document.windows),),
+            choice_tokens=(sum(len(window.target_ids) for window in document.windows),),
             finish="choice",
         )
-        for name, text, cut in documents
+        for document in documents
     ]
 
 

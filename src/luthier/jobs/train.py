@@ -104,7 +104,7 @@ def train_arm(
     method = find_method(arm.method)
     settings = read_settings(method, arm.settings, where=f"arm '{arm.name}', settings")
     peak = arm.training.learning_rate or method.learning_rate
-    inputs = {
+    inputs: dict[str, Any] = {
         "model": model.digest,
         "encoder": encoder.signature,
         "data": data.digest,
@@ -143,7 +143,7 @@ def train_arm(
                 base_name=model.name,
                 base_digest=model.digest,
                 task=task.name,
-                template=task.evaluation_template,
+                template=task.evaluation_template.name if task.templates else "",
                 stop=tuple(task.stop),
                 trainable_parameters=count(attached.trainable()),
                 training=inputs["training"],

@@ -1,0 +1,169 @@
+"""Everything that a comparison needs, read and checked before the first arm runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier.comparison.arms import Arm, make_arms
+from luthier.config import CompareConfig
+from luthier.data.encoding import Encoder
+from luthier.errors import DataError, LuthierError, raise_faults
+from luthier.jobs.train import TrainingData, examples_digest
+from luthier.methods.registry import find_method, read_settings
+from luthier.models.language_model import LanguageModel
+from luthier.models.load import load_model
+from luthier.records import Example
+from luthier.store import digest
+from luthier.tasks.load import TaskData, library_names, load_examples, load_splits, load_task, load_texts
+from luthier.tasks.task import Task
+
+PLAIN_TEXT = "plain_text"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A task made ready for one model.
+
+    Attributes:
+        task: The task.
+        encoder: The model's encoder, with or without its chat template as the task wants it.
+        examples: What is evaluated.
+    """
+
+    task: Task
+    encoder: Encoder
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that was read and checked before the first arm runs."""
+
+    config: CompareConfig
+    model: LanguageModel
+    target: Subject
+    data: TaskData
+    training: TrainingData
+    pool: tuple[Example, ...]
+    arms: tuple[Arm, ...]
+    retained: tuple[Subject, ...]
+    texts: tuple[str, ...]
+    counts: dict[str, Any]
+
+
+def read_plan(config: CompareConfig) -> Plan:
+    """Read and check everything that a comparison needs.
+
+    Raises:
+        LuthierError: All faults that can be found at once.
+    """
+    faults: list[LuthierError] = []
+    with _collecting(faults):
+        task = load_task(config.task)
+        arms = make_arms(config.arms, training=config.training, few_shots=task.few_shot, seed=config.seed)
+    with _collecting(faults):
+        retained_tasks = _retained_tasks(config)
+    with _collecting(faults):
+        texts = tuple(load_texts(config.retain_text)) if config.retain_text else ()
+    with _collecting(faults):
+        model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
+    raise_faults("the comparison cannot start", faults)
+    with _collecting(faults):
+        _check_methods(arms)
+    with _collecting(faults):
+        data = load_splits(task, config.data, config.seed)
+    retained = []
+    for other in retained_tasks:
+        with _collecting(faults):
+            examples = load_examples(
+                other, "test", limit=config.evaluation.retain_examples, seed=config.seed, evaluation=True
+            )
+            retained.append(Subject(other, make_encoder(model, other, config), tuple(examples)))
+    raise_faults("the comparison cannot start", faults)
+    encoder = make_encoder(model, task, config)
+    training, counts = encode_training(encoder, data, config)
+    pool = tuple(load_examples(task, "train", limit=config.data.train, seed=config.seed, evaluation=True))
+    return Plan(
+        config,
+        model,
+        Subject(task, encoder, data.test),
+        data,
+        training,
+        pool,
+        tuple(arms),
+        tuple(retained),
+        texts,
+        counts,
+    )
+
+
+@contextlib.contextmanager
+def _collecting(faults: list[LuthierError]) -> Iterator[None]:
+    try:
+        yield
+    except LuthierError as fault:
+        faults.append(fault)
+
+
+def _retained_tasks(config: CompareConfig) -> list[Task]:
+    names = config.retain
+    if names is None:
+        names = tuple(name for name in library_names() if name not in (config.task, PLAIN_TEXT))
+    return [load_task(name) for name in names]
+
+
+def _check_methods(arms: Sequence[Arm]) -> None:
+    faults: list[LuthierError] = []
+    for arm in arms:
+        if arm.method is not None:
+            with _collecting(faults):
+                read_settings(find_method(arm.method), arm.settings, where=f"arm '{arm.name}', settings")
+    raise_faults("the arms have faults", faults)
+
+
+def make_encoder(model: LanguageModel, task: Task, config: CompareConfig) -> Encoder:
+    """Return the model's encoder for a task."""
+    limit = min(config.data.max_length or model.max_length, model.max_length)
+    return Encoder(
+        model.tokenizer,
+        encoder_decoder=model.encoder_decoder,
+        max_length=limit,
+        chat=config.data.chat,
+        task_wants_chat=task.chat,
+    )
+
+
+def encode_training(encoder: Encoder, data: TaskData, config: CompareConfig) -> tuple[TrainingData, dict[str, Any]]:
+    """Encode the training and validation splits, and count what was cut and dropped.
+
+    Raises:
+        DataError: When more than ``data.max_lost`` of the training examples do not fit.
+    """
+    train = encoder.encode_all(data.train)
+    validation = encoder.encode_all(data.validation)
+    lost = len(train.dropped) / max(1, len(data.train))
+    if lost > config.data.max_lost:
+        raise DataError(
+            f"{len(train.dropped)} of {len(data.train)} training examples do not fit ({train.dropped[0].reason})",
+            where=config.task,
+            fix="Use a model that holds longer texts, shorten the targets, or raise data.max_lost.",
+        )
+    counts = {
+        "train_cut": train.cut,
+        "train_dropped": len(train.dropped),
+        "validation_cut": validation.cut,
+        "validation_dropped": len(validation.dropped),
+    }
+    key = digest([examples_digest(data.train), examples_digest(data.validation)])
+    return TrainingData(tuple(train.encoded), data.validation, tuple(validation.encoded), key), counts
+
+
+def run_name(plan: Plan) -> str:
+    """Return a name that the same command gives again."""
+    settings = plan.config.model_dump(mode="json", exclude={"out", "name"})
+    model = Path(plan.config.model).name
+    return f"compare-{plan.target.task.name}-{model}-{digest([settings, plan.model.digest])[:8]}"

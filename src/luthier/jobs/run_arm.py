@@ -1,0 +1,217 @@
+"""Run one arm: train it if it is trained, let it answer, and measure what it answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from luthier.comparison.arms import Arm
+from luthier.comparison.measure import TOKEN_LOSS, retention, score
+from luthier.comparison.results import ArmCosts, ArmResult, Retained
+from luthier.evaluation.predict import fits_whole
+from luthier.evaluation.shots import with_shots
+from luthier.jobs.measures import yardstick_of
+from luthier.jobs.plan import Plan
+from luthier.jobs.predict import Conditions, Predicted, Work, finish, read, task_work, text_work
+from luthier.jobs.train import Trained, train_arm
+from luthier.methods.folder import load_adapter
+from luthier.models.language_model import LanguageModel
+from luthier.records import Example, Prediction
+from luthier.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a model answers on tasks and text that it was not trained on."""
+
+    tasks: tuple[Predicted, ...]
+    text: Predicted | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What an arm answers on the target task."""
+
+    log: Predicted
+    shots_used: tuple[int, int]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One arm, run and measured."""
+
+    result: ArmResult
+    costs: ArmCosts
+    predictions: tuple[Prediction, ...]
+    trained: Trained | None
+
+
+def watch_base(plan: Plan) -> Watched:
+    """Measure the base on the retained tasks and text: the "before" of every arm."""
+    works = _watching(plan, "base", _conditions(plan, None))
+    _finish_all(plan.model, works, None)
+    return _watched(plan, works)
+
+
+def run_arm(plan: Plan, arm: Arm, base: Watched) -> Outcome:
+    """Run one arm.
+
+    Args:
+        plan: What was read and checked.
+        arm: The arm.
+        base: What the base answers where forgetting is measured.
+    """
+    trained = None
+    if arm.method is not None:
+        trained = train_arm(
+            plan.model,
+            plan.target.encoder,
+            plan.target.task,
+            plan.training,
+            arm,
+            out=plan.config.out,
+            decoding=plan.config.decoding,
+            evaluation=plan.config.evaluation,
+        )
+    under = _conditions(plan, trained)
+    target, shots_used = _target_work(plan, arm, under)
+    # In-context learning changes no weights: there is nothing to forget.
+    watching = _watching(plan, arm.name, under) if trained else []
+    _finish_all(plan.model, [target, *watching], trained)
+    watched = _watched(plan, watching)
+    notes = (*_shot_notes(arm, shots_used), *_dropped_notes([target]), *watched.notes)
+    answered = Answered(read(target), shots_used, notes)
+    result = _result(plan, arm, trained, answered, watched, base)
+    return Outcome(result, _costs(trained, answered.log), answered.log.predictions, trained)
+
+
+def _conditions(plan: Plan, trained: Trained | None) -> Conditions:
+    adapter = trained.entry.key if trained else ""
+    return Conditions(plan.config.out, adapter, plan.config.decoding, plan.config.evaluation.batch_tokens)
+
+
+def _target_work(plan: Plan, arm: Arm, under: Conditions) -> tuple[Work, tuple[int, int]]:
+    task, encoder = plan.target.task, plan.target.encoder
+    new_tokens = plan.config.decoding.max_new_tokens or task.max_new_tokens
+
+    def fits(example: Example) -> bool:
+        return fits_whole(example, encoder, new_tokens=new_tokens)
+
+    shown = with_shots(plan.target.examples, plan.pool, arm.shots, seed=plan.config.seed, fits=fits)
+    label = f"{arm.name}: {task.name}"
+    return task_work(plan.model, encoder, task, shown.examples, under, label=label), shown.used
+
+
+def _watching(plan: Plan, name: str, under: Conditions) -> list[Work]:
+    """Plan the retained tasks, then the plain text if there is any."""
+    works = [
+        task_work(plan.model, other.encoder, other.task, other.examples, under, label=f"{name}: {other.task.name}")
+        for other in plan.retained
+    ]
+    if plan.texts:
+        works.append(text_work(plan.model, plan.target.encoder, plan.texts, under, label=f"{name}: plain text"))
+    return works
+
+
+def _watched(plan: Plan, works: Sequence[Work]) -> Watched:
+    logs = [read(work) for work in works]
+    count = len(plan.retained)
+    return Watched(tuple(logs[:count]), logs[count] if len(logs) > count else None, _dropped_notes(works))
+
+
+def _finish_all(model: LanguageModel, works: Sequence[Work], trained: Trained | None) -> None:
+    """Do what is not done yet, with the adapter attached only if something is left to do."""
+    left = [work for work in works if not work.entry.finished]
+    if not left:
+        return
+    attached = load_adapter(model, trained.adapter) if trained else None
+    try:
+        for work in left:
+            finish(work)
+    finally:
+        if attached is not None:
+            attached.detach()
+
+
+def _result(
+    plan: Plan, arm: Arm, trained: Trained | None, answered: Answered, watched: Watched, base: Watched
+) -> ArmResult:
+    evaluation = plan.config.evaluation
+    predictions = answered.log.predictions
+    known = trained.result if trained else {}
+    return ArmResult(
+        name=arm.name,
+        method=arm.method,
+        shots=arm.shots,
+        seed=arm.seed,
+        settings=dict(arm.settings),
+        training={**arm.training.model_dump(mode="json"), "learning_rate": known["learning_rate"]} if known else {},
+        trainable_parameters=known.get("trainable_parameters", 0),
+        stored_bytes=known.get("stored_bytes", 0),
+        prompt_tokens=sum(item.prompt_tokens for item in predictions) / len(predictions),
+        shots_used=answered.shots_used,
+        steps=known.get("steps", 0),
+        best_step=known.get("best_step"),
+        scores=score(predictions, yardstick_of(plan.target.task), evaluation, _context(plan.target.task, arm.shots)),
+        retained=_retained(plan, watched, base),
+        token_loss=_token_loss(plan, watched, base),
+        predictions=f"predictions/{arm.name}.jsonl",
+        curve=f"curves/{arm.name}.jsonl" if trained else "",
+        notes=answered.notes,
+    )
+
+
+def _retained(plan: Plan, watched: Watched, base: Watched) -> tuple[Retained, ...]:
+    if not watched.tasks:
+        return ()
+    return tuple(
+        retention(
+            before.predictions,
+            after.predictions,
+            yardstick_of(other.task),
+            plan.config.evaluation,
+            _context(other.task, 0),
+        )
+        for other, before, after in zip(plan.retained, base.tasks, watched.tasks, strict=True)
+    )
+
+
+def _token_loss(plan: Plan, watched: Watched, base: Watched) -> Retained | None:
+    if watched.text is None or base.text is None:
+        return None
+    context = {"split": "heldout"}
+    return retention(base.text.predictions, watched.text.predictions, TOKEN_LOSS, plan.config.evaluation, context)
+
+
+def _context(task: Task, shots: int) -> dict[str, str]:
+    """What a score depends on besides the metric."""
+    return {"task": f"{task.name}-v{task.version}", "split": "test", "shots": str(shots), "prompt": task.digest[:8]}
+
+
+def _shot_notes(arm: Arm, used: tuple[int, int]) -> tuple[str, ...]:
+    if arm.shots and used[0] < arm.shots:
+        return (f"{arm.shots} exemplars were asked for; {used[0]} to {used[1]} fitted",)
+    return ()
+
+
+def _dropped_notes(works: Sequence[Work]) -> tuple[str, ...]:
+    return tuple(
+        f"{work.label}: {len(work.dropped)} examples do not fit and were not answered ({work.dropped[0].reason})"
+        for work in works
+        if work.dropped
+    )
+
+
+def _costs(trained: Trained | None, log: Predicted) -> ArmCosts:
+    generated = sum(item.generated_tokens for item in log.predictions)
+    known = trained.costs if trained else {}
+    return ArmCosts(
+        training_seconds=known.get("training_seconds"),
+        supervised_tokens_per_second=known.get("supervised_tokens_per_second"),
+        peak_memory_bytes=known.get("peak_memory_bytes"),
+        evaluation_seconds=log.seconds,
+        generation_tokens_per_second=generated / log.seconds if generated and log.seconds else None,
+        seconds_per_request=log.seconds / len(log.predictions),
+    )
