@@ -131,7 +131,7 @@ class Reading:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.parts = _parts(task)
+        self.parts = source_parts(task)
         self.given = tuple(name for name in NAMES if name in self.parts and "train" in self.parts)
         self._carve = frozenset(name for name in NAMES if name in self.parts and name != "train")
         self.rows = 0
@@ -172,7 +172,7 @@ class Reading:
             faults.finish()
 
 
-def _parts(task: Task) -> dict[str, Source]:
+def source_parts(task: Task) -> dict[str, Source]:
     """Return the sources by split, or ``{"all": source}``."""
     pinned = {name: sources.pin(source) for name, source in task.sources.items()}
     if set(pinned) != {"all"}:

@@ -71,6 +71,13 @@ def render(
         yield from _conversation(task, row, key, where)
         return
     template = task.evaluation_template if evaluation else _drawn(task, key)
+    yield render_with(task, template, row, key=key, group=group, split=split, where=where)
+
+
+def render_with(
+    task: Task, template: PromptTemplate, row: Row, *, key: str, group: str, split: str, where: str
+) -> Example:
+    """Return the example that one template makes of a row; raises as :func:`render` does."""
     try:
         prompt = template.prompt.render(row)
         targets = _answers(template.answers or task.split_answers.get(split, task.answers), row)
@@ -85,7 +92,7 @@ def render(
     if choices and (strays := [target for target in targets if target not in choices]):
         what = f"the target '{strays[0]}' is not among the choices"
         raise DataError(what, where=where, fix=did_you_mean(strays[0], choices))
-    yield Example(key, task.name, template.name, prompt, targets, choices, span, group=group)
+    return Example(key, task.name, template.name, prompt, targets, choices, span, group=group)
 
 
 def _drawn(task: Task, key: str) -> PromptTemplate:

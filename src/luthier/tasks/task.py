@@ -488,7 +488,7 @@ def _line(lines: Mapping[KeyPath, int], at: KeyPath) -> str:
 
 
 def _sources(spec: SourceSpec, path: Path) -> dict[str, Source]:
-    """Return the sources by split; what stands beside ``train:`` and ``test:`` holds for each that says nothing else."""
+    """Return the sources by split; what stands beside ``train:`` and ``test:`` holds where they say nothing else."""
     shared = {name: value for name in _SHARED if (value := getattr(spec, name)) is not None}
     apart = {name: getattr(spec, name) for name in SPLITS if getattr(spec, name) is not None}
     own = {name: item.model_copy(update=shared | item.model_dump(exclude_none=True)) for name, item in apart.items()}

@@ -1,0 +1,67 @@
+"""``luthier check``: a task's rows, streamed through the encoder. A file larger than memory can be checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from luthier.config import DataConfig
+from luthier.data.check import CheckReport, SplitMeter
+from luthier.data.encoding import Encoder
+from luthier.data.splits import NAMES
+from luthier.tasks.load import Index, Reading, load_task
+
+
+def run_check(
+    task: str,
+    tokenizer: Any,
+    *,
+    encoder_decoder: bool,
+    max_length: int,
+    data: DataConfig | None = None,
+    seed: int = 0,
+    samples: int = 3,
+) -> CheckReport:
+    """Check what would be learned from a task.
+
+    Args:
+        task: Built-in name, task YAML, data file, folder or hub id.
+        tokenizer: A Hugging Face tokenizer.
+        encoder_decoder: Whether the model is an encoder–decoder.
+        max_length: Tokens that the model takes; a shorter ``data.max_length`` wins.
+        data: How many examples of each split, and how they are encoded.
+        seed: Decides which are drawn.
+        samples: How many examples of each split are kept to be shown.
+
+    Raises:
+        LuthierError: When the task, its rows or the tokenizer cannot be used.
+    """
+    data = data or DataConfig()
+    loaded = load_task(task)
+    encoder = Encoder(
+        tokenizer,
+        encoder_decoder=encoder_decoder,
+        max_length=min(max_length, data.max_length or max_length),
+        chat=data.chat,
+        task_wants_chat=loaded.chat,
+    )
+    index = Index(Reading(loaded), seed)
+    limits = {"train": data.train, "validation": data.validation, "test": data.test}
+    wanted = np.logical_or.reduce([index.chosen(name, limit) for name, limit in limits.items()])
+    report = index.report(wanted)
+    meters = {name: SplitMeter(name, encoder, samples) for name in NAMES}
+    for item in index.items(wanted, evaluation=False):
+        meters[item.split].add(item.example)
+    splits = tuple(meter.finish() for meter in meters.values())
+    return CheckReport(
+        task=loaded.name,
+        where=loaded.where,
+        max_length=encoder.max_length,
+        chat=encoder.chat,
+        rows=report.rows,
+        empty=report.empty,
+        empty_rows=report.empty_rows,
+        sentences=report.sentences,
+        splits=tuple(split for split in splits if split.examples),
+    )

@@ -1,0 +1,118 @@
+"""``luthier tasks list | show | preview``: what there is, what a task says, and what its prompts look like."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from luthier.data.sources import read_rows
+from luthier.errors import DataError, did_you_mean
+from luthier.records import Example, Row
+from luthier.tasks.load import library_names, load_task, source_parts
+from luthier.tasks.rendering import render, render_with, row_id, split_key
+from luthier.tasks.task import Task
+
+
+def list_tasks() -> Table:
+    """Return a table of the built-in tasks."""
+    table = Table(title="built-in tasks")
+    for column in ("task", "what the model must do", "answer", "decided by", "chance", "licence"):
+        table.add_column(column)
+    for name in library_names():
+        task = load_task(name)
+        kind = "choice" if task.has_choices else "text"
+        table.add_row(*_texts(name, task.description, kind, task.primary, _chance(task), task.licence))
+    return table
+
+
+def show_task(task: Task) -> RenderableType:
+    """Return everything that a task says."""
+    table = Table(show_header=False, title=Text(f"{task.name}, version {task.version}"))
+    choices = ", ".join(task.choices) if task.choices else ("of each row" if task.has_choices else "none: free text")
+    facts = {
+        "what": task.description,
+        "sources": "\n".join(f"{split}: {source}" for split, source in task.sources.items()),
+        "choices": choices,
+        "metrics": f"{', '.join(task.metrics)}; decided by {task.primary}",
+        "chance": _chance(task),
+        "answer": f"at most {task.max_new_tokens} tokens" + (f", ends at {task.stop}" if task.stop else ""),
+        "few-shot": f"{task.few_shot} exemplars",
+        "chat template": "used where the model has one" if task.chat else "not used",
+        "language": task.language,
+        "licence": task.licence,
+        "citation": task.citation,
+        "digest": task.digest,
+    }
+    for name, value in facts.items():
+        if value:
+            table.add_row(*_texts(name, value))
+    panels = [
+        Panel(Text(item.prompt.source), title=Text(item.name + (" (held out)" if item.held_out else "")))
+        for item in task.templates
+    ]
+    return Group(table, *panels)
+
+
+def preview(task: Task, *, split: str = "train", rows: int = 1, template: str | None = None) -> RenderableType:
+    """Return the prompts and targets of the first rows of a split, in the words of every template.
+
+    Args:
+        task: The task.
+        split: Whose source is read; ignored where one source holds all splits.
+        rows: How many.
+        template: Only this one.
+
+    Raises:
+        DataError: When there is no such split or template, or a row cannot be rendered.
+    """
+    names = [item.name for item in task.templates]
+    if template is not None and template not in names:
+        raise DataError(f"no template is called '{template}'", where=task.where, fix=did_you_mean(template, names))
+    parts = source_parts(task)
+    if "all" not in parts and split not in parts:
+        raise DataError(f"no {split} split", where=task.where, fix=did_you_mean(split, parts))
+    source = parts.get("all") or parts[split]
+    panels: list[RenderableType] = []
+    for number, row in enumerate(islice(read_rows(source), rows), 1):
+        panels += [_panel(number, example) for example in _examples(task, row, split, template, f"row {number}")]
+    return Group(*panels)
+
+
+def _examples(task: Task, row: Row, split: str, template: str | None, where: str) -> list[Example]:
+    key = row_id(task, row, where)
+    group, _ = split_key(task, row, key, where)
+    if not task.templates:
+        return list(render(task, row, key=key, group=group, split=split, evaluation=True, where=where))
+    chosen = [item for item in task.templates if template in (None, item.name)]
+    return [render_with(task, item, row, key=key, group=group, split=split, where=where) for item in chosen]
+
+
+def _panel(number: int, example: Example) -> Panel:
+    text = Text()
+    if example.system:
+        text.append(f"{example.system}\n\n", style="italic")
+    for turn in example.turns:
+        text.append(f"{turn.prompt}\n", style="dim")
+        text.append(f"{turn.reply}\n\n", style="dim green")
+    start, end = example.input_span or (0, 0)
+    text.append(example.prompt[:start])
+    text.append(example.prompt[start:end], style="cyan")
+    text.append(example.prompt[end:])
+    for target in example.targets:
+        text.append(f"\n→ {target}", style="bold green")
+    if example.choices:
+        text.append(f"\nchoices: {', '.join(example.choices)}", style="dim")
+    return Panel(text, title=Text(f"row {number} · {example.template}"), title_align="left")
+
+
+def _chance(task: Task) -> str:
+    return "" if task.chance is None else f"{task.chance:g}"
+
+
+def _texts(*cells: str) -> list[Text]:
+    # Rows and YAML are other people's text: never read as rich's markup.
+    return [Text(cell) for cell in cells]
