@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
+from luthier.models.pretrained import read_module
 from luthier.records import Encoded, TokenIds
 
 
@@ -97,7 +98,7 @@ class LanguageModel(ABC):
         Raises:
             ModelError: When the files there no longer fit the module.
         """
-        base: nn.Module = type(self.module).from_pretrained(self.folder, dtype=self.module.dtype)
+        base: nn.Module = read_module(type(self.module), self.folder, dtype=self.module.dtype)
         fresh = base.state_dict()
         own = self.module.state_dict()
         if fresh.keys() != own.keys():

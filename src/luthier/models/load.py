@@ -16,9 +16,12 @@ from luthier.errors import ModelError
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import LanguageModel
+from luthier.models.pretrained import first_line, read_module
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+# Folders inside a repository hold the same weights for other programs.
+_OTHER_FORMATS = ["*/*"]
 _UNBOUNDED = 1_000_000
 _RELATIVE_POSITIONS = 2048
 _VOCABULARIES = {"vocab.txt", "merges.txt"}
@@ -38,7 +41,7 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
     Raises:
         ModelError: When there is no such model, it has no safetensors or no tokenizer, or it is not a language model.
     """
-    folder = find_folder(name)
+    folder = find_folder(name, trust_remote_code=trust_remote_code)
     config = _read_config(folder, trust_remote_code)
     _require_weights(folder)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
@@ -55,8 +58,12 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
     return kind(name, folder, folder_digest(folder), module, tokenizer, max_length(config, tokenizer))
 
 
-def find_folder(name: str) -> Path:
-    """Return the folder of a model, fetched from the hub when it is an id."""
+def find_folder(name: str, *, trust_remote_code: bool = False) -> Path:
+    """Return the folder of a model, fetched from the hub when it is an id.
+
+    Raises:
+        ModelError: When there is no such folder, and the hub does not give it.
+    """
     if name in EMBEDDED:
         return EMBEDDED[name]
     path = Path(name).expanduser()
@@ -66,14 +73,15 @@ def find_folder(name: str) -> Path:
         raise ModelError(
             f"no model folder '{name}'", fix="Give a folder with config.json, or an id such as owner/name."
         )
-    return _fetch(name)
+    return _fetch(name, trust_remote_code)
 
 
-def _fetch(name: str) -> Path:
+def _fetch(name: str, trust_remote_code: bool) -> Path:
     from huggingface_hub import snapshot_download
 
+    wanted = [*_WANTED, "*.py"] if trust_remote_code else _WANTED
     try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED))
+        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=_OTHER_FORMATS))
     except Exception as fault:  # the hub's client raises a dozen unrelated classes
         reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
         raise ModelError(
@@ -94,7 +102,7 @@ def _read_config(folder: Path, trust_remote_code: bool) -> Any:
     except (ValueError, KeyError, OSError, json.JSONDecodeError) as fault:
         asks = "trust_remote_code" in str(fault)
         fix = "If you trust it, add --trust-remote-code." if asks else "Mend config.json."
-        what = "the model needs code of its own" if asks else f"config.json cannot be used: {_first_line(fault)}"
+        what = "the model needs code of its own" if asks else f"config.json cannot be used: {first_line(fault)}"
         raise ModelError(what, where=str(folder), fix=fix) from None
 
 
@@ -123,7 +131,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as fault:  # tokenizers raises bare Exception on a damaged file
         raise ModelError(
-            f"no usable tokenizer: {_first_line(fault)}", where=str(folder), fix="Put the model's tokenizer.json there."
+            f"no usable tokenizer: {first_line(fault)}", where=str(folder), fix="Put the model's tokenizer.json there."
         ) from None
     if tokenizer.eos_token_id is None:
         raise ModelError(
@@ -134,30 +142,9 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
 
 def _read_module(folder: Path, config: Any, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours is the only progress that is shown
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    try:
-        module, info = auto.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-        )
-    except Exception as fault:  # damaged safetensors, wrong shapes and foreign architectures raise many classes
-        raise ModelError(
-            f"the weights cannot be loaded: {_first_line(fault)}", where=str(folder), fix="Fetch the model again."
-        ) from None
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"{len(missing)} tensors are missing from the weights, the first is '{missing[0]}'",
-            where=str(folder),
-            fix="Fetch the model again; a headless or partial checkpoint cannot generate.",
-        )
-    return module
+    return read_module(auto, folder, dtype=torch.float32, trust_remote_code=trust_remote_code)
 
 
 def max_length(config: Any, tokenizer: Any) -> int:
@@ -181,7 +168,7 @@ def pick_device(device: str | None) -> torch.device:
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as fault:
         raise ModelError(
-            f"no device '{device}' here ({_first_line(fault)})", where="--device", fix="Use cpu, cuda or mps."
+            f"no device '{device}' here ({first_line(fault)})", where="--device", fix="Use cpu, cuda or mps."
         ) from None
     return chosen
 
@@ -195,7 +182,3 @@ def folder_digest(folder: Path) -> str:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).digest())
     return digest.hexdigest()
-
-
-def _first_line(fault: BaseException) -> str:
-    return str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
