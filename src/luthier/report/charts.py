@@ -27,6 +27,8 @@ HEIGHT = 300
 FOCUS = "focus"
 """Name of the parameter that holds the arm in focus; "" for all of them. The page sets it."""
 _ROW = 30
+_LABEL = 48
+"""Pixels to the right of a chart for values that are written beside the last interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,11 @@ def _faded() -> Any:
     return alt.condition(f"{FOCUS} == '' || datum.arm == {FOCUS}", alt.value(1), alt.value(0.12))
 
 
-def _layers(parts: Sequence[alt.Chart], title: str, subtitle: str, width: int, height: int) -> Chart:
+def _layers(parts: Sequence[alt.Chart], title: str, subtitle: str, width: int, height: int, *, room: int = 8) -> Chart:
     text = alt.TitleParams(text=title, subtitle=subtitle) if subtitle else alt.TitleParams(text=title)
     focus = alt.param(name=FOCUS, value="")
-    chart = alt.layer(*parts).properties(title=text, width=width, height=height).add_params(focus)
+    padding = {"left": 4, "top": 4, "right": room, "bottom": 4}
+    chart = alt.layer(*parts).properties(title=text, width=width, height=height, padding=padding).add_params(focus)
     assert isinstance(chart, alt.LayerChart), "no part is a facet"
     return chart
 
@@ -114,7 +117,6 @@ def _rows_chart(
     """Draw one row for each arm: an interval, a point, and the value in words to the right."""
     names = [arm.name for arm in results.arms if any(record["arm"] == arm.name for record in records)]
     domain = _padded([*records, {value: reference}], (value, "low", "high"))
-    domain[1] += (domain[1] - domain[0]) * 0.12
     base = alt.Chart(_frame(records))
     y = alt.Y("arm:N", sort=names, title=None, axis=alt.Axis(grid=False))
     scale = alt.Scale(domain=domain, nice=False, zero=False)
@@ -151,7 +153,7 @@ def quality(results: RunResults, *, width: int = WIDTH) -> Chart | None:
     parts = _rows_chart(results, records, "score", name, first)
     task = results.task.get("name", "")
     notes = f"{task}, test split; {100 * results.confidence:g} % intervals; {_direction(results)}"
-    return _layers(parts, f"{name} of every arm", notes, width, _ROW * max(2, len(records)))
+    return _layers(parts, f"{name} of every arm", notes, width, _ROW * max(2, len(records)), room=_LABEL)
 
 
 def token_loss(results: RunResults, *, width: int = WIDTH) -> Chart | None:
@@ -180,7 +182,7 @@ def token_loss(results: RunResults, *, width: int = WIDTH) -> Chart | None:
         return None
     parts = _rows_chart(results, records, "change", "change of loss, nats per token", 0.0)
     notes = f"After training against before; {100 * results.confidence:g} % intervals; right of 0 is forgetting"
-    return _layers(parts, "Loss on plain text", notes, width, _ROW * max(2, len(records)))
+    return _layers(parts, "Loss on plain text", notes, width, _ROW * max(2, len(records)), room=_LABEL)
 
 
 def _scatter(results: RunResults, position: _Position, title: str, *, width: int, legend: bool) -> Chart | None:

@@ -69,6 +69,9 @@ def _figure(key: str, section: str, chart: charts.Chart | None, *, wide: bool = 
 
 def png(figure: Figure) -> bytes:
     """Draw a figure on white at twice the pixels, without a browser."""
-    config = theme(font="sans-serif") | {"background": "#ffffff", "padding": 16}
-    picture: bytes = vl_convert.vegalite_to_png(figure.spec, vl_version=VEGA_LITE, config=config, scale=2)
+    config = theme(font="sans-serif") | {"background": "#ffffff"}
+    roomy = {side: pixels + 12 for side, pixels in figure.spec["padding"].items()}
+    picture: bytes = vl_convert.vegalite_to_png(
+        figure.spec | {"padding": roomy}, vl_version=VEGA_LITE, config=config, scale=2
+    )
     return picture

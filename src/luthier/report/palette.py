@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A7F76")
-"""Okabe and Ito's palette, safe for colour-blind readers; its yellow and black do not show on both backgrounds."""
+COLOURS = ("#1F7FC4", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A7F76")
+"""After Okabe and Ito (2008), safe for colour-blind readers; without their yellow and black, and with a lighter blue,
+that each shows on white and on black."""
 SHAPES = ("circle", "square", "triangle-up", "diamond")
 """The shape tells apart arms that share a colour."""
 DASHES: tuple[list[int], ...] = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])

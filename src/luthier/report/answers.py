@@ -1,0 +1,101 @@
+"""Predictions side by side, small enough to be carried by one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier.comparison.results import RunResults
+from luthier.errors import LuthierError
+from luthier.metrics.log import read_predictions
+from luthier.records import Prediction
+
+MOST_BYTES = 7_000_000
+"""Bytes of predictions inside a page; what does not fit stays in the logs, and the page says so."""
+LONGEST_PROMPT = 4_000
+LONGEST_ANSWER = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """What the page browses.
+
+    Attributes:
+        rows: For each example ``id, template, prompt, targets, choice`` and ``answers``, one for each arm or ``None``.
+        total: Examples in the logs; more than ``rows`` when they did not all fit.
+        gaps: What could not be read.
+    """
+
+    rows: list[dict[str, Any]]
+    total: int
+    gaps: tuple[str, ...]
+
+
+def side_by_side(run: Path, results: RunResults, *, most_bytes: int = MOST_BYTES) -> SideBySide:
+    """Read every arm's log and lay the answers beside one another, in the order of the examples."""
+    gaps: list[str] = []
+    logs = [_log(run, arm.name, arm.predictions, gaps) for arm in results.arms]
+    examples = _examples(run, gaps)
+    ids = list(dict.fromkeys([*examples, *(key for log in logs for key in log)]))
+    rows: list[dict[str, Any]] = []
+    spent = 0
+    for key in ids:
+        answers = [log.get(key) for log in logs]
+        if not any(answers):
+            continue
+        row = _row(key, examples.get(key, {}), answers)
+        # Brackets are embedded as six-character escapes, so the written form is what counts.
+        spent += len(json.dumps(row, ensure_ascii=False).replace("<", "\\u003c").encode("utf-8", "backslashreplace"))
+        if spent > most_bytes:
+            break
+        rows.append(row)
+    total = sum(any(key in log for log in logs) for key in ids)
+    return SideBySide(rows, total, tuple(gaps))
+
+
+def _log(run: Path, arm: str, place: str, gaps: list[str]) -> dict[str, Prediction]:
+    if not place:
+        return {}
+    try:
+        return {prediction.id: prediction for prediction in read_predictions(run / place)}
+    except LuthierError as fault:
+        gaps.append(f"Predictions of {arm} are left out. {fault}")
+        return {}
+
+
+def _examples(run: Path, gaps: list[str]) -> dict[str, Mapping[str, Any]]:
+    path = run / "predictions" / "examples.jsonl"
+    try:
+        return {str(example["id"]): example for example in _objects(path)}
+    except OSError:
+        gaps.append(f"Prompts are left out: {path.name} is not there.")
+    except (ValueError, KeyError, TypeError):
+        gaps.append(f"Prompts are left out: {path.name} is damaged.")
+    return {}
+
+
+def _objects(path: Path) -> Iterator[Mapping[str, Any]]:
+    # Not splitlines(): JSON may hold U+2028 as it is, which would split a line in two.
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        if line.strip():
+            yield json.loads(line)
+
+
+def _row(key: str, example: Mapping[str, Any], answers: list[Prediction | None]) -> dict[str, Any]:
+    known = next(answer for answer in answers if answer)
+    return {
+        "id": key,
+        "template": str(example.get("template", "")),
+        "prompt": _clip(str(example.get("prompt", "")), LONGEST_PROMPT),
+        "targets": [_clip(target, LONGEST_ANSWER) for target in known.targets],
+        "choice": bool(known.choices),
+        "answers": [_clip(answer.text, LONGEST_ANSWER) if answer else None for answer in answers],
+    }
+
+
+def _clip(text: str, most: int) -> str:
+    hidden = len(text) - most
+    return text if hidden <= 0 else f"{text[:most]} … ({hidden:,} more characters)"

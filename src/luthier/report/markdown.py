@@ -1,0 +1,55 @@
+"""``report.md``: the same tables as the page, and the charts as PNGs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from luthier.comparison.results import RunResults
+from luthier.report.figures import Figure
+from luthier.report.sheets import MARKS, Cell, Sheet
+
+_SECTIONS = {"answer": "quality", "retention": "retention", "learning": ""}
+"""Which sheet the charts of a section follow."""
+
+
+def markdown(results: RunResults, sheets: Sequence[Sheet], figures: Sequence[Figure], gaps: Sequence[str]) -> str:
+    """Write the report; charts are linked as ``charts/<key>.png``."""
+    parts = [f"# {_plain(results.task.get('name', 'Target task'))} on {_plain(results.model.get('name', 'the model'))}"]
+    parts.append(f"**{_plain(results.recommendation.sentence)}**")
+    parts += [f"> {_plain(gap)}" for gap in gaps]
+    left = list(figures)
+    for sheet in sheets:
+        parts += [f"## {_plain(sheet.title)}", table(sheet), _plain(sheet.note)]
+        here = [figure for figure in left if _SECTIONS[figure.section] == sheet.key]
+        parts += [_image(figure) for figure in here]
+        left = [figure for figure in left if figure not in here]
+    if left:
+        parts += ["## Learning", *(_image(figure) for figure in left)]
+    notes = [f"- {_plain(arm.name)}: {_plain(note)}" for arm in results.arms for note in arm.notes]
+    parts += ["## Notes", "\n".join(notes)] if notes else []
+    parts.append(f"Run `{_plain(results.run)}`, Luthier {_plain(results.luthier)}.")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table(sheet: Sheet) -> str:
+    """Write a sheet as a Markdown table; a cell's second line follows its first."""
+    head = "| " + " | ".join(_plain(column.title) for column in sheet.columns) + " |"
+    rule = "| " + " | ".join("---:" if column.number else ":---" for column in sheet.columns) + " |"
+    rows = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in sheet.rows]
+    return "\n".join([head, rule, *rows])
+
+
+def _cell(cell: Cell) -> str:
+    return " ".join(_plain(part) for part in (cell.main, cell.below, MARKS[cell.tone]) if part)
+
+
+def _image(figure: Figure) -> str:
+    return f"![{_plain(figure.title)}](charts/{figure.key}.png)"
+
+
+def _plain(text: object) -> str:
+    """Take a text literally: no table borders, tags, emphasis, code or links of its own."""
+    line = " ".join(str(text).split())
+    for sign in ("\\", "|", "`", "*", "<", "~"):
+        line = line.replace(sign, f"\\{sign}")
+    return line.replace("](", "]\\(")

@@ -1,0 +1,245 @@
+"""``report.html``: a whole run in one offline file, and ``report.md`` beside it.
+
+The page holds its scripts, charts and data and loads nothing; its content security policy forbids the browser to load
+anything, or to run any script that was not written here, whatever a prediction says.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from luthier.comparison.results import ArmResult, RunCosts, RunResults, read_costs, read_results
+from luthier.errors import LuthierError
+from luthier.report import facts, numerals, sheets
+from luthier.report.answers import SideBySide, side_by_side
+from luthier.report.curves import Curve, read_curve
+from luthier.report.figures import VEGA_LITE, Figure, figures, png
+from luthier.report.markdown import markdown
+from luthier.report.palette import looks, theme
+from luthier.report.sheets import Sheet
+from luthier.store import write_atomically
+
+
+def write_report(run: Path) -> Path:
+    """Write ``report.html``, ``report.md`` and ``charts/*.png`` into a run's folder.
+
+    Reads ``results.json``, ``costs.json``, the prediction logs and the training logs; needs no model. The same inputs
+    give the same bytes. A log that is missing or damaged is named in the report and left out.
+
+    Args:
+        run: The run's folder.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        StoreError: When the results are missing or damaged, or the folder cannot be written.
+    """
+    results, costs = read_results(run), read_costs(run)
+    curves, gaps = _read_curves(run, results)
+    answers = side_by_side(run, results)
+    missing = (*gaps, *answers.gaps)
+    pictures = figures(results, costs, curves, legend=True)
+    for figure in pictures:
+        write_atomically(run / "charts" / f"{figure.key}.png", png(figure))
+    text = markdown(results, _all_sheets(results, costs), pictures, missing)
+    write_atomically(run / "report.md", _utf8(text))
+    page = render(results, costs, curves, answers, missing)
+    write_atomically(run / "report.html", _utf8(page))
+    return run / "report.html"
+
+
+def _utf8(text: str) -> bytes:
+    # A model can emit half of a surrogate pair, which has no UTF-8; its JSON escape stands for it.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _read_curves(run: Path, results: RunResults) -> tuple[dict[str, Curve], tuple[str, ...]]:
+    curves, gaps = {}, []
+    for arm in results.arms:
+        if not arm.curve:
+            continue
+        try:
+            curves[arm.name] = read_curve(run / arm.curve)
+        except LuthierError as fault:
+            gaps.append(f"The learning curve of {arm.name} is left out. {fault}")
+    return curves, tuple(gaps)
+
+
+def _all_sheets(results: RunResults, costs: RunCosts) -> list[Sheet]:
+    made = [
+        sheets.quality_sheet(results),
+        sheets.cost_sheet(results, costs),
+        sheets.scores_sheet(results),
+        sheets.retention_sheet(results),
+        sheets.pairs_sheet(results),
+    ]
+    return [sheet for sheet in made if sheet]
+
+
+def render(
+    results: RunResults, costs: RunCosts, curves: Mapping[str, Curve], answers: SideBySide, gaps: Sequence[str]
+) -> str:
+    """Return the page's HTML."""
+    drawn = figures(results, costs, curves, legend=False)
+    bundle, script = _bundle(), _resource("page.js")
+    policy = (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"script-src {_source_hash(bundle)} {_source_hash(script)}"
+    )
+    page: str = _template().render(
+        results=results,
+        costs=costs,
+        policy=policy,
+        style=Markup(_resource("page.css")),  # our own file
+        bundle=Markup(bundle),  # the charting libraries
+        script=Markup(script),  # our own file
+        data=Markup(_json_for_html(_page_data(results, drawn, answers))),
+        looks=looks([arm.name for arm in results.arms]),
+        settings_of=_settings_of,
+        breakable=_breakable,
+        shown=_shown_first(results),
+        sheets={sheet.key: sheet for sheet in _all_sheets(results, costs)},
+        marks=sheets.MARKS,
+        figures=drawn,
+        answers=answers,
+        gaps=gaps,
+        facts_line=_facts_line(results, costs),
+        data_rows=list(_flatten(results.data)),
+        task_rows=list(_flatten(results.task)),
+        model_rows=list(_flatten(results.model)),
+        config=yaml.safe_dump(_plain(results.config), sort_keys=True, allow_unicode=True),
+    )
+    return page
+
+
+def _facts_line(results: RunResults, costs: RunCosts) -> list[str]:
+    n = max((score.n for arm in results.arms if (score := facts.primary(results, arm))), default=0)
+    arms = f"{len(results.arms)} arm" + ("s" if len(results.arms) != 1 else "")
+    parameters = facts.model_parameters(results)
+    size = [f"{numerals.count(parameters)} parameters"] if parameters else []
+    return [arms, f"{n:,} test examples", *size, costs.device]
+
+
+def _breakable(name: str) -> Markup:
+    """Let a long name be broken after its underscores and dashes."""
+    return Markup(re.sub(r"([_/-])", r"\1<wbr>", str(escape(name))))
+
+
+def _shown_first(results: RunResults, most: int = 4) -> list[int]:
+    """Return which arms' answers are seen at first: the first arm, the recommended one, then the best by score."""
+    better = 1 if facts.higher_is_better(results) else -1
+
+    def rank(index: int) -> tuple[bool, bool, float]:
+        score = facts.primary(results, results.arms[index])
+        known = score is not None and math.isfinite(score.value)
+        value = better * score.value if score is not None and known else -math.inf
+        return index == 0, results.arms[index].name == results.recommendation.arm, value
+
+    return sorted(range(len(results.arms)), key=rank, reverse=True)[:most]
+
+
+def _page_data(results: RunResults, drawn: Sequence[Figure], answers: SideBySide) -> dict[str, Any]:
+    return {
+        "arms": [{"name": name, "colour": look.colour} for name, look in looks([a.name for a in results.arms]).items()],
+        "specs": {figure.key: _responsive(figure.spec) for figure in drawn},
+        "light": theme(),
+        "dark": theme(dark=True),
+        "rows": answers.rows,
+    }
+
+
+def _responsive(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Let the page give the width, and its own words the title."""
+    return {key: value for key, value in spec.items() if key != "title"} | {"width": "container"}
+
+
+def _json_for_html(value: Any) -> str:
+    """Return JSON that no HTML parser can mistake for markup, and that every browser reads; NaN becomes null."""
+    text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """Return the same value out of what JSON and YAML know; numbers that are not finite become ``None``."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
+def _flatten(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every number and text of a nested mapping with the names that lead to it."""
+    for key, item in value.items():
+        name = f"{above} › {_words(key)}" if above else _words(key)
+        if isinstance(item, Mapping):
+            yield from _flatten(item, name)
+        elif isinstance(item, list | tuple):
+            yield name, ", ".join(_said(part) for part in item) or numerals.ABSENT
+        else:
+            yield name, _said(item)
+
+
+def _settings_of(arm: ArmResult) -> list[tuple[str, str]]:
+    given = {**arm.settings, **arm.training}
+    return [(_words(key), _said(value)) for key, value in given.items() if value not in (None, "", [], (), {})]
+
+
+def _words(key: object) -> str:
+    return str(key).replace("_", " ")
+
+
+def _said(value: object) -> str:
+    if value is None or value == "":
+        return numerals.ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@functools.cache
+def _bundle() -> str:
+    text: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
+    assert "</script" not in text.lower(), "the libraries can stand inside a script element"
+    assert "<!--" not in text, "the libraries can stand inside a script element"
+    return text
+
+
+def _resource(name: str) -> str:
+    return resources.files("luthier.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _source_hash(script: str) -> str:
+    """Return a script's name in a content security policy (CSP Level 3, section 2.3.1)."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+@functools.cache
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("luthier.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
