@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,26 @@ SKETCHES = (
     Sketch("biases", "selective", 0, 9_216, 0.262, -0.008, 131.0, 148.2),
     Sketch("prompt_tuning", "prompt_tuning", 0, 2_048, 0.214, 0.002, 187.3, 164.2),
 )
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A run's folder, what it found, and its report."""
+
+    run: Path
+    results: RunResults
+    html: str
+    markdown: str
+
+
 RETAINED = (("sst2", "accuracy", 0.81, 0.5), ("boolq", "accuracy", 0.64, 0.5), ("wmt17_en_de", "bleu", 14.2, None))
 METRICS = (("rougeL", 1.0), ("rouge1", 1.24), ("rouge2", 0.46), ("bleu", 31.0))
+
+
+def many(count: int) -> tuple[Sketch, ...]:
+    """Return arms with long names, of all kinds."""
+    name = "a_rather_long_name_that_somebody_gave_to_an_arm_{}"
+    return tuple(replace(SKETCHES[k % len(SKETCHES)], name=name.format(k)) for k in range(count))
 
 
 def score(metric: str, value: float, half: float, n: int = 200) -> Score:
@@ -241,16 +259,16 @@ def _write_lines(path: Path, records: list[Any]) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 
-def build(run: Path, sketches: tuple[Sketch, ...] = SKETCHES, rows: int = 200, **over: Any) -> RunResults:
+def build(folder: Path, sketches: tuple[Sketch, ...] = SKETCHES, rows: int = 200, **over: Any) -> RunResults:
     """Write a whole run into a folder and return its results."""
-    run.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     found = results(sketches, **over)
-    write_json(run / "results.json", found)
-    write_json(run / "costs.json", costs(sketches))
+    write_json(folder / "results.json", found)
+    write_json(folder / "costs.json", costs(sketches))
     made = examples(rows)
-    _write_lines(run / "predictions" / "examples.jsonl", [asdict(example) for example in made])
+    _write_lines(folder / "predictions" / "examples.jsonl", [asdict(example) for example in made])
     for sketch in sketches:
-        _write_lines(run / "predictions" / f"{sketch.name}.jsonl", [asdict(_answer(sketch, e)) for e in made])
+        _write_lines(folder / "predictions" / f"{sketch.name}.jsonl", [asdict(_answer(sketch, e)) for e in made])
         if sketch.method:
-            _write_lines(run / "curves" / f"{sketch.name}.jsonl", curve(sketch))
+            _write_lines(folder / "curves" / f"{sketch.name}.jsonl", curve(sketch))
     return found

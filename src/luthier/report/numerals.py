@@ -53,8 +53,9 @@ def interval(low: float | None, high: float | None, digits: int, *, sign: bool =
 def _significant(value: float, figures: int = 3) -> str:
     if value == 0:
         return "0"
-    decimals = max(0, figures - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{decimals}f}"
+    rounded = float(f"{value:.{figures}g}")
+    decimals = max(0, figures - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}"
 
 
 def _scaled(value: float, scales: tuple[tuple[float, str], ...], unit: str) -> str:
