@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +43,7 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any setting, e.g. training.epochs=2 (repeatable).", show_default=False),
 ]
+TaskArgument = Annotated[str, typer.Argument(help="Built-in name, task YAML, or data file.")]
 
 
 def main() -> None:
@@ -60,34 +61,6 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _config(
-    file: Path | None,
-    assignments: Sequence[str] | None,
-    **flags: Any,
-) -> CompareConfig:
-    """Lay flags upon ``--set`` upon the file; keys are dotted with two underscores."""
-    from luthier.config import CompareConfig, load_yaml, merge, parse_assignments, validate
-
-    given: dict[str, Any] = {}
-    for name, value in flags.items():
-        if value is None or value is False:
-            continue
-        place = given
-        *parents, last = name.split("__")
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    data, lines = load_yaml(file) if file else ({}, {})
-    if file:
-        validate(CompareConfig, data, source=str(file), lines=lines)
-    merged = merge(merge(data, parse_assignments(assignments or [])), given)
-    return validate(CompareConfig, merged, source="the settings")
-
-
-def _words(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(word.strip() for word in text.split(",") if word.strip())
-
-
 @app.command()
 def compare(
     config: ConfigFile = None,
@@ -97,10 +70,11 @@ def compare(
         str | None, typer.Option(help="Comma-separated: zero_shot,one_shot,few_shot,full,lora …", show_default=False)
     ] = None,
     retain: Annotated[
-        str | None, typer.Option(help="Comma-separated tasks on which forgetting is measured.", show_default=False)
+        str | None,
+        typer.Option(help="Comma-separated tasks on which forgetting is measured; none.", show_default=False),
     ] = None,
     retain_text: Annotated[
-        str | None, typer.Option(help="Plain text for token loss: plain_text, a file, or none.", show_default=False)
+        str | None, typer.Option(help="Plain text for token loss: plain_text, a file; none.", show_default=False)
     ] = None,
     out: Out = None,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder.", show_default=False)] = None,
@@ -112,43 +86,144 @@ def compare(
     set_: Set = None,
 ) -> None:
     """Run every arm from the same start, and report what was gained, what it cost, and what was forgotten."""
-    text = {} if retain_text is None else {"retain_text": None if retain_text == "none" else retain_text}
-    settings = _config(
-        config,
-        set_,
-        model=model,
-        task=task,
-        arms=_words(arms),
-        retain=_words(retain),
-        out=out,
-        name=name,
-        seed=seed,
-        device=device,
-        trust_remote_code=trust_remote_code,
-        data__train=train,
-        data__test=test,
-    ).model_copy(update=text)
-    quiet_libraries()
+    flags = {
+        "model": model,
+        "task": task,
+        "arms": _words(arms),
+        "retain": _words(retain),
+        "out": out,
+        "name": name,
+        "data.train": train,
+        "data.test": test,
+        "seed": seed,
+        "device": device,
+        "trust_remote_code": trust_remote_code or None,
+    }
+    if retain_text is not None:
+        flags["retain_text"] = None if retain_text == "none" else retain_text
+    settings = _settings(config, set_, flags, keep_none=("retain_text",) if retain_text == "none" else ())
+    _quiet_libraries()
     from luthier.jobs import compare as job
 
-    run = job.compare(settings)
-    _show_run(run)
+    _show_run(job.compare(settings))
 
 
-def _show_run(run: Path) -> None:
+@app.command()
+def tune(
+    config: ConfigFile = None,
+    model: Model = None,
+    task: TaskName = None,
+    arm: Annotated[str, typer.Option("--arm", "-a", help="The method: lora, full …")] = "lora",
+    save: Annotated[
+        Path | None, typer.Option("--save", help="New folder for the adapter or the whole model.", show_default=False)
+    ] = None,
+    out: Out = None,
+    train: Train = None,
+    seed: Seed = None,
+    device: Device = None,
+    trust_remote_code: Trust = False,
+    set_: Set = None,
+) -> None:
+    """Train one arm, and say where its adapter is."""
+    flags = {
+        "model": model,
+        "task": task,
+        "out": out,
+        "data.train": train,
+        "seed": seed,
+        "device": device,
+        "trust_remote_code": trust_remote_code or None,
+    }
+    settings = _settings(config, set_, flags)
+    if config is None or "arms" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"arms": (arm,)})
+    _quiet_libraries()
+    from luthier.jobs import tune as job
+
+    trained, folder = job.tune(settings, save)
+    known = trained.result
+    best = f"best at step {known['best_step']} of {known['steps']}" if known["best_step"] else f"{known['steps']} steps"
+    typer.echo(f"{known['trainable_parameters']:,} weights trained, {best}, {known['stored_bytes']:,} bytes: {folder}")
+
+
+@app.command("eval")
+def evaluate(
+    config: ConfigFile = None,
+    model: Model = None,
+    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Comma-separated tasks, or all.")] = "all",
+    adapter: Annotated[
+        Path | None, typer.Option("--adapter", help="Folder that `tune` wrote.", show_default=False)
+    ] = None,
+    any_base: Annotated[bool, typer.Option("--any-base", help="Accept an adapter of another base.")] = False,
+    shots: Annotated[int, typer.Option(min=0, help="Exemplars before each prompt, as many as fit.")] = 0,
+    out: Out = None,
+    test: Test = None,
+    seed: Seed = None,
+    device: Device = None,
+    trust_remote_code: Trust = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    set_: Set = None,
+) -> None:
+    """Measure a model, with an adapter or without, on tasks."""
+    flags = {
+        "model": model,
+        "out": out,
+        "data.test": test,
+        "seed": seed,
+        "device": device,
+        "trust_remote_code": trust_remote_code or None,
+    }
+    settings = _settings(config, set_, flags)
+    _quiet_libraries()
+    from luthier.jobs import evaluate as job
+    from luthier.report.evaluation import evaluation_json, evaluation_table
+
+    found = job.evaluate(settings, _words(tasks) or (), shots=shots, adapter=adapter, any_base=any_base)
+    rows = [(item.task.name, item.task.chance, item.scores, item.shots_used, item.dropped) for item in found]
+    if json_:
+        typer.echo(evaluation_json(rows))
+    else:
+        _print(evaluation_table(rows))
+
+
+@app.command()
+def check(
+    config: ConfigFile = None,
+    model: Model = None,
+    task: TaskName = None,
+    train: Train = None,
+    seed: Seed = None,
+    trust_remote_code: Trust = False,
+    set_: Set = None,
+) -> None:
+    """Show what would be learned, before any step; exit code 2 when training would be meaningless."""
+    flags = {
+        "model": model,
+        "task": task,
+        "data.train": train,
+        "seed": seed,
+        "trust_remote_code": trust_remote_code or None,
+    }
+    settings = _settings(config, set_, flags)
+    _quiet_libraries()
     from rich.console import Console
 
-    from luthier.comparison.results import read_costs, read_results
-    from luthier.report.page import write_report
-    from luthier.report.table import summary_tables
+    from luthier.data.check import fatal, render_check
+    from luthier.errors import raise_faults
+    from luthier.models.load import load_reader
+    from luthier.tasks.check_task import run_check
 
-    page = write_report(run)
-    results = read_results(run)
-    console = Console()
-    for table in summary_tables(results, read_costs(run)):
-        console.print(table)
-    console.print(results.recommendation.sentence, style="bold")
-    console.print(f"Report: {page}", soft_wrap=True)
+    reader = load_reader(settings.model, trust_remote_code=settings.trust_remote_code)
+    report = run_check(
+        settings.task,
+        reader.tokenizer,
+        encoder_decoder=reader.encoder_decoder,
+        max_length=reader.max_length,
+        data=settings.data,
+        seed=settings.seed,
+    )
+    render_check(report, Console())
+    raise_faults("training would be meaningless", fatal(report, settings.data.max_lost))
 
 
 @app.command()
@@ -157,11 +232,84 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")
     _show_run(run)
 
 
-def quiet_libraries() -> None:
+@tasks_app.command("list")
+def list_tasks() -> None:
+    """List the built-in tasks."""
+    from luthier.tasks import show
+
+    _print(show.list_tasks())
+
+
+@tasks_app.command("show")
+def show_task(task: TaskArgument) -> None:
+    """Show what a task is: its source, templates, metrics and splits."""
+    from luthier.tasks import show
+    from luthier.tasks.load import load_task
+
+    _print(show.show_task(load_task(task)))
+
+
+@tasks_app.command("preview")
+def preview_task(
+    task: TaskArgument,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    rows: Annotated[int, typer.Option(min=1, help="Rows to render.")] = 1,
+    template: Annotated[str | None, typer.Option(help="Only this template.", show_default=False)] = None,
+) -> None:
+    """Render the first rows of a task by its templates."""
+    from luthier.tasks import show
+    from luthier.tasks.load import load_task
+
+    _print(show.preview(load_task(task), split=split, rows=rows, template=template))
+
+
+def _settings(
+    file: Path | None, assignments: Sequence[str] | None, flags: Mapping[str, Any], *, keep_none: Sequence[str] = ()
+) -> CompareConfig:
+    """Lay named flags upon ``--set`` upon the file; the keys of flags are dotted."""
+    from luthier.config import CompareConfig, load_yaml, merge, nested, parse_assignments, validate
+
+    data, lines = load_yaml(file) if file else ({}, {})
+    if file:
+        validate(CompareConfig, data, source=str(file), lines=lines)
+    given = {key: value for key, value in flags.items() if value is not None or key in keep_none}
+    merged = merge(merge(data, parse_assignments(assignments or [])), nested(given))
+    return validate(CompareConfig, merged, source="the command line")
+
+
+def _words(text: str | None) -> tuple[str, ...] | None:
+    """Split a comma-separated flag; ``none`` is the empty list."""
+    if text is None:
+        return None
+    return () if text == "none" else tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def _show_run(run: Path) -> None:
+    from luthier.comparison.results import read_costs, read_results
+    from luthier.report.page import write_report
+    from luthier.report.table import retention_table, summary_table
+
+    results, costs = read_results(run), read_costs(run)
+    page = write_report(run)
+    _print(summary_table(results, costs))
+    retention = retention_table(results)
+    if retention is not None:
+        _print(retention)
+    typer.echo(results.recommendation.sentence)
+    typer.echo(f"Report: {page}")
+
+
+def _quiet_libraries() -> None:
     """Keep what other libraries say off the screen: our own messages say what matters."""
+    import warnings
+
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    import warnings
-
     warnings.filterwarnings("ignore", module=r"(transformers|peft|torch|datasets)\b.*")

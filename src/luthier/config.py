@@ -309,23 +309,34 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: When an item is not ``key=value``.
     """
-    nested: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for item in assignments:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"'{item}' is not key=value", where="--set", fix="Write --set training.epochs=2.")
         try:
-            parsed = yaml.safe_load(value)
+            values[key.strip()] = _number(yaml.safe_load(value))
         except yaml.YAMLError:
             raise ConfigError(f"the value of '{key}' is not YAML: {value}", where="--set") from None
-        place = nested
-        *parents, last = key.strip().split(".")
+    return nested(values)
+
+
+def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn ``{"data.train": 400}`` into ``{"data": {"train": 400}}``.
+
+    Raises:
+        ConfigError: When a key lies below another that has a value.
+    """
+    tree: dict[str, Any] = {}
+    for key, value in dotted.items():
+        place = tree
+        *parents, last = key.split(".")
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise ConfigError(f"'{key}' lies below a key that already has a value", where="--set")
-        place[last] = _number(parsed)
-    return nested
+        place[last] = value
+    return tree
 
 
 def _number(value: object) -> object:

@@ -62,23 +62,23 @@ def read_plan(config: CompareConfig) -> Plan:
         LuthierError: All faults that can be found at once.
     """
     faults: list[LuthierError] = []
-    with _collecting(faults):
+    with collecting(faults):
         task = load_task(config.task)
         arms = make_arms(config.arms, training=config.training, few_shots=task.few_shot, seed=config.seed)
-    with _collecting(faults):
+    with collecting(faults):
         retained_tasks = _retained_tasks(config)
-    with _collecting(faults):
+    with collecting(faults):
         texts = tuple(load_texts(config.retain_text)) if config.retain_text else ()
-    with _collecting(faults):
+    with collecting(faults):
         model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
     raise_faults("the comparison cannot start", faults)
-    with _collecting(faults):
+    with collecting(faults):
         _check_methods(arms)
-    with _collecting(faults):
+    with collecting(faults):
         data = load_splits(task, config.data, config.seed)
     retained = []
     for other in retained_tasks:
-        with _collecting(faults):
+        with collecting(faults):
             examples = load_examples(
                 other, "test", limit=config.evaluation.retain_examples, seed=config.seed, evaluation=True
             )
@@ -102,7 +102,8 @@ def read_plan(config: CompareConfig) -> Plan:
 
 
 @contextlib.contextmanager
-def _collecting(faults: list[LuthierError]) -> Iterator[None]:
+def collecting(faults: list[LuthierError]) -> Iterator[None]:
+    """Keep a fault and go on, so that the user sees all of them at once."""
     try:
         yield
     except LuthierError as fault:
@@ -120,7 +121,7 @@ def _check_methods(arms: Sequence[Arm]) -> None:
     faults: list[LuthierError] = []
     for arm in arms:
         if arm.method is not None:
-            with _collecting(faults):
+            with collecting(faults):
                 read_settings(find_method(arm.method), arm.settings, where=f"arm '{arm.name}', settings")
     raise_faults("the arms have faults", faults)
 

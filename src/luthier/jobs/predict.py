@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from luthier.config import DecodingConfig
@@ -28,6 +29,7 @@ from luthier.progress import progress
 from luthier.records import Dropped, Encoded, Example, Prediction
 from luthier.store import Entry, code_digest, digest, open_entry, writing
 from luthier.tasks.task import Task
+from luthier.training.memory import peak_bytes, reset_peak
 
 ROOMS = ("data", "tasks", "models", "methods", "inference", "evaluation")
 PARTIAL = "partial.jsonl"
@@ -44,6 +46,7 @@ class Work:
         order: Example ids in the order of the split.
         dropped: Examples that cannot be answered because they do not fit.
         label: What the progress bar says.
+        device: Where the model is.
     """
 
     entry: Entry
@@ -52,6 +55,7 @@ class Work:
     order: tuple[str, ...]
     dropped: tuple[Dropped, ...]
     label: str
+    device: torch.device
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,12 @@ class Predicted:
     Attributes:
         predictions: In the order of the split.
         seconds: Wall seconds of answering, over all processes.
+        peak_memory_bytes: Of the process that finished it; None where it cannot be measured.
     """
 
     predictions: tuple[Prediction, ...]
     seconds: float
+    peak_memory_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ def task_work(
 
     sizes = tuple(len(batch) for batch in batches)
     order = tuple(request.example.id for request in requests)
-    return Work(open_entry(under.out, "predictions", inputs), sizes, run, order, tuple(dropped), label)
+    return Work(open_entry(under.out, "predictions", inputs), sizes, run, order, tuple(dropped), label, model.device)
 
 
 def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], under: Conditions, *, label: str) -> Work:
@@ -140,7 +146,7 @@ def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], unde
 
     sizes = tuple(len(batch) for batch in batches)
     order = tuple(document.name for document in documents)
-    return Work(open_entry(under.out, "texts", inputs), sizes, run, order, (), label)
+    return Work(open_entry(under.out, "texts", inputs), sizes, run, order, (), label, model.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +193,7 @@ def _text_losses(model: LanguageModel, documents: Sequence[Document]) -> list[Pr
 def finish(work: Work) -> None:
     """Answer what has not been answered yet, and put the log into the store. The model must stand as planned."""
 
+    reset_peak(work.device)
     partial = work.entry.work / PARTIAL
     with writing(work.entry.work):
         done = _read_partial(partial)
@@ -200,7 +207,7 @@ def finish(work: Work) -> None:
                 advance(work.sizes[index], "")
         by_id = {prediction.id: prediction for batch in done for prediction in batch.predictions}
         write_predictions(work.entry.work / "predictions.jsonl", [by_id[name] for name in work.order])
-        costs = {"seconds": sum(batch.seconds for batch in done)}
+        costs = {"seconds": sum(batch.seconds for batch in done), "peak_memory_bytes": peak_bytes(work.device)}
         (work.entry.work / "costs.json").write_text(json.dumps(costs))
         partial.unlink(missing_ok=True)
         work.entry.finish()
@@ -209,7 +216,9 @@ def finish(work: Work) -> None:
 def read(work: Work) -> Predicted:
     """Read a finished log."""
     costs = json.loads((work.entry.folder / "costs.json").read_text())
-    return Predicted(tuple(read_predictions(work.entry.folder / "predictions.jsonl")), costs["seconds"])
+    return Predicted(
+        tuple(read_predictions(work.entry.folder / "predictions.jsonl")), costs["seconds"], costs["peak_memory_bytes"]
+    )
 
 
 @dataclass(frozen=True, slots=True)

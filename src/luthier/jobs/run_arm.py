@@ -10,14 +10,13 @@ from luthier.comparison.measure import TOKEN_LOSS, retention, score
 from luthier.comparison.results import ArmCosts, ArmResult, Retained
 from luthier.evaluation.predict import fits_whole
 from luthier.evaluation.shots import with_shots
-from luthier.jobs.measures import yardstick_of
+from luthier.jobs.measures import context_of, yardstick_of
 from luthier.jobs.plan import Plan
 from luthier.jobs.predict import Conditions, Predicted, Work, finish, read, task_work, text_work
 from luthier.jobs.train import Trained, train_arm
 from luthier.methods.folder import load_adapter
 from luthier.models.language_model import LanguageModel
 from luthier.records import Example, Prediction
-from luthier.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def _result(
         shots_used=answered.shots_used,
         steps=known.get("steps", 0),
         best_step=known.get("best_step"),
-        scores=score(predictions, yardstick_of(plan.target.task), evaluation, _context(plan.target.task, arm.shots)),
+        scores=score(predictions, yardstick_of(plan.target.task), evaluation, context_of(plan.target.task, arm.shots)),
         retained=_retained(plan, watched, base),
         token_loss=_token_loss(plan, watched, base),
         predictions=f"predictions/{arm.name}.jsonl",
@@ -172,7 +171,7 @@ def _retained(plan: Plan, watched: Watched, base: Watched) -> tuple[Retained, ..
             after.predictions,
             yardstick_of(other.task),
             plan.config.evaluation,
-            _context(other.task, 0),
+            context_of(other.task, 0),
         )
         for other, before, after in zip(plan.retained, base.tasks, watched.tasks, strict=True)
     )
@@ -183,11 +182,6 @@ def _token_loss(plan: Plan, watched: Watched, base: Watched) -> Retained | None:
         return None
     context = {"split": "heldout"}
     return retention(base.text.predictions, watched.text.predictions, TOKEN_LOSS, plan.config.evaluation, context)
-
-
-def _context(task: Task, shots: int) -> dict[str, str]:
-    """What a score depends on besides the metric."""
-    return {"task": f"{task.name}-v{task.version}", "split": "test", "shots": str(shots), "prompt": task.digest[:8]}
 
 
 def _shot_notes(arm: Arm, used: tuple[int, int]) -> tuple[str, ...]:
@@ -210,7 +204,7 @@ def _costs(trained: Trained | None, log: Predicted) -> ArmCosts:
     return ArmCosts(
         training_seconds=known.get("training_seconds"),
         supervised_tokens_per_second=known.get("supervised_tokens_per_second"),
-        peak_memory_bytes=known.get("peak_memory_bytes"),
+        peak_memory_bytes=known.get("peak_memory_bytes", log.peak_memory_bytes),
         evaluation_seconds=log.seconds,
         generation_tokens_per_second=generated / log.seconds if generated and log.seconds else None,
         seconds_per_request=log.seconds / len(log.predictions),

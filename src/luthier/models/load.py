@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,27 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
     module.to(pick_device(device)).eval()
     kind = EncoderDecoderModel if config.is_encoder_decoder else DecoderModel
     return kind(name, folder, folder_digest(folder), module, tokenizer, max_length(config, tokenizer))
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How a model reads text: all that is needed to see what it would learn, without its weights."""
+
+    tokenizer: Any
+    encoder_decoder: bool
+    max_length: int
+
+
+def load_reader(name: str, *, trust_remote_code: bool = False) -> Reader:
+    """Load a model's tokenizer and limits, not its weights.
+
+    Raises:
+        ModelError: When there is no such model, or it has no usable tokenizer.
+    """
+    folder = find_folder(name)
+    config = _read_config(folder, trust_remote_code)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    return Reader(tokenizer, bool(config.is_encoder_decoder), max_length(config, tokenizer))
 
 
 def find_folder(name: str, *, trust_remote_code: bool = False) -> Path:

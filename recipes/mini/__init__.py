@@ -1,0 +1,1 @@
+"""What made the embedded model `mini`, from nothing: tokenizer, pretraining, instruction tuning, model card."""

@@ -1,0 +1,180 @@
+"""Make `mini` from nothing: ``python -m recipes.mini.build --out recipes/mini/out``.
+
+Stages, each resumed where a kill left it: tokenizer, pretraining on the plain text of ``recipes.tasks.corpus``,
+instruction tuning on the built-in tasks that are not held out, model card. Both trainings use Luthier's own loop.
+With ``--install`` the result replaces ``src/luthier/models/mini``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from luthier.config import TrainingConfig
+from luthier.data.batching import plan_steps
+from luthier.methods.full import Full, FullSettings
+from luthier.models.language_model import LanguageModel
+from luthier.models.load import load_model
+from luthier.progress import say
+from luthier.records import Encoded
+from luthier.training.loop import Validation, train
+from luthier.training.objectives import mean_loss
+from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
+from recipes.mini.mixture import HELD_OUT, mixture
+from recipes.tasks.corpus import documents
+
+SEED = 20261121
+WINDOW = 512
+EMBEDDED = Path(__file__).resolve().parents[2] / "src" / "luthier" / "models" / "mini"
+
+PRETRAINING = TrainingConfig(
+    epochs=2,
+    batch_size=16,
+    micro_tokens=8192,
+    learning_rate=2e-3,
+    warmup=0.03,
+    final=0.05,
+    weight_decay=0.1,
+    betas=(0.9, 0.95),
+    evaluations=10,
+    checkpoint_seconds=300,
+)
+INSTRUCTION = TrainingConfig(
+    epochs=3,
+    batch_size=32,
+    micro_tokens=8192,
+    learning_rate=5e-4,
+    warmup=0.05,
+    weight_decay=0.01,
+    evaluations=6,
+    checkpoint_seconds=300,
+)
+
+
+def make_base(out: Path) -> Path:
+    """Train the tokenizer and write a model of random weights."""
+    folder = out / "random"
+    if not (folder / "config.json").exists():
+        texts = list(documents())
+        say(f"corpus: {len(texts):,} documents, {sum(len(text.split()) for text in texts):,} words")
+        tokenizer = train_tokenizer(texts)
+        torch.manual_seed(SEED)
+        tokenizer.save_pretrained(folder)
+        new_model(len(tokenizer)).save_pretrained(folder)
+    return folder
+
+
+def pack(model: LanguageModel) -> list[Encoded]:
+    """Concatenate the corpus, an end and a begin token between documents, and cut it into windows."""
+    tokenizer = model.tokenizer
+    texts = list(documents())
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    stream = np.concatenate([[*own, tokenizer.eos_token_id, tokenizer.bos_token_id] for own in ids]).astype(np.int32)
+    begin = np.array([tokenizer.bos_token_id], dtype=np.int32)
+    size = WINDOW - 1
+    return [
+        Encoded(f"window-{number}", begin, stream[start : start + size])
+        for number, start in enumerate(range(0, len(stream) - size + 1, size))
+    ]
+
+
+def pretrain(out: Path) -> Path:
+    """Pretrain on the packed corpus; one window in a hundred is kept for validation."""
+    folder = out / "base"
+    if (folder / "config.json").exists():
+        return folder
+    model = load_model(str(make_base(out)), device=None)
+    windows = pack(model)
+    held_out, kept = windows[::100], [window for number, window in enumerate(windows) if number % 100]
+    say(f"pretraining on {len(kept) * (WINDOW - 1):,} tokens")
+    fit(model, kept, held_out, PRETRAINING, out / "pretraining", "pretraining")
+    save(model, folder)
+    return folder
+
+
+def instruct(out: Path) -> Path:
+    """Tune the pretrained model on the mixture of the built-in tasks that are not held out."""
+    folder = out / "mini"
+    if (folder / "config.json").exists():
+        return folder
+    model = load_model(str(pretrain(out)), device=None)
+    examples = mixture(model, "train", seed=SEED)
+    held_out = mixture(model, "validation", seed=SEED)
+    say(f"instruction tuning on {len(examples):,} examples")
+    fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning")
+    save(model, folder)
+    return folder
+
+
+def fit(
+    model: LanguageModel,
+    examples: list[Encoded],
+    held_out: list[Encoded],
+    config: TrainingConfig,
+    work: Path,
+    label: str,
+) -> None:
+    """Train every weight by Luthier's loop, and keep those with the lowest validation loss."""
+    work.mkdir(parents=True, exist_ok=True)
+    batches = [held_out[start : start + 16] for start in range(0, len(held_out), 16)]
+
+    def validate() -> Validation:
+        loss = mean_loss(model, batches)
+        say(f"{label}: validation loss {loss:.4f}")
+        return Validation(loss, "validation_loss", loss, higher_is_better=False)
+
+    attached = Full().attach(model, FullSettings(), seed=SEED)
+    plan = plan_steps(len(examples), config, seed=SEED)
+    assert config.learning_rate is not None
+    train(
+        model,
+        attached,
+        examples,
+        plan,
+        config,
+        peak_learning_rate=config.learning_rate,
+        seed=SEED,
+        folder=work,
+        validate=validate,
+        label=label,
+    )
+
+
+def save(model: LanguageModel, folder: Path) -> None:
+    """Write weights in half precision, and the tokenizer, in the Hugging Face layout."""
+    writing = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(writing, ignore_errors=True)
+    model.module.half().save_pretrained(writing)
+    model.tokenizer.save_pretrained(writing)
+    model.module.float()
+    writing.rename(folder)
+
+
+def install(folder: Path) -> None:
+    """Replace the embedded model."""
+    shutil.rmtree(EMBEDDED, ignore_errors=True)
+    shutil.copytree(folder, EMBEDDED)
+    size = sum(path.stat().st_size for path in EMBEDDED.iterdir())
+    say(f"installed {size / 1e6:.1f} MB at {EMBEDDED}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("recipes/mini/out"))
+    parser.add_argument("--install", action="store_true")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    folder = instruct(arguments.out)
+    summary = {"seed": SEED, "held_out": sorted(HELD_OUT), "context": CONTEXT}
+    (arguments.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    if arguments.install:
+        install(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Measure a model, with an adapter or without, on tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.comparison.measure import score
+from luthier.config import CompareConfig
+from luthier.errors import LuthierError, raise_faults
+from luthier.evaluation.predict import fits_whole
+from luthier.evaluation.shots import with_shots
+from luthier.jobs.measures import context_of, yardstick_of
+from luthier.jobs.plan import PLAIN_TEXT, Subject, collecting, make_encoder
+from luthier.jobs.predict import Conditions, Predicted, finish, read, task_work
+from luthier.methods.folder import load_adapter
+from luthier.models.language_model import LanguageModel
+from luthier.models.load import folder_digest, load_model
+from luthier.records import Example, Score
+from luthier.tasks.load import library_names, load_examples, load_task
+from luthier.tasks.task import Task
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One task, measured.
+
+    Attributes:
+        task: The task.
+        scores: The primary output first.
+        shots_used: Fewest and most exemplars that fitted.
+        dropped: Examples that do not fit and were not answered.
+        log: The predictions and the time that they took.
+    """
+
+    task: Task
+    scores: tuple[Score, ...]
+    shots_used: tuple[int, int]
+    dropped: int
+    log: Predicted
+
+
+def evaluate(
+    config: CompareConfig, tasks: Sequence[str], *, shots: int = 0, adapter: Path | None = None, any_base: bool = False
+) -> list[Evaluated]:
+    """Measure a model on tasks; what was answered before is found in the store.
+
+    Args:
+        config: Names the model; its limits, decoding and evaluation settings are used.
+        tasks: Built-in names, task YAMLs or data files; ``all`` stands for every built-in task.
+        shots: Exemplars before each prompt, as many as fit.
+        adapter: A folder that ``tune`` wrote.
+        any_base: Accept an adapter that was trained on another base.
+
+    Raises:
+        LuthierError: Whatever is wrong with tasks, model or adapter, before anything is answered.
+    """
+    names = [name for asked in tasks for name in (_builtin() if asked == ALL else (asked,))]
+    faults: list[LuthierError] = []
+    loaded: list[Task] = []
+    for name in names:
+        with collecting(faults):
+            loaded.append(load_task(name))
+    with collecting(faults):
+        model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
+    raise_faults("nothing can be measured", faults)
+    subjects: list[Subject] = []
+    for task in loaded:
+        with collecting(faults):
+            examples = load_examples(task, "test", limit=config.data.test, seed=config.seed, evaluation=True)
+            subjects.append(Subject(task, make_encoder(model, task, config), tuple(examples)))
+    raise_faults("nothing can be measured", faults)
+    attached = load_adapter(model, adapter, any_base=any_base) if adapter else None
+    key = folder_digest(adapter) if adapter else ""
+    under = Conditions(config.out, key, config.decoding, config.evaluation.batch_tokens)
+    try:
+        return [_measure(model, subject, config, under, shots) for subject in subjects]
+    finally:
+        if attached is not None:
+            attached.detach()
+
+
+def _builtin() -> tuple[str, ...]:
+    return tuple(name for name in library_names() if name != PLAIN_TEXT)
+
+
+def _measure(model: LanguageModel, subject: Subject, config: CompareConfig, under: Conditions, shots: int) -> Evaluated:
+    task, encoder = subject.task, subject.encoder
+    new_tokens = config.decoding.max_new_tokens or task.max_new_tokens
+
+    def fits(example: Example) -> bool:
+        return fits_whole(example, encoder, new_tokens=new_tokens)
+
+    pool = load_examples(task, "train", limit=None, seed=config.seed, evaluation=True) if shots else []
+    shown = with_shots(subject.examples, pool, shots, seed=config.seed, fits=fits)
+    work = task_work(model, encoder, task, shown.examples, under, label=task.name)
+    if not work.entry.finished:
+        finish(work)
+    log = read(work)
+    scores = score(log.predictions, yardstick_of(task), config.evaluation, context_of(task, shots))
+    return Evaluated(task, scores, shown.used, len(work.dropped), log)

@@ -1,0 +1,48 @@
+"""Train one arm and put its adapter, or its whole model, where the user wants it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from luthier.config import CompareConfig
+from luthier.errors import ConfigError
+from luthier.jobs.plan import read_plan
+from luthier.jobs.train import Trained, train_arm
+from luthier.store import finish_folder, temporary_folder, writing
+
+
+def tune(config: CompareConfig, save: Path | None = None) -> tuple[Trained, Path]:
+    """Train the one arm of a configuration.
+
+    Args:
+        config: As for ``compare``, with a single arm; what it says of retention is not used.
+        save: Where the adapter goes; it stays in the store when not given.
+
+    Returns:
+        What is known of the training, and the adapter's folder.
+
+    Raises:
+        ConfigError: When there is not exactly one arm, or it trains nothing, or ``save`` exists.
+    """
+    if save is not None and save.exists():
+        raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --save.")
+    plan = read_plan(config.model_copy(update={"retain": (), "retain_text": None}))
+    if len(plan.arms) != 1 or plan.arms[0].method is None:
+        raise ConfigError("tune trains exactly one arm", where="arms", fix="Give one method, e.g. --arm lora.")
+    trained = train_arm(
+        plan.model,
+        plan.target.encoder,
+        plan.target.task,
+        plan.training,
+        plan.arms[0],
+        out=config.out,
+        decoding=config.decoding,
+        evaluation=config.evaluation,
+    )
+    if save is None:
+        return trained, trained.adapter
+    with writing(save), temporary_folder(save.parent) as folder:
+        shutil.copytree(trained.adapter, folder, dirs_exist_ok=True)
+        finish_folder(folder, save)
+    return trained, save
