@@ -183,7 +183,7 @@ def _nearby(path: Path) -> str:
 
 
 def _file_rows(path: Path, source: Source) -> Iterator[Row]:
-    kind = source.format or recognise_format(path)
+    kind = source.format or ("json" if source.field is not None else recognise_format(path))
     if kind == "parquet":
         return read_parquet(path)
     if kind == "jsonl":

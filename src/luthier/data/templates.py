@@ -227,6 +227,14 @@ class _Environment(ImmutableSandboxedEnvironment):
                 return attr in allowed
         return not callable(value) or isinstance(obj, date | time) or type(obj).__module__.startswith("jinja2.")
 
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        # The sandbox lets a bounded form of str.format through, but not one bounded in width.
+        if getattr(value, "__name__", "") in ("format", "format_map") and isinstance(
+            getattr(value, "__self__", None), str
+        ):
+            raise SecurityError("str.format is refused in a template; write {{ … }}")
+        return None
+
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         _bound_operation(operator, left, right)
         return super().call_binop(context, operator, left, right)
