@@ -77,7 +77,8 @@ def test_only_what_the_test_tells_from_zero_is_marked() -> None:
     lines = [line.rstrip() for line in text.splitlines()]
     assert any(line.endswith("−0.086 ▼") for line in lines)
     assert any(line.endswith("−0.012") for line in lines)
-    assert sum(bool(re.search(r"\d ▼$", line)) for line in lines) == 6  # three tasks of full, token loss of full, lora and biases
+    # Three tasks of full; the token loss of full, lora and biases.
+    assert sum(bool(re.search(r"\d ▼$", line)) for line in lines) == 6
 
 
 def test_a_better_score_is_marked_as_better_where_lower_is_better() -> None:

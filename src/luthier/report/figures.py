@@ -9,7 +9,7 @@ from typing import Any
 import vl_convert
 
 from luthier.comparison.results import RunCosts, RunResults
-from luthier.report import charts
+from luthier.report import charts, facts
 from luthier.report.curves import Curve
 from luthier.report.palette import theme
 
@@ -42,15 +42,16 @@ class Figure:
 
 def figures(results: RunResults, costs: RunCosts, curves: Mapping[str, Curve], *, legend: bool) -> list[Figure]:
     """Draw all that the run has something for; ``legend`` inside each chart, for where none stands beside them."""
-    tasks = len({item.task for arm in results.arms for item in arm.retained})
+    tasks = len(facts.retained_tasks(results))
+    heat = charts.forgetting_heat_map(results, width=max(charts.WIDTH, 64 * tasks))
     made = [
-        _figure("quality", "answer", charts.quality(results), wide=True),
+        _figure("quality", "answer", charts.quality(results)),
         _figure("parameters", "answer", charts.quality_against_parameters(results, legend=legend)),
         _figure("forgetting", "answer", charts.quality_against_forgetting(results, legend=legend)),
         _figure("time", "answer", charts.quality_against_time(results, costs, legend=legend)),
-        _figure("retention", "retention", charts.forgetting_heat_map(results), wide=True, least=150 + 58 * tasks),
-        _figure("token_loss", "retention", charts.token_loss(results), wide=True),
-        _figure("training_loss", "learning", charts.training_loss(results, curves, legend=legend)),
+        _figure("retention", "retention", heat, wide=tasks > 4, least=150 + 58 * tasks),
+        _figure("token_loss", "retention", charts.token_loss(results)),
+        _figure("training_loss", "learning", charts.training_loss(results, curves, legend=legend), wide=True),
         _figure("validation_loss", "learning", charts.validation_loss(results, curves, legend=legend)),
         _figure("validation_score", "learning", charts.validation_score(results, curves, legend=legend)),
     ]

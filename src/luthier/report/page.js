@@ -8,11 +8,14 @@
   // Charts: drawn for the theme in force, with one arm in focus or none.
   let views = [];
   let focus = "";
+  let drawing = 0;
   const system = window.matchMedia("(prefers-color-scheme: dark)");
   const dark = () => (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
 
   async function draw() {
     const config = dark() ? data.dark : data.light;
+    drawing += 1;
+    const turn = drawing;
     const old = views;
     views = [];
     old.forEach((result) => result.finalize());
@@ -22,6 +25,7 @@
         mode: "vega-lite", renderer: "svg", actions: false, ast: true, defaultStyle: false, config,
         tooltip: { disableDefaultStyle: true },
       });
+      if (turn !== drawing) { result.finalize(); return; }
       views.push(result);
       result.view.signal("focus", focus).run();
     }
