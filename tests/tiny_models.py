@@ -157,7 +157,10 @@ def _spread(module: torch.nn.Module) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.ndim >= 2:
-                parameter.normal_(0.0, 0.25, generator=generator)
+                # An adapter cannot raise logits beyond what the frozen head allows; tied T5 divides it by sqrt(32).
+                divides = module.config.model_type == "t5" and module.config.tie_word_embeddings
+                head = 2.0 if divides else 0.5
+                parameter.normal_(0.0, head if len(parameter) == VOCABULARY else 0.25, generator=generator)
             else:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
 

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from luthier.config import Settings
 from luthier.errors import LuthierError, ModelError, raise_faults
 from luthier.models.language_model import LanguageModel
+
+_FIX = "Load the base that it was trained on, or train it again."
 
 
 class Attached(Protocol):
@@ -74,16 +78,39 @@ def load_weights(attached: Attached, tensors: Mapping[str, Tensor], *, where: st
         ModelError: When tensors are missing, foreign or of another shape; all of them are listed.
     """
     own = attached.trainable()
-    faults: list[LuthierError] = []
-    for name in sorted(own.keys() - tensors.keys()):
-        faults.append(ModelError(f"tensor '{name}' {tuple(own[name].shape)} is missing", where=where))
-    for name in sorted(tensors.keys() - own.keys()):
-        faults.append(ModelError(f"tensor '{name}' belongs to nothing in this model", where=where))
-    for name in sorted(own.keys() & tensors.keys()):
-        if own[name].shape != tensors[name].shape:
-            shapes = f"{tuple(tensors[name].shape)}, the model has {tuple(own[name].shape)}"
-            faults.append(ModelError(f"tensor '{name}' has shape {shapes}", where=where))
-    raise_faults(f"{where} does not fit the model", faults)
+    require_fit(own, tensors, where=where)
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(tensors[name])
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        ModelError: When it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except OSError:
+        raise ModelError(f"no {path.name}", where=str(path.parent), fix="Give a whole adapter folder.") from None
+    except SafetensorError as fault:
+        raise ModelError(f"damaged: {fault}", where=str(path), fix="Fetch or train it again.") from None
+
+
+def require_fit(own: Mapping[str, Tensor], stored: Mapping[str, Tensor], *, where: str) -> None:
+    """Check that stored tensors are exactly those that are wanted.
+
+    Raises:
+        ModelError: When tensors are missing, foreign or of another shape; all of them are listed.
+    """
+    faults: list[LuthierError] = []
+    for name in sorted(own.keys() - stored.keys()):
+        faults.append(ModelError(f"tensor '{name}' {tuple(own[name].shape)} is missing", where=where, fix=_FIX))
+    for name in sorted(stored.keys() - own.keys()):
+        faults.append(ModelError(f"tensor '{name}' belongs to nothing in this model", where=where, fix=_FIX))
+    for name in sorted(own.keys() & stored.keys()):
+        if own[name].shape != stored[name].shape:
+            shapes = f"{tuple(stored[name].shape)}, the model has {tuple(own[name].shape)}"
+            faults.append(ModelError(f"tensor '{name}' has shape {shapes}", where=where, fix=_FIX))
+    raise_faults(f"{where} does not fit the model", faults)

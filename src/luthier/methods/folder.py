@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from luthier.errors import ModelError
-from luthier.methods.base import Attached
+from luthier.errors import LuthierError, ModelError
+from luthier.methods.base import Attached, read_tensors, require_fit
 from luthier.methods.registry import find_method
 from luthier.models.language_model import LanguageModel
 
@@ -92,13 +92,20 @@ def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) 
         )
     attached = find_method(card.method).load(model, folder)
     if same:
-        _check_reference(model, folder)
+        try:
+            _check_reference(model, folder)
+        except LuthierError:
+            attached.detach()
+            raise
     return attached
 
 
 def _check_reference(model: LanguageModel, folder: Path) -> None:
-    stored = load_file(folder / REFERENCE)["logits"]
-    worst = float((_reference_logits(model) - stored).abs().max())
+    own = {"logits": _reference_logits(model)}
+    tensors = read_tensors(folder / REFERENCE)
+    require_fit(own, tensors, where=str(folder / REFERENCE))
+    stored = tensors["logits"]
+    worst = float((own["logits"] - stored).abs().max())
     scale = float(stored.abs().max())
     # float32 on another machine differs in the last bits; bf16 in the third digit.
     tolerance = (1e-3 if model.device.type == "cpu" else 5e-2) * max(scale, 1.0)

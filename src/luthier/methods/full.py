@@ -8,8 +8,9 @@ from typing import ClassVar
 from torch import nn
 
 from luthier.config import Settings
-from luthier.methods.base import freeze_all_but, load_weights
+from luthier.methods.base import freeze_all_but, load_weights, require_fit
 from luthier.models.language_model import LanguageModel
+from luthier.models.pretrained import read_module
 
 
 class FullSettings(Settings):
@@ -51,7 +52,9 @@ class Full:
 
     def load(self, model: LanguageModel, folder: Path) -> AttachedFull:
         """Put the weights of a stored whole model in place of the base's."""
+        stored = read_module(type(model.module), folder, dtype=model.module.dtype, refuse_foreign=True)
+        tensors = dict(stored.named_parameters())
+        require_fit(dict(model.module.named_parameters()), tensors, where=str(folder))
         attached = AttachedFull(model)
-        stored = type(model.module).from_pretrained(folder, dtype=model.module.dtype, use_safetensors=True)
-        load_weights(attached, dict(stored.named_parameters()), where=str(folder))
+        load_weights(attached, tensors, where=str(folder))
         return attached

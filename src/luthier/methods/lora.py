@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -10,11 +12,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from luthier.config import Settings
-from luthier.errors import ConfigError, did_you_mean
-from luthier.methods.base import freeze_all_but
+from luthier.errors import ConfigError, LuthierError, ModelError, did_you_mean, raise_faults
+from luthier.methods.base import freeze_all_but, read_tensors, require_fit
 from luthier.models.language_model import LanguageModel
+from luthier.models.pretrained import first_line
 
 
 class LoraSettings(Settings):
@@ -59,6 +63,7 @@ class AttachedPeft:
     def save(self, folder: Path) -> None:
         """Write ``adapter_config.json`` and ``adapter_model.safetensors``, as ``peft`` does."""
         self.wrapped.save_pretrained(folder, save_embedding_layers=False)
+        _sort_names(folder / "adapter_config.json")
 
 
 class Lora:
@@ -79,6 +84,7 @@ class Lora:
             lora_alpha=settings.alpha or 2 * settings.rank,  # type: ignore[arg-type]  # peft computes with it as a float
             lora_dropout=settings.dropout,
             target_modules=settings.targets if isinstance(settings.targets, str) else list(settings.targets),
+            fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in model.module.modules()),
             use_rslora=settings.rslora,
             use_dora=settings.dora,
             task_type=TaskType.SEQ_2_SEQ_LM if model.encoder_decoder else TaskType.CAUSAL_LM,
@@ -89,22 +95,74 @@ class Lora:
 
     def load(self, model: LanguageModel, folder: Path) -> AttachedPeft:
         """Put a stored adapter on the model."""
-        from peft import PeftModel
+        return load_peft(model, folder)
 
-        return AttachedPeft(model, PeftModel.from_pretrained(model.module, folder, is_trainable=True))
+
+def _sort_names(path: Path) -> None:
+    """PEFT writes sets in an order that differs from process to process; the same adapter shall be the same bytes."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("target_modules", "modules_to_save"):
+        if isinstance(config.get(key), list):
+            config[key] = sorted(config[key])
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_peft(model: LanguageModel, folder: Path) -> AttachedPeft:
+    """Put an adapter in PEFT's layout on the model, strictly: PEFT itself passes over what does not fit.
+
+    Raises:
+        ModelError: When its files are missing or damaged, or its tensors are not exactly those that it needs; the
+            model is then as it was.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
+    path = folder / "adapter_model.safetensors"
+    tensors = read_tensors(path)
+    _require_config(folder)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what PEFT only warns of is an error below
+            wrapped = PeftModel.from_pretrained(model.module, folder, is_trainable=True, ignore_mismatched_sizes=True)
+    except (ValueError, KeyError, TypeError, RuntimeError) as fault:
+        raise ModelError(
+            f"the adapter does not fit the model: {first_line(fault)}",
+            where=str(folder),
+            fix="Load the base that it was trained on.",
+        ) from None
+    attached = AttachedPeft(model, wrapped)
+    try:
+        require_fit(get_peft_model_state_dict(wrapped, save_embedding_layers=False), tensors, where=str(path))
+    except LuthierError:
+        attached.detach()
+        raise
+    return attached
+
+
+def _require_config(folder: Path) -> None:
+    path = folder / "adapter_config.json"
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ModelError("no adapter_config.json", where=str(folder), fix="Give the folder of an adapter.") from None
+    except ValueError as fault:
+        raise ModelError(f"not JSON: {first_line(fault)}", where=str(path), fix="Fetch or train it again.") from None
 
 
 def _require_targets(module: nn.Module, targets: str | tuple[str, ...]) -> None:
     if isinstance(targets, str):
         return
-    linear = {name.rsplit(".", 1)[-1] for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+    # GPT-2's linear layers are of a class of their own.
+    linear = {
+        name.rsplit(".", 1)[-1] for name, layer in module.named_modules() if isinstance(layer, nn.Linear | Conv1D)
+    }
     unknown = [target for target in targets if target.rsplit(".", 1)[-1] not in linear]
-    if unknown:
-        raise ConfigError(
-            f"the model has no linear layer '{unknown[0]}'",
-            where="settings.targets",
-            fix=did_you_mean(unknown[0], linear),
+    faults = [
+        ConfigError(
+            f"the model has no linear layer '{target}'", where="settings.targets", fix=did_you_mean(target, linear)
         )
+        for target in unknown
+    ]
+    raise_faults("settings.targets names layers that the model does not have", faults)
 
 
 @contextlib.contextmanager

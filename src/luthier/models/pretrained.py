@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging as levels
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def _quiet() -> Iterator[None]:
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours is the only progress that is shown
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(levels.ERROR)
     try:
         yield
     finally:

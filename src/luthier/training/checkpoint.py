@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from luthier.errors import StoreError
 from luthier.store import finish_folder, temporary_folder
 
 
@@ -67,17 +69,28 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """Read the newest complete checkpoint, set torch's random state from it, and return it; None when there is none."""
+    """Read the newest complete checkpoint, set torch's random state from it, and return it; None when there is none.
+
+    Raises:
+        StoreError: When its files are damaged.
+    """
     complete = _complete(folder)
     if not complete:
         return None
     newest = complete[-1]
-    _restore_random_state(load_file(newest / "random.safetensors"))
-    return Checkpoint(
-        Progress(**json.loads((newest / "progress.json").read_text())),
-        load_file(newest / "weights.safetensors"),
-        load_file(newest / "optimizer.safetensors"),
-    )
+    try:
+        checkpoint = Checkpoint(
+            Progress(**json.loads((newest / "progress.json").read_text())),
+            load_file(newest / "weights.safetensors"),
+            load_file(newest / "optimizer.safetensors"),
+        )
+        random = load_file(newest / "random.safetensors")
+    except (OSError, ValueError, TypeError, SafetensorError) as fault:
+        raise StoreError(
+            f"the checkpoint is damaged: {fault}", where=str(newest), fix="Remove this folder; training starts again."
+        ) from None
+    _restore_random_state(random)
+    return checkpoint
 
 
 def _complete(folder: Path) -> list[Path]:

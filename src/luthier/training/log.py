@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TypeAlias
 
+from luthier.store import write_atomically
+
 Line: TypeAlias = dict[str, float | int | str | None]
 
 
@@ -15,7 +17,8 @@ class TrainingLog:
     def __init__(self, path: Path, *, step: int) -> None:
         self.path = path
         kept = [line for line in read_log(path) if int(line["step"] or 0) <= step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        # In one piece: a kill here must not lose the lines before the checkpoint.
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def append(self, line: Line) -> None:
         """Write one line and hand it to the system."""

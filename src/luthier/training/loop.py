@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -87,8 +88,9 @@ def train(
     parameters = attached.trainable()
     optimizer = make_optimizer(parameters, config)
     torch.manual_seed(seed)
+    done = _resume(folder, attached, optimizer)
     with writing(folder):
-        done = _resume(folder, attached, optimizer)
+        folder.mkdir(parents=True, exist_ok=True)
         log = TrainingLog(folder / "log.jsonl", step=done.step)
     looks = validation_steps(plan.steps, config.evaluations if validate else 0)
     saved = time.monotonic()
@@ -156,7 +158,7 @@ def _step(
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     limit = config.clip_norm if config.clip_norm is not None else float("inf")
     norm = float(torch.nn.utils.clip_grad_norm_(weights, limit, foreach=True))
-    if not (_finite(loss) and _finite(norm)):
+    if not (math.isfinite(loss) and math.isfinite(norm)):
         names = ", ".join(item.id for item in batch)
         raise TrainingError(
             f"the loss ({loss}) or its gradient ({norm}) is not finite; the batch held {names}",
@@ -165,10 +167,6 @@ def _step(
         )
     optimizer.step()
     return loss, norm
-
-
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
 
 
 def _look(
@@ -187,7 +185,7 @@ def _look(
         }
     )
     done = replace(done, validation_loss=found.loss)
-    if done.best_score is not None and not found.score > done.best_score:
+    if not _better(found.score, done.best_score):
         return replace(done, evaluations_without_gain=done.evaluations_without_gain + 1)
     save_file(snapshot(attached), _best(folder, done.step))
     for old in folder.glob("best-*.safetensors"):
@@ -195,6 +193,11 @@ def _look(
         if old not in (_best(folder, done.step), _best(folder, done.best_step or 0)):
             old.unlink()
     return replace(done, best_step=done.step, best_score=found.score, evaluations_without_gain=0)
+
+
+def _better(score: float, best: float | None) -> bool:
+    """Whether a score beats the best so far; one that could not be measured beats nothing, and is beaten by any."""
+    return best is None or score > best or (math.isnan(best) and not math.isnan(score))
 
 
 def _best(folder: Path, step: int) -> Path:

@@ -1,0 +1,432 @@
+"""What every method promises, on a decoder and on an encoder-decoder: one suite for all of them.
+
+A new method gets all of this by being in the registry; it must add its parameter formula to ``FORMULAS``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.pytorch_utils import Conv1D
+
+from luthier.config import DecodingConfig, TrainingConfig
+from luthier.data.batching import plan_steps
+from luthier.errors import ConfigError, LuthierError, ModelError
+from luthier.inference.generate import generate
+from luthier.methods.base import Attached, count, snapshot
+from luthier.methods.folder import CARD, REFERENCE, Card, load_adapter, read_card, save_adapter
+from luthier.methods.registry import METHODS, find_method, read_settings
+from luthier.models.language_model import LanguageModel
+from luthier.training.loop import train
+from luthier.training.objectives import cross_entropy
+from tiny_models import encoded, same_bits, state, tiny_folder, tiny_model
+
+MODELS = ("llama", "gpt2", "t5", "bart")
+RANK = 2
+SETTINGS: dict[str, dict[str, Any]] = {"full": {}, "lora": {"rank": RANK, "alpha": 8.0}}
+ITEMS = encoded(21, [(6, 4), (9, 2), (3, 7), (12, 5)])
+PROBES = encoded(22, [(7, 5), (11, 3)])
+
+
+def linear_layers(module: nn.Module) -> list[tuple[int, int]]:
+    """Inputs and outputs of every linear layer but the head."""
+    head = module.get_output_embeddings()
+    sizes = []
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear) and layer is not head:
+            sizes.append((layer.in_features, layer.out_features))
+        elif isinstance(layer, Conv1D):
+            sizes.append((layer.weight.shape[0], layer.weight.shape[1]))
+    return sizes
+
+
+FORMULAS: dict[str, Callable[[nn.Module], int]] = {
+    "full": lambda module: sum(parameter.numel() for parameter in module.parameters()),
+    "lora": lambda module: sum(RANK * (ins + outs) for ins, outs in linear_layers(module)),
+}
+
+every_method = pytest.mark.parametrize("method", METHODS)
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def attach(model: LanguageModel, method: str, *, seed: int = 0) -> Attached:
+    found = find_method(method)
+    return found.attach(model, read_settings(found, SETTINGS[method], where="test"), seed=seed)
+
+
+@torch.no_grad()
+def outputs(model: LanguageModel) -> torch.Tensor:
+    return model.target_logprobs(PROBES)
+
+
+def learn(model: LanguageModel, attached: Attached, folder: Path, *, steps: int, rate: float = 1e-2) -> list[float]:
+    """Train on the four rows; return the loss of each step."""
+    config = TrainingConfig(steps=steps, batch_size=4, evaluations=0, warmup=0.0, schedule="constant")
+    train(model, attached, ITEMS, plan_steps(4, config, seed=0), config, peak_learning_rate=rate, seed=0, folder=folder)
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def card(model: LanguageModel, attached: Attached, method: str) -> Card:
+    return Card(
+        luthier="0",
+        method=method,
+        settings=SETTINGS[method],
+        base_name=model.name,
+        base_digest=model.digest,
+        task="tests",
+        stop=("\n",),
+        trainable_parameters=count(attached.trainable()),
+    )
+
+
+def trained(model: LanguageModel, method: str, tmp_path: Path) -> tuple[Attached, Path]:
+    """Attach, take a few steps, save."""
+    attached = attach(model, method)
+    learn(model, attached, tmp_path / "work", steps=3)
+    save_adapter(model, attached, tmp_path / "adapter", card(model, attached, method))
+    return attached, tmp_path / "adapter"
+
+
+def weights_file(folder: Path) -> Path:
+    (path,) = (path for path in folder.glob("*.safetensors") if path.name != REFERENCE)
+    return path
+
+
+def nothing_is_left(model: LanguageModel, base: dict[str, torch.Tensor], expected: torch.Tensor) -> None:
+    assert same_bits(state(model), base)
+    assert torch.equal(outputs(model), expected)
+    assert not [name for name, weight in model.module.named_parameters() if weight.requires_grad]
+
+
+def test_every_method_has_settings_and_a_formula() -> None:
+    assert METHODS.keys() == SETTINGS.keys() == FORMULAS.keys()
+
+
+@every_method
+@every_model
+def test_attaching_changes_no_output(method: str, name: str) -> None:
+    model = tiny_model(name)
+    base = outputs(model)
+    attach(model, method)
+    assert torch.equal(outputs(model), base)
+
+
+@every_method
+@every_model
+def test_only_declared_parameters_get_gradients(method: str, name: str) -> None:
+    model = tiny_model(name)
+    attached = attach(model, method)
+    declared = {id(parameter) for parameter in attached.trainable().values()}
+    cross_entropy(model, ITEMS).backward()
+    touched = {id(parameter) for parameter in model.module.parameters() if parameter.grad is not None}
+    assert touched == declared
+    assert {id(parameter) for parameter in model.module.parameters() if parameter.requires_grad} == declared
+
+
+@every_method
+@every_model
+def test_the_number_of_trainable_weights_follows_the_formula(method: str, name: str) -> None:
+    model = tiny_model(name)
+    expected = FORMULAS[method](model.module)
+    assert count(attach(model, method).trainable()) == expected > 0
+
+
+@every_method
+@every_model
+def test_frozen_weights_keep_their_bits_and_declared_ones_move(method: str, name: str, tmp_path: Path) -> None:
+    model = tiny_model(name)
+    attached = attach(model, method)
+    declared = {weight.data_ptr() for weight in attached.trainable().values()}
+    frozen = {
+        key: tensor.clone() for key, tensor in model.module.state_dict().items() if tensor.data_ptr() not in declared
+    }
+    before = snapshot(attached)
+    learn(model, attached, tmp_path, steps=3)
+    after = model.module.state_dict()
+    assert all(torch.equal(after[key], tensor) for key, tensor in frozen.items())
+    moved = [key for key, tensor in snapshot(attached).items() if not torch.equal(tensor, before[key])]
+    assert len(moved) == len(before)
+
+
+@every_method
+@every_model
+def test_detaching_gives_the_base_back(method: str, name: str, tmp_path: Path) -> None:
+    model = tiny_model(name)
+    base, expected = state(model), outputs(model)
+    for _ in range(2):
+        attached = attach(model, method)
+        learn(model, attached, tmp_path / "work", steps=2)
+        assert not torch.equal(outputs(model), expected)
+        attached.detach()
+        nothing_is_left(model, base, expected)
+        (tmp_path / "work" / "log.jsonl").unlink()
+
+
+@every_method
+@every_model
+def test_saved_and_loaded_gives_the_same_logits(method: str, name: str, tmp_path: Path) -> None:
+    model = tiny_model(name)
+    base, untrained = state(model), outputs(model)
+    attached, folder = trained(model, method, tmp_path)
+    expected, weights = outputs(model), snapshot(attached)
+    attached.detach()
+    loaded = load_adapter(model, folder)
+    assert torch.equal(outputs(model), expected)
+    assert same_bits(snapshot(loaded), weights)
+    loaded.detach()
+    nothing_is_left(model, base, untrained)
+    # In a fresh process the model is read again: the same.
+    other = tiny_model(name)
+    load_adapter(other, folder)
+    assert torch.equal(outputs(other), expected)
+
+
+@every_method
+@every_model
+def test_the_same_seed_draws_the_same_weights_and_leaves_the_stream_alone(method: str, name: str) -> None:
+    drawn = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        before = torch.get_rng_state()
+        drawn.append(snapshot(attach(tiny_model(name), method, seed=5)))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert same_bits(*drawn)
+    if method == "lora":
+        assert not same_bits(snapshot(attach(tiny_model(name), method, seed=6)), drawn[0])
+
+
+@every_method
+@every_model
+def test_four_rows_can_be_learned_by_heart(method: str, name: str, tmp_path: Path) -> None:
+    model = tiny_model(name)
+    losses = learn(model, attach(model, method), tmp_path, steps=60, rate=1e-2)
+    assert losses[-1] < 0.05 < 4 < losses[0]
+    answers = generate(model, ITEMS, lambda ids: str(ids), DecodingConfig(), max_new_tokens=8, end_ids=model.end_ids)
+    assert [answer.text for answer in answers] == [str(item.target_ids[:-1].tolist()) for item in ITEMS]
+    assert {answer.finish for answer in answers} == {"stop"}
+
+
+# The folder.
+
+
+@every_method
+@every_model
+def test_the_folder_loads_in_the_plain_ecosystem(method: str, name: str, tmp_path: Path) -> None:
+    model = tiny_model(name)
+    _, folder = trained(model, method, tmp_path)
+    expected = outputs(model)
+    auto: Any = AutoModelForSeq2SeqLM if model.encoder_decoder else AutoModelForCausalLM
+    if method == "full":
+        plain = auto.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        assert tokenizer("the cat").input_ids == model.tokenizer("the cat").input_ids
+    else:
+        plain = peft.PeftModel.from_pretrained(auto.from_pretrained(tiny_folder(name)), folder)
+    model.module = plain.eval()
+    torch.testing.assert_close(outputs(model), expected, rtol=0, atol=1e-6)
+
+
+@every_method
+def test_the_card_says_what_the_folder_is(method: str, tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    attached, folder = trained(model, method, tmp_path)
+    assert read_card(folder) == card(model, attached, method)
+
+
+@every_method
+def test_another_base_is_refused_unless_allowed(method: str, tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    _, folder = trained(model, method, tmp_path)
+    other = tiny_model("llama")
+    with torch.no_grad():
+        other.module.get_input_embeddings().weight.add_(0.5)
+    other.digest = "f" * 32
+    base, expected = state(other), outputs(other)
+    with pytest.raises(ModelError, match="trained on") as caught:
+        load_adapter(other, folder)
+    assert model.digest[:12] in str(caught.value)
+    assert "ffffffffffff" in str(caught.value)
+    assert "Load the base that it belongs to" in str(caught.value)
+    assert same_bits(state(other), base)
+    assert torch.equal(outputs(other), expected)
+    load_adapter(other, folder, any_base=True)
+    assert not torch.equal(outputs(other), expected)
+
+
+@every_method
+@every_model
+def test_missing_foreign_and_misshapen_tensors_are_all_listed(method: str, name: str, tmp_path: Path) -> None:
+    model = tiny_model(name)
+    base, expected = state(model), outputs(model)
+    attached, folder = trained(model, method, tmp_path)
+    attached.detach()
+    path = weights_file(folder)
+    tensors = load_file(path)
+    missing, misshapen = [key for key, tensor in tensors.items() if tensor.ndim == 2][1:3]
+    del tensors[missing]
+    tensors[misshapen] = torch.zeros(3, 5)
+    tensors["model.nobody.weight"] = torch.zeros(2)
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(LuthierError) as caught:
+        load_adapter(model, folder)
+    text = str(caught.value)
+    assert f"'{missing}'" in text
+    assert "is missing" in text
+    assert f"'{misshapen}' has shape (3, 5), the model has " in text
+    assert "'model.nobody.weight' belongs to nothing in this model" in text
+    nothing_is_left(model, base, expected)
+
+
+def flip(path: Path) -> None:
+    """Flip the exponent's highest but one bit of the greatest number of the last matrix."""
+    tensors = load_file(path)
+    tensor = tensors[[key for key, tensor in tensors.items() if tensor.ndim == 2][-1]]
+    place = tensor.abs().flatten().argmax()
+    tensor.view(torch.int32).view(-1)[place] ^= 1 << 27
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a flipped bit": (lambda folder: flip(weights_file(folder)), "other logits than when it was stored"),
+    "cut weights": (lambda folder: cut(weights_file(folder)), "safetensors|damaged|cannot be loaded"),
+    "no weights": (lambda folder: weights_file(folder).unlink(), "safetensors"),
+    "no reference": (lambda folder: (folder / REFERENCE).unlink(), f"no {REFERENCE}"),
+    "cut reference": (lambda folder: cut(folder / REFERENCE), "damaged"),
+    "other reference": (lambda folder: save_file({"x": torch.zeros(1)}, folder / REFERENCE), "'logits' .* is missing"),
+    "no card": (lambda folder: (folder / CARD).unlink(), f"no {CARD}: not an adapter made by Luthier"),
+    "broken card": (lambda folder: (folder / CARD).write_text("{"), "damaged"),
+    "half a card": (lambda folder: (folder / CARD).write_text('{"luthier": "0"}'), "damaged"),
+}
+
+
+@every_method
+@pytest.mark.parametrize("fault", DAMAGE)
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_a_damaged_folder_is_refused_and_the_model_left_alone(
+    method: str, fault: str, name: str, tmp_path: Path
+) -> None:
+    model = tiny_model(name)
+    base, expected = state(model), outputs(model)
+    attached, folder = trained(model, method, tmp_path)
+    attached.detach()
+    damage, message = DAMAGE[fault]
+    damage(folder)
+    with pytest.raises(LuthierError, match=message) as caught:
+        load_adapter(model, folder)
+    assert str(folder) in str(caught.value)
+    assert "→" in str(caught.value)
+    nothing_is_left(model, base, expected)
+
+
+@every_method
+def test_saving_twice_writes_the_same_bytes(method: str, tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    attached, folder = trained(model, method, tmp_path)
+    save_adapter(model, attached, tmp_path / "again", card(model, attached, method))
+    names = {path.name for path in folder.iterdir()}
+    assert names == {path.name for path in (tmp_path / "again").iterdir()}
+    for name in names:
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+# LoRA's own.
+
+
+def test_targets_by_name(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    method = find_method("lora")
+    settings = read_settings(method, {"rank": 4, "targets": ["q_proj", "v_proj"]}, where="test")
+    # Two layers; q: 32 → 32, v: 32 → 16 (two of four heads have keys and values).
+    assert count(method.attach(model, settings, seed=0).trainable()) == 2 * (4 * (32 + 32) + 4 * (32 + 16))
+    gpt = tiny_model("gpt2")
+    settings = read_settings(method, {"rank": 4, "targets": ["c_attn"]}, where="test")
+    assert count(method.attach(gpt, settings, seed=0).trainable()) == 2 * 4 * (32 + 96)
+
+
+def test_unknown_targets_are_all_named() -> None:
+    method = find_method("lora")
+    settings = read_settings(method, {"targets": ["q_prj", "v_proj", "w_proj"]}, where="test")
+    with pytest.raises(LuthierError) as caught:
+        method.attach(tiny_model("llama"), settings, seed=0)
+    assert "no linear layer 'q_prj'" in str(caught.value)
+    assert "Did you mean 'q_proj'?" in str(caught.value)
+    assert "no linear layer 'w_proj'" in str(caught.value)
+    assert "'v_proj'" not in str(caught.value).split("Did you mean")[0]
+
+
+@pytest.mark.parametrize("settings", [{"dora": True}, {"rslora": True}, {"dropout": 0.1}])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5"])
+def test_variants_of_lora_save_and_load(settings: dict[str, Any], name: str, tmp_path: Path) -> None:
+    model = tiny_model(name)
+    base = outputs(model)
+    method = find_method("lora")
+    attached = method.attach(model, read_settings(method, settings, where="test"), seed=0)
+    torch.testing.assert_close(outputs(model), base, atol=1e-5, rtol=1e-5)
+    learn(model, attached, tmp_path / "work", steps=2)
+    save_adapter(model, attached, tmp_path / "adapter", card(model, attached, "lora"))
+    expected = outputs(model)
+    attached.detach()
+    assert torch.equal(outputs(model), base)
+    load_adapter(model, tmp_path / "adapter")
+    assert torch.equal(outputs(model), expected)
+
+
+def test_pickled_adapters_are_not_read(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    attached, folder = trained(model, "lora", tmp_path)
+    attached.detach()
+    path = weights_file(folder)
+    torch.save(load_file(path), folder / "adapter_model.bin")
+    path.unlink()
+    with pytest.raises(ModelError, match=r"no adapter_model\.safetensors"):
+        load_adapter(model, folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("{", "not JSON"),
+        (None, r"no adapter_config\.json"),
+        ({"target_modules": ["nobody"]}, "does not fit the model"),
+        ({"r": 3}, "has shape"),
+        ({"peft_type": "NOTHING"}, "does not fit the model"),
+    ],
+)
+def test_a_damaged_peft_configuration_is_refused(change: Any, message: str, tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    base, expected = state(model), outputs(model)
+    attached, folder = trained(model, "lora", tmp_path)
+    attached.detach()
+    path = folder / "adapter_config.json"
+    if change is None:
+        path.unlink()
+    else:
+        path.write_text(change if isinstance(change, str) else json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(LuthierError, match=message):
+        load_adapter(model, folder)
+    nothing_is_left(model, base, expected)
+
+
+def test_method_names_and_settings_are_checked() -> None:
+    with pytest.raises(ConfigError, match="unknown method 'lara'") as caught:
+        find_method("lara")
+    assert "Did you mean 'lora'?" in str(caught.value)
+    with pytest.raises(LuthierError) as faults:
+        read_settings(find_method("lora"), {"rnk": 4, "alpha": -1, "dropout": 1.0}, where="arm 'x', settings")
+    for part in ("arm 'x', settings", "unknown key 'rnk'", "Did you mean 'rank'?", "'alpha'", "'dropout'"):
+        assert part in str(faults.value)
+    with pytest.raises(ConfigError, match="unknown key 'rank'"):
+        read_settings(find_method("full"), {"rank": 4}, where="test")
