@@ -48,8 +48,10 @@ def _arms_scale(results: RunResults, part: str) -> alt.Scale:
     return alt.Scale(domain=list(look), range=values)
 
 
-def _legend(results: RunResults) -> alt.Legend:
-    return alt.Legend(title=None, orient="right", symbolLimit=0, columns=1 if len(results.arms) <= 16 else 2)
+def _legend(results: RunResults, *, lines: bool = False) -> alt.Legend:
+    symbol = "stroke" if lines else alt.Undefined
+    columns = 1 if len(results.arms) <= 16 else 2
+    return alt.Legend(title=None, orient="right", symbolType=symbol, symbolLimit=0, columns=columns)
 
 
 def _colour(results: RunResults, *, legend: bool = False) -> alt.Color:
@@ -338,9 +340,10 @@ def forgetting_heat_map(results: RunResults, *, width: int = WIDTH) -> Chart | N
 def _heat_parts(records: list[Record], arms: list[str], tasks: list[str], most: float) -> list[alt.Chart]:
     angle = -35 if len(tasks) > 5 else 0
     axis = alt.Axis(orient="top", labelAngle=angle, labelLimit=120, ticks=False)
-    x = alt.X("task:N", sort=tasks, title=None, axis=axis)
-    y = alt.Y("arm:N", sort=arms, title=None, axis=alt.Axis(grid=False))
-    scale = alt.Scale(domain=[-most, 0, most], range=list(LOSS_TO_GAIN), clamp=True)
+    gap = alt.Scale(paddingInner=0.05, paddingOuter=0)
+    x = alt.X("task:N", sort=tasks, title=None, axis=axis, scale=gap)
+    y = alt.Y("arm:N", sort=arms, title=None, axis=alt.Axis(grid=False), scale=gap)
+    scale = alt.Scale(domain=[-most, 0, most], range=list(LOSS_TO_GAIN), interpolate="rgb", clamp=True)
     tips = [
         alt.Tooltip("arm:N"),
         alt.Tooltip("task:N"),
@@ -350,7 +353,7 @@ def _heat_parts(records: list[Record], arms: list[str], tasks: list[str], most: 
     ]
     base = alt.Chart(_frame(records)).encode(x=x, y=y)
     fill = alt.Color("change:Q", scale=scale, legend=None)
-    cells = base.mark_rect(cornerRadius=3, stroke="#ffffff", strokeWidth=2, strokeOpacity=0.6)
+    cells = base.mark_rect(cornerRadius=3)
     ink = alt.condition(f"abs(datum.change) > {0.65 * most!r}", alt.value("#ffffff"), alt.value("#23211E"))
     bold = base.transform_filter("datum.weight == 'bold'").mark_text(fontSize=13, fontWeight="bold")
     plain = base.transform_filter("datum.weight != 'bold'").mark_text(fontSize=13)
@@ -372,23 +375,17 @@ def _lines(
     y = alt.Y("value:Q", title=axis, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     names = list(series)
     look = looks([arm.name for arm in results.arms])
-    shared = {
-        "color": alt.Color(
-            "arm:N",
-            scale=alt.Scale(domain=names, range=[look[name].colour for name in names]),
-            legend=_legend(results) if legend else None,
-        ),
-        "opacity": _faded(),
-    }
-    dashes = alt.StrokeDash(
-        "arm:N", scale=alt.Scale(domain=names, range=[look[name].dash for name in names]), legend=None
-    )
-    base = alt.Chart(_frame(records)).encode(x=x, y=y, **shared)
+    key = _legend(results, lines=True) if legend else None
+    colours = alt.Scale(domain=names, range=[look[name].colour for name in names])
+    colour = alt.Color("arm:N", scale=colours, legend=key)
+    dashes = alt.Scale(domain=names, range=[look[name].dash for name in names])
+    dash = alt.StrokeDash("arm:N", scale=dashes, legend=key)
+    base = alt.Chart(_frame(records)).encode(x=x, y=y, color=colour, opacity=_faded())
     tips = [alt.Tooltip("arm:N"), alt.Tooltip("step:Q"), alt.Tooltip("value:Q", title=axis, format=".4g")]
     # Unseen points still answer to the pointer.
     seen = points or max(len(line) for line in series.values()) < 3
     marks = base.mark_point(filled=True, size=50, fillOpacity=1 if seen else 0).encode(tooltip=tips)
-    return [base.mark_line(strokeWidth=2).encode(strokeDash=dashes), marks]
+    return [base.mark_line(strokeWidth=2).encode(strokeDash=dash), marks]
 
 
 def _curve_chart(
