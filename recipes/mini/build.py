@@ -23,8 +23,9 @@ from luthier.models.load import load_model
 from luthier.progress import say
 from luthier.records import Encoded
 from luthier.training.loop import Validation, train
-from luthier.training.objectives import mean_loss
+from luthier.training.objectives import mean_loss, supervised_tokens
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
+from recipes.mini.card import score_table, write_card
 from recipes.mini.mixture import HELD_OUT, mixture
 from recipes.tasks.corpus import documents
 
@@ -119,7 +120,7 @@ def fit(
     work: Path,
     label: str,
 ) -> None:
-    """Train every weight by Luthier's loop, and keep those with the lowest validation loss."""
+    """Train every weight by Luthier's loop, keep those with the lowest validation loss, and note what it took."""
     work.mkdir(parents=True, exist_ok=True)
     batches = [held_out[start : start + 16] for start in range(0, len(held_out), 16)]
 
@@ -131,7 +132,7 @@ def fit(
     attached = Full().attach(model, FullSettings(), seed=SEED)
     plan = plan_steps(len(examples), config, seed=SEED)
     assert config.learning_rate is not None
-    train(
+    done = train(
         model,
         attached,
         examples,
@@ -143,6 +144,45 @@ def fit(
         validate=validate,
         label=label,
     )
+    assert done.best_score is not None
+    facts = {
+        "examples": len(examples),
+        "tokens": supervised_tokens(examples),
+        "steps": done.step,
+        "validation_loss": -done.best_score,
+        "seconds": done.seconds,
+        "threads": torch.get_num_threads(),
+    }
+    (work / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def describe(out: Path, folder: Path) -> None:
+    """Write the model card, with the scores that the finished model gets."""
+    first = json.loads((out / "pretraining" / "facts.json").read_text())
+    second = json.loads((out / "instruction" / "facts.json").read_text())
+    model = load_model(str(folder))
+    shape = model.module.config
+    facts = {
+        "layers": shape.num_hidden_layers,
+        "width": shape.hidden_size,
+        "heads": shape.num_attention_heads,
+        "kv_heads": shape.num_key_value_heads,
+        "parameters": f"{model.parameters:,}",
+        "vocabulary": f"{model.vocabulary:,}",
+        "context": CONTEXT,
+        "pretraining_tokens": f"{first['tokens']:,}",
+        "pretraining_steps": f"{first['steps']:,}",
+        "pretraining_loss": f"{first['validation_loss']:.3f}",
+        "instruction_examples": f"{second['examples']:,}",
+        "instruction_steps": f"{second['steps']:,}",
+        "instruction_loss": f"{second['validation_loss']:.3f}",
+        "held_out": " and ".join(f"`{name}`" for name in sorted(HELD_OUT - {"plain_text"})),
+        "minutes": f"{(first['seconds'] + second['seconds']) / 60:.0f}",
+        "threads": second["threads"],
+        "seed": SEED,
+        "scores": score_table(str(folder), out / "scores"),
+    }
+    write_card(folder, facts)
 
 
 def save(model: LanguageModel, folder: Path) -> None:
@@ -170,8 +210,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     folder = instruct(arguments.out)
-    summary = {"seed": SEED, "held_out": sorted(HELD_OUT), "context": CONTEXT}
-    (arguments.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    describe(arguments.out, folder)
     if arguments.install:
         install(folder)
 

@@ -30,9 +30,13 @@ def fill(text: str, value: Callable[[str], str]) -> str:
     return text
 
 
-def tidy(text: str) -> str:
-    """Mend what filling broke: spaces, *a* before a vowel, and capitals at the start of sentences."""
-    text = BEFORE_VOWEL.sub(r"\1n ", " ".join(text.split()))
+def articles(text: str) -> str:
+    """Mend what filling broke within sentences: spaces, and *a* before a vowel."""
+    return BEFORE_VOWEL.sub(r"\1n ", " ".join(text.split()))
+
+
+def capitals(text: str) -> str:
+    """Begin every sentence with a capital."""
     return SENTENCE_START.sub(lambda match: match.group(1) + match.group(2).upper(), text)
 
 

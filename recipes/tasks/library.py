@@ -52,3 +52,8 @@ def recipes() -> tuple[Recipe, ...]:
             ("story",),
         ),
     )
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of one task."""
+    return next(recipe for recipe in recipes() if recipe.name == name)

@@ -7,10 +7,11 @@ import re
 from recipes.tasks.grammar import alternatives
 from recipes.tasks.scenarios import Scenario
 from recipes.tasks.splits import Row
-from recipes.tasks.world import Setting
+from recipes.tasks.world import Setting, read_lists
 
 LABELS = {"good": "acceptable", "bad": "unacceptable", "+": "positive", "-": "negative"}
 KEEP_CAPITAL = re.compile(r"^(I\b|[A-Z][a-z]+'s\b)")
+ASIDE_SHARE, BYE_SHARE, MAX_TURNS = 0.4, 0.25, 10
 CONTRASTS = ("Still", "All the same", "Even so", "But in the end", "Apart from that")
 
 
@@ -22,8 +23,25 @@ def dialogue(setting: Setting, variant: str) -> Row:
             summaries.append(line.text)
         else:
             speaker = setting.value(line.tag) if len(line.tag) == 1 else line.tag
-            turns.append(f"{speaker}: {setting.render(line.text)}")
-    return {"dialogue": "\n".join(turns), "summary": setting.render(setting.rng.choice(summaries))}
+            turns.append((speaker, setting.render(line.text)))
+    summary = setting.render(setting.rng.choice(summaries))
+    return {"dialogue": "\n".join(f"{who}: {what}" for who, what in turns + _aside(setting, turns)), "summary": summary}
+
+
+def _aside(setting: Setting, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What friends add at the end, and no summary mentions: nothing, a remark, a goodbye, or both."""
+    last = turns[-1][0]
+    others = [who for who, _ in turns if who != last]
+    friends = {setting.value(letter) for letter in "AB"}
+    if friends != {who for who, _ in turns} or len(turns) > MAX_TURNS - 4:
+        return []
+    lists, rng = read_lists("smalltalk.txt")["aside"], setting.rng
+    scenario = Scenario("aside", ((("game",), tuple((value,) for value in lists["game"])),), (), (), ())
+    page = Setting(scenario, setting.pool, rng, people={**setting.people, "X": (others[-1], "girl")})
+    added = [rng.choice(lists["about"])] if rng.random() < ASIDE_SHARE else []
+    added += [rng.choice(lists["bye"])] if rng.random() < BYE_SHARE else []
+    speakers = (others[-1], last)
+    return [(who, page.render(what)) for pair in added for who, what in zip(speakers, pair.split(" || "), strict=True)]
 
 
 def review(shared: Scenario, setting: Setting, variant: str) -> Row:
@@ -61,7 +79,7 @@ def question(setting: Setting, variant: str) -> Row:
     """A passage, a question and its short answer; the variant is the number of the question."""
     passage = " ".join(setting.render(text) for text in setting.scenario.having("T"))
     asked, answer = setting.scenario.having("Q")[int(variant)].split(" || ")
-    return {"passage": passage, "question": setting.render(asked), "answer": setting.render(answer)}
+    return {"passage": passage, "question": setting.render(asked), "answer": setting.phrase(answer)}
 
 
 def sentence(setting: Setting, variant: str) -> Row:
@@ -77,8 +95,12 @@ def story(setting: Setting, variant: str) -> Row:
     endings = {line.variants: setting.render(line.text) for line in setting.scenario.lines if line.tag == "E"}
     right, wrong = endings[variant], endings["2" if variant == "1" else "1"]
     pair = [right, wrong] if setting.rng.random() < 0.5 else [wrong, right]
-    return {"story": text, "ending_a": pair[0] + _stop(pair[0]), "ending_b": pair[1] + _stop(pair[1]),
-            "ending": right + _stop(right)}
+    return {
+        "story": text,
+        "ending_a": pair[0] + _stop(pair[0]),
+        "ending_b": pair[1] + _stop(pair[1]),
+        "ending": right + _stop(right),
+    }
 
 
 def _stop(text: str) -> str:

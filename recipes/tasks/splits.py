@@ -1,7 +1,7 @@
 """Which scenarios and names each split of a task may use.
 
-A quarter of the scenarios is kept for the test split and never seen in training, a smaller part for the validation split;
-the other half of the test split shows scenarios of the training split with other names and other words.
+A fifth of the scenarios is kept for the test split and never seen in training, a smaller part for the validation
+split; the other half of the test split shows scenarios of the training split with other names and other words.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 
 from recipes.tasks.scenarios import Scenario
 from recipes.tasks.world import Setting
@@ -95,23 +94,25 @@ def _rows(
     frames = [(scenario, variant) for scenario in scenarios for variant in recipe.variants(scenario)]
     rng.shuffle(frames)
     rows: list[Row] = []
-    for scenario, variant in cycle(frames):
-        if len(rows) == count:
-            return rows
-        rows.append(_fresh_row(recipe, scenario, variant, pool, rng, taken))
-    raise ValueError(f"task {recipe.name!r} has no scenario for {part}")
+    while len(rows) < count:
+        found = [_fresh_row(recipe, scenario, variant, pool, rng, taken) for scenario, variant in frames]
+        frames = [frame for frame, row in zip(frames, found, strict=True) if row]
+        rows += [row for row in found if row]
+        if not frames:
+            raise ValueError(f"task {recipe.name!r} has too few phrasings for {count} rows of {part}")
+    return rows[:count]
 
 
 def _fresh_row(
     recipe: Recipe, scenario: Scenario, variant: str, pool: str, rng: random.Random, taken: set[tuple[object, ...]]
-) -> Row:
+) -> Row | None:
     for _ in range(MAX_TRIES):
         row = recipe.render(Setting(scenario, pool, rng), variant)
         key = tuple(row[column] for column in recipe.key)
         if key not in taken:
             taken.add(key)
             return {**row, "scenario": scenario.name}
-    raise ValueError(f"scenario {scenario.name!r} of {recipe.name!r} has too few phrasings for so many rows")
+    return None
 
 
 def _finish(task: str, split: str, rows: list[Row], known: set[str]) -> list[Row]:

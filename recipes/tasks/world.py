@@ -24,10 +24,9 @@ def read_lists(file: str) -> dict[str, dict[str, tuple[str, ...]]]:
     return blocks
 
 
-def names_of(pool: str) -> tuple[str, ...]:
-    """All names of a pool: ``train``, ``test`` or ``heldout``."""
-    lists = read_lists("names.txt")[pool]
-    return (*lists["girls"], *lists["boys"])
+def names_of(pool: str, kind: str) -> tuple[str, ...]:
+    """The ``girl`` or ``boy`` names of a pool: ``train``, ``test``, ``heldout``, or ``train+test``."""
+    return tuple(name for part in pool.split("+") for name in read_lists("names.txt")[part][kind + "s"])
 
 
 @dataclass
@@ -40,9 +39,13 @@ class Setting:
     chosen: dict[str, str] = field(default_factory=dict)
     people: dict[str, tuple[str, str]] = field(default_factory=dict)
 
+    def phrase(self, text: str) -> str:
+        """One finished phrase, which need not begin with a capital."""
+        return grammar.articles(grammar.fill(grammar.choose(text, self.rng), self.value))
+
     def render(self, text: str) -> str:
-        """One finished text."""
-        return grammar.tidy(grammar.fill(grammar.choose(text, self.rng), self.value))
+        """One or more finished sentences."""
+        return grammar.capitals(self.phrase(text))
 
     def value(self, slot: str) -> str:
         """The value of ``item``, ``item2`` (another item), ``A`` or ``his:A``.
@@ -64,7 +67,7 @@ class Setting:
             kind = self.rng.choice(("girl", "boy"))
             kind = "girl" if letter in self.scenario.girls else "boy" if letter in self.scenario.boys else kind
             taken = {name for name, _ in self.people.values()}
-            names = [name for name in read_lists("names.txt")[self.pool][kind + "s"] if name not in taken]
+            names = [name for name in names_of(self.pool, kind) if name not in taken]
             self.people[letter] = (self.rng.choice(names), kind)
         return self.people[letter]
 

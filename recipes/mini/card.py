@@ -1,0 +1,70 @@
+"""The model card of `mini`: what it was made of, how long that took, and its score on every built-in task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from luthier.config import CompareConfig
+from luthier.jobs.evaluate import Evaluated, evaluate
+from recipes.mini.mixture import HELD_OUT
+
+TEXT = Template("""---
+license: cc0-1.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# mini
+
+A small instruction model that ships with Luthier, so that the whole road from a base model to a report runs offline in
+minutes. It is a real pretrained model, for trying things out and for tests; it knows only the small world of its own
+texts and is of no other use.
+
+| | |
+|---|---|
+| architecture | Llama, $layers layers, width $width, $heads heads ($kv_heads key-value), tied embeddings |
+| parameters | $parameters |
+| tokenizer | byte-level BPE, $vocabulary tokens, trained on the same texts |
+| context | $context tokens |
+| pretraining | $pretraining_tokens tokens of composed plain text (CC0, written for Luthier), $pretraining_steps steps |
+| instruction tuning | $instruction_examples examples of all built-in tasks but $held_out, $instruction_steps steps |
+| time | $minutes minutes on $threads CPU threads |
+| validation loss | pretraining $pretraining_loss, instruction tuning $instruction_loss nats a token |
+| made by | `python -m recipes.mini.build --install`, seed $seed |
+
+## Scores
+
+Zero-shot, on the test split of every built-in task. "Held out" tasks were not in the instruction mixture.
+
+$scores
+
+## Limits
+
+It was trained on composed English of a few thousand words. It does not know facts, it does not reason, and what it says
+of anything outside its world means nothing. It has not been aligned in any way.
+""")
+
+
+def score_table(model: str, out: Path) -> str:
+    """Return a Markdown table of the model's score on every built-in task."""
+    rows = ["| task | metric | score | 95 % interval | chance | n | |", "|---|---|--:|--:|--:|--:|---|"]
+    rows += [_row(item) for item in evaluate(CompareConfig(model=model, out=out), ["all"])]
+    return "\n".join(rows)
+
+
+def _row(item: Evaluated) -> str:
+    first = item.scores[0]
+    chance = "–" if item.task.chance is None else f"{item.task.chance:.3f}"
+    held_out = "held out" if item.task.name in HELD_OUT else ""
+    interval = f"{first.low:.3f} – {first.high:.3f}"
+    return (
+        f"| `{item.task.name}` | {first.metric} | {first.value:.3f} | {interval} | {chance} | {first.n} | {held_out} |"
+    )
+
+
+def write_card(folder: Path, facts: dict[str, Any]) -> None:
+    """Write ``README.md`` into the model's folder."""
+    (folder / "README.md").write_text(TEXT.substitute(facts), encoding="utf-8")
