@@ -307,7 +307,8 @@ def _begins(split: SplitCheck) -> str:
 
 
 def _sample(split: str, sample: Sample) -> Panel:
-    text = Text(sample.prompt, style="dim")
+    text = Text()
+    text.append(sample.prompt, style="dim")
     text.append(sample.target, style="bold green")
     cut = f", {sample.cut_tokens} tokens cut" if sample.cut_tokens else ""
     legend = Text("green is supervised", style="italic dim")

@@ -101,7 +101,7 @@ def _drawn(task: Task, key: str) -> PromptTemplate:
 
 
 def _answers(answers: Answers, row: Row) -> tuple[str, ...]:
-    """Return the accepted answers that are not empty, without blanks around them, each once."""
+    """Return the accepted answers that are not empty, without blanks around them."""
     if answers.column is not None:
         if answers.column not in row:
             raise _no_column(answers.column, row, "")
@@ -111,7 +111,7 @@ def _answers(answers: Answers, row: Row) -> tuple[str, ...]:
         texts = listed
     else:
         texts = tuple(template.render(row) for template in answers.templates)
-    return tuple(dict.fromkeys(stripped for text in texts if (stripped := text.strip())))
+    return tuple(stripped for text in texts if (stripped := text.strip()))
 
 
 def _choices(task: Task, row: Row) -> tuple[str, ...]:
