@@ -31,7 +31,24 @@ Pairs = tuple[list[str], list[str]]
 
 def vocabulary(size: int, rng: random.Random) -> list[str]:
     """Words of English shape: roots with common endings, so that stemming has something to do."""
-    syllables = ["con", "ver", "sa", "tion", "mi", "ter", "pre", "lo", "gen", "ra", "du", "pel", "ki", "nor", "thy", "est"]
+    syllables = [
+        "con",
+        "ver",
+        "sa",
+        "tion",
+        "mi",
+        "ter",
+        "pre",
+        "lo",
+        "gen",
+        "ra",
+        "du",
+        "pel",
+        "ki",
+        "nor",
+        "thy",
+        "est",
+    ]
     endings = ["", "", "", "s", "ed", "ing", "ly", "ness", "ment", "ational", "ies", "er"]
     words = {"".join(rng.choices(syllables, k=rng.randint(1, 3))) + rng.choice(endings) for _ in range(3 * size)}
     return sorted(words)[:size]
@@ -68,7 +85,9 @@ def best_of(times: int, work: Callable[[], object]) -> float:
 
 
 def report(name: str, theirs: float, ours: float, difference: float) -> None:
-    print(f"{name:<58} {theirs:9.3f} s {ours:9.4f} s {theirs / ours:8.0f} ×   max difference {difference:.2g}", flush=True)
+    print(
+        f"{name:<58} {theirs:9.3f} s {ours:9.4f} s {theirs / ours:8.0f} ×   max difference {difference:.2g}", flush=True
+    )
 
 
 def compare_rouge(name: str, pairs: Pairs, *, stemmer: bool, types: tuple[str, ...]) -> None:
@@ -84,9 +103,7 @@ def compare_rouge(name: str, pairs: Pairs, *, stemmer: bool, types: tuple[str, .
 
 
 def predictions_of(pairs: Pairs) -> list[Prediction]:
-    return [
-        Prediction(str(i), "perf", guess, (truth,)) for i, (guess, truth) in enumerate(zip(*pairs, strict=True))
-    ]
+    return [Prediction(str(i), "perf", guess, (truth,)) for i, (guess, truth) in enumerate(zip(*pairs, strict=True))]
 
 
 def compare_sacrebleu(name: str, pairs: Pairs) -> None:
@@ -113,7 +130,9 @@ def compare_bootstrap(pairs: Pairs, resamples: int = 1000) -> None:
     reference = sacrebleu.BLEU(force=True)
     start = time.perf_counter()
     mean = reference.corpus_score(pairs[0], [pairs[1]], n_bootstrap=resamples)._mean
-    theirs = time.perf_counter() - start - best_of(1, lambda: sacrebleu.BLEU(force=True).corpus_score(pairs[0], [pairs[1]]))
+    theirs = (
+        time.perf_counter() - start - best_of(1, lambda: sacrebleu.BLEU(force=True).corpus_score(pairs[0], [pairs[1]]))
+    )
     ours = best_of(3, lambda: resampled([metric], [stats], clusters, resamples, 0))
     difference = abs(float(resampled([metric], [stats], clusters, resamples, 0)[0].mean()) - mean)
     report(f"bootstrap of BLEU, {len(predictions)} pairs × {resamples}", theirs, ours, difference)

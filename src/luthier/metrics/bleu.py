@@ -1,32 +1,123 @@
-"""BLEU (Papineni et al. 2002), equal to sacrebleu."""
+"""BLEU (Papineni et al. 2002): equal to sacrebleu, with its tokenisers, smoothings and signature."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
+from luthier.metrics.coding import Coded, IntArray, in_chunks
 from luthier.metrics.metric import Details, FloatArray, Metric, divide
+from luthier.metrics.ngrams import clipped_matches
+from luthier.metrics.tokenisers import tokenise
 from luthier.records import Prediction
 
-TOKENIZERS = ("13a", "char", "flores101", "flores200", "intl", "ja-mecab", "ko-mecab", "none", "spBLEU-1K", "spm", "zh")
 SMOOTHINGS = ("exp", "floor", "add-k", "none")
-_SMOOTH_VALUE = {"floor": 0.1, "add-k": 1.0}
 ORDER = 4
+_SMOOTH_VALUE = {"floor": 0.1, "add-k": 1.0}
+References: TypeAlias = Sequence[str | Sequence[str]]
+
+
+def bleu(
+    predictions: Sequence[str],
+    references: References,
+    *,
+    tokenize: str = "13a",
+    smooth: str = "exp",
+    lowercase: bool = False,
+) -> float:
+    """Corpus BLEU, 0 to 100.
+
+    Args:
+        predictions: n texts.
+        references: For each one reference or several.
+        tokenize: One of `luthier.metrics.tokenisers.TOKENISERS`.
+        smooth: One of `SMOOTHINGS`: what a precision of 0 is replaced by.
+        lowercase: Lower-case everything first.
+    """
+    stats = bleu_statistics(predictions, references, tokenize=tokenize, lowercase=lowercase)
+    return float(bleu_of(stats.sum(axis=0), smooth))
+
+
+def sentence_bleu(
+    predictions: Sequence[str], references: References, *, tokenize: str = "13a", smooth: str = "exp"
+) -> FloatArray:
+    """BLEU of every sentence on its own, float64 ``(n,)``, orders that it is too short for left out."""
+    return bleu_of(bleu_statistics(predictions, references, tokenize=tokenize), smooth, effective_order=True)
+
+
+def bleu_statistics(
+    predictions: Sequence[str], references: References, *, tokenize: str = "13a", lowercase: bool = False
+) -> FloatArray:
+    """Columns: length, reference length, matches of 1- to 4-grams, 1- to 4-grams given; float64 ``(n, 10)``.
+
+    The reference length is that of the reference nearest in length, the shorter one of two equally near.
+
+    Raises:
+        ValueError: The numbers of predictions and references differ, or a prediction has no reference.
+    """
+    lists = as_lists(predictions, references)
+    n, most = len(predictions), max(map(len, lists), default=0)
+    # Sets of references of n texts each; where an example has fewer, an empty text matches nothing.
+    sets = [[texts[r] if r < len(texts) else "" for texts in lists] for r in range(most)]
+    missing = np.array([[r >= len(texts) for texts in lists] for r in range(most)], dtype=bool).reshape(most, n)
+    coded = tokenise([*predictions, *(text for texts in sets for text in texts)], tokenize, lowercase=lowercase)
+    sizes = coded.lengths.reshape(1 + most, n).sum(axis=0) * 6  # In characters, roughly.
+
+    def work(part: slice) -> IntArray:
+        at = np.arange(n)[part]
+        got, *wanted = (coded.pick(at + side * n) for side in range(1 + most))
+        return np.hstack([_reference_lengths(got, wanted, missing[:, part]), clipped_matches(got, wanted, ORDER)])
+
+    columns = np.concatenate(in_chunks(sizes, work)) if n else np.zeros((0, 1 + ORDER), dtype=np.int64)
+    have = coded.lengths[:n, None]
+    totals = np.maximum(have - np.arange(ORDER), 0)
+    return np.hstack([have, columns, totals]).astype(np.float64)
+
+
+def as_lists(predictions: Sequence[str], references: References) -> list[Sequence[str]]:
+    """References as one list an example.
+
+    Raises:
+        ValueError: The numbers of predictions and references differ, or a prediction has no reference.
+    """
+    if len(predictions) != len(references):
+        raise ValueError(f"There are {len(predictions)} predictions and {len(references)} references.")
+    lists = [(r,) if isinstance(r, str) else r for r in references]
+    for i, texts in enumerate(lists):
+        if not texts:
+            raise ValueError(f"Prediction {i} has no reference.")
+    return lists
+
+
+def _reference_lengths(
+    got: Coded, wanted: Sequence[Coded], missing: np.ndarray[tuple[int, int], np.dtype[np.bool_]]
+) -> IntArray:
+    lengths = np.stack([side.lengths for side in wanted])  # (references, n)
+    gap = np.abs(lengths - got.lengths)
+    # Nearest first, shorter first among the equally near.
+    rank = np.where(missing, np.iinfo(np.int64).max, gap * (lengths.max(initial=0) + 1) + lengths)
+    return np.take_along_axis(lengths, rank.argmin(axis=0)[None], axis=0).T
+
+
+def _smoothed(sums: FloatArray, smooth: str) -> tuple[FloatArray, FloatArray]:
+    """Matches and totals, each ``(..., 4)``, with add-k's additions."""
+    right, total = sums[..., 2 : 2 + ORDER], sums[..., 2 + ORDER :]
+    if smooth != "add-k":
+        return right, total
+    more = np.array([0.0] + [_SMOOTH_VALUE[smooth]] * (ORDER - 1))
+    return right + more, total + more
 
 
 def precisions(sums: FloatArray, smooth: str) -> FloatArray:
-    """Smoothed n-gram precisions in percent, ``(..., 10)`` → ``(..., 4)``; 0 from the first order without n-grams on."""
-    right, total = sums[..., 2 : 2 + ORDER].copy(), sums[..., 2 + ORDER :].copy()
-    if smooth == "add-k":
-        right[..., 1:] += _SMOOTH_VALUE[smooth]
-        total[..., 1:] += _SMOOTH_VALUE[smooth]
+    """Smoothed n-gram precisions in percent, ``(..., 10)`` → ``(..., 4)``; 0 from the first order without n-grams."""
+    right, total = _smoothed(sums, smooth)
     missed = (right == 0) & (total > 0)
     found = divide(100.0 * right, total, 0.0)
     if smooth == "exp":
-        found = np.where(
-            missed, divide(np.full_like(total, 100.0), 2.0 ** np.cumsum(missed, axis=-1) * total, 0.0), found
-        )
+        halved = divide(np.full_like(total, 100.0), 2.0 ** np.cumsum(missed, axis=-1) * total, 0.0)
+        found = np.where(missed, halved, found)
     elif smooth == "floor":
         found = np.where(missed, divide(np.full_like(total, 100.0 * _SMOOTH_VALUE[smooth]), total, 0.0), found)
     reached = np.cumprod(total > 0, axis=-1)
@@ -40,34 +131,31 @@ def brevity_penalty(sums: FloatArray) -> FloatArray:
 
 
 def bleu_of(sums: FloatArray, smooth: str, *, effective_order: bool = False) -> FloatArray:
-    """BLEU in percent from summed statistics (length, reference length, 4 right, 4 total): ``(..., 10)`` → ``(...)``.
+    """BLEU in percent from summed statistics ``(..., 10)`` → ``(...)``.
 
     Args:
-        sums: Summed statistics.
+        sums: Sums of `bleu_statistics`.
         smooth: One of `SMOOTHINGS`.
         effective_order: Leave out the orders for which the text is too short (sentence BLEU).
     """
     found = precisions(sums, smooth)
-    with np.errstate(divide="ignore"):
-        logs = np.where(found > 0, np.log(np.maximum(found, 1e-300)), -9999999999.0)
-    total = sums[..., 2 + ORDER :] + np.array([0.0] + [_SMOOTH_VALUE["add-k"] * (smooth == "add-k")] * (ORDER - 1))
-    reached = np.cumprod(total > 0, axis=-1)
-    order = np.maximum(reached.sum(-1), 1) if effective_order else np.full(reached.shape[:-1], ORDER)
-    counted = np.arange(ORDER) < order[..., None]
-    mean_log = np.where(counted, logs, 0.0).sum(-1) / order
+    # sacrebleu's logarithm of 0.
+    logs = np.where(found > 0, np.log(np.where(found > 0, found, 1.0)), -9999999999.0)
+    if effective_order:
+        order = np.maximum(np.cumprod(_smoothed(sums, smooth)[1] > 0, axis=-1).sum(-1), 1)
+        logs = np.where(np.arange(ORDER) < order[..., None], logs, 0.0)
+    else:
+        order = np.full(found.shape[:-1], ORDER)
     any_right = sums[..., 2 : 2 + ORDER].any(-1)
-    return np.asarray(np.where(any_right, brevity_penalty(sums) * np.exp(mean_log), 0.0))
+    return np.asarray(np.where(any_right, brevity_penalty(sums) * np.exp(logs.sum(-1) / order), 0.0))
 
 
 def bleu_metric(*, tokenize: str = "13a", smooth: str = "exp", lowercase: bool = False) -> Metric:
     """Corpus BLEU, 0 to 100, with its four precisions, brevity penalty and lengths as details."""
-    import sacrebleu
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
-        scorer = sacrebleu.BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
-        most = max(len(p.targets) for p in predictions)
-        streams = [[p.targets[i] if i < len(p.targets) else None for p in predictions] for i in range(most)]
-        return np.array(scorer._extract_corpus_statistics([p.text for p in predictions], streams), dtype=np.float64)
+        texts, references = [p.text for p in predictions], [p.targets for p in predictions]
+        return bleu_statistics(texts, references, tokenize=tokenize, lowercase=lowercase)
 
     def aggregate(sums: FloatArray) -> FloatArray:
         return bleu_of(sums, smooth)[..., None]
@@ -82,5 +170,11 @@ def bleu_metric(*, tokenize: str = "13a", smooth: str = "exp", lowercase: bool =
 
     value = f"[{_SMOOTH_VALUE[smooth]:.2f}]" if smooth in _SMOOTH_VALUE else ""
     case = "lc" if lowercase else "mixed"
-    options = f"case:{case}|eff:no|tok:{tokenize}|smooth:{smooth}{value}|version:{sacrebleu.__version__}"
+    options = f"case:{case}|eff:no|tok:{tokenize}|smooth:{smooth}{value}|version:{_version()}"
     return Metric("bleu", ("bleu",), "bleu", True, options, statistics, aggregate, details, per_example=per_example)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("sacrebleu")

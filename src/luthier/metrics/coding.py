@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -85,13 +85,65 @@ def dense(keys: IntArray, bound: int) -> tuple[IntArray, IntArray]:
     return order, starts
 
 
-def code_words(words: Sequence[Sequence[str]]) -> Coded:
-    """Number the words of tokenised texts."""
+@dataclass(frozen=True)
+class Runs:
+    """Words of texts: the longest runs of bytes that are not separators.
+
+    Attributes:
+        coded: The words.
+        starts: Where each word begins in the joined bytes, int64 ``(words,)``.
+        vocabulary: The different words, in the order of their numbers.
+    """
+
+    coded: Coded
+    starts: IntArray
+    vocabulary: list[bytes]
+
+
+def join(pieces: Sequence[bytes]) -> tuple[bytes, IntArray]:
+    """Join texts with a zero byte before, between and behind them.
+
+    Returns:
+        The bytes, and where each text begins in them (and where one more would), int64 ``(texts + 1,)``.
+    """
+    return b"\0" + b"\0".join(pieces) + b"\0", 1 + offsets_of(lengths_of(pieces) + 1)
+
+
+def code_runs(data: bytes, text_starts: IntArray, separators: bytes) -> Runs:
+    """Number the words in joined texts, without making a Python object for each.
+
+    Args:
+        data: Texts from `join`.
+        text_starts: Where they begin, from `join`.
+        separators: All bytes that part words; zero among them.
+    """
     import pyarrow as pa
 
-    flat = pa.array(list(chain.from_iterable(words)), pa.large_string()).dictionary_encode()
-    ids = flat.indices.to_numpy().astype(np.int64)
-    return Coded(ids, offsets_of(np.fromiter(map(len, words), np.int64, len(words))), len(flat.dictionary))
+    table = bytes(0 if byte in separators else 1 for byte in range(256))
+    inside = np.frombuffer(data.translate(table), np.int8)
+    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+    starts, ends = edges[0::2], edges[1::2]
+    # Arrow adopts the buffers as they are.
+    buffers = [None, pa.py_buffer(offsets_of(ends - starts)), pa.py_buffer(data.translate(None, separators))]
+    words = pa.Array.from_buffers(pa.large_binary(), len(starts), buffers).dictionary_encode()
+    offsets = np.searchsorted(starts, text_starts).astype(np.int64)
+    coded = Coded(words.indices.to_numpy().astype(np.int64), offsets, len(words.dictionary))
+    return Runs(coded, starts, words.dictionary.to_pylist())
+
+
+def code_words(words: Sequence[Sequence[str]]) -> Coded:
+    """Number the words of texts that are tokenised already."""
+    numbers: dict[str, int] = {}
+    ids = [numbers.setdefault(word, len(numbers)) for word in chain.from_iterable(words)]
+    offsets = offsets_of(np.fromiter(map(len, words), np.int64, len(words)))
+    return Coded(np.array(ids, dtype=np.int64), offsets, len(numbers))
+
+
+def expand(words: Coded, parts: Sequence[Sequence[str]]) -> Coded:
+    """Put tokens in the place of words: word number i becomes the tokens ``parts[i]``."""
+    tokens = code_words(parts)
+    offsets = offsets_of(tokens.lengths[words.ids])[words.offsets]
+    return Coded(tokens.pick(words.ids).ids, offsets, tokens.size)
 
 
 def code_characters(texts: Sequence[str]) -> Coded:
@@ -104,29 +156,24 @@ def code_characters(texts: Sequence[str]) -> Coded:
     return Coded(number[points], offsets_of(lengths_of(texts)), int(used.sum()))
 
 
-def in_chunks(
-    items: Sequence[Item], weight: Callable[[Item], int], work: Callable[[Sequence[Item]], Result]
-) -> list[Result]:
-    """Do ``work`` on consecutive chunks of ``items``, on all cores; results in the order of the items.
+def in_chunks(sizes: IntArray, work: Callable[[slice], Result], *, limit: int = _CHUNK) -> list[Result]:
+    """Do ``work`` on consecutive slices of some items, on all cores; results in the order of the items.
 
     Args:
-        items: What to work on.
-        weight: Characters of an item.
+        sizes: Characters of each item, int64 ``(items,)``.
         work: numpy, pyarrow and rapidfuzz let other threads run while they compute, so threads suffice.
+        limit: Characters of a slice, more or less.
     """
-    chunks = list(_chunks(items, weight))
-    if len(chunks) == 1:
-        return [work(chunks[0])]
-    with ThreadPoolExecutor(max_workers=min(len(chunks), len(os.sched_getaffinity(0)))) as pool:
-        return list(pool.map(work, chunks))
+    chunk = np.cumsum(sizes) // limit
+    bounds = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(sizes)]
+    slices = [slice(a, b) for a, b in pairwise(bounds)]
+    return on_all_cores(slices, work)
 
 
-def _chunks(items: Sequence[Item], weight: Callable[[Item], int]) -> Iterator[Sequence[Item]]:
-    start, size = 0, 0
-    for i, item in enumerate(items):
-        size += weight(item)
-        if size > _CHUNK:
-            yield items[start : i + 1]
-            start, size = i + 1, 0
-    if start < len(items) or not items:
-        yield items[start:]
+def on_all_cores(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
+    """Do ``work`` on every item, in threads; results in the order of the items."""
+    cores = min(len(items), len(os.sched_getaffinity(0)))
+    if cores <= 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(max_workers=cores) as pool:
+        return list(pool.map(work, items))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
-from luthier.metrics.coding import Coded, IntArray, offsets_of
+from luthier.metrics.coding import Coded, IntArray, dense, offsets_of
 from luthier.metrics.ngrams import clipped_matches
 
 _WORD = 64
@@ -34,12 +37,12 @@ def _strings(texts: Coded) -> list[str]:
     points = (texts.ids + np.where(texts.ids >= 0xD800, 0x800, 0)).astype(np.uint32)  # Surrogates are no characters.
     whole = points.tobytes().decode("utf-32-le")
     bounds = texts.offsets.tolist()
-    return [whole[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [whole[a:b] for a, b in pairwise(bounds)]
 
 
 def _lists(texts: Coded) -> list[list[int]]:
     bounds = texts.offsets.tolist()
-    return [texts.ids[a:b].tolist() for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [texts.ids[a:b].tolist() for a, b in pairwise(bounds)]
 
 
 def union_hits(got: Coded, got_lines: Coded, wanted: Coded, wanted_lines: Coded) -> IntArray:
@@ -55,85 +58,156 @@ def union_hits(got: Coded, got_lines: Coded, wanted: Coded, wanted_lines: Coded)
         wanted: The references.
         wanted_lines: Their lines.
     """
+    lines = _Lines.of(got, got_lines, wanted, wanted_lines)
     hit = np.zeros(len(wanted.ids), dtype=bool)
-    for line_wanted, line_got in _line_pairs(got, got_lines, wanted, wanted_lines):
-        short = got_lines.lengths[line_got] <= _WORD
-        for at in np.split(np.flatnonzero(short), range(_BLOCK, int(short.sum()), _BLOCK)):
-            _mark_short(hit, wanted_lines, line_wanted[at], got_lines, line_got[at])
-        for w, g in zip(line_wanted[~short].tolist(), line_got[~short].tolist(), strict=True):
-            _mark_long(hit, wanted_lines, w, got_lines, g)
+    pairs_before = offsets_of(lines.facing)
+    block = pairs_before[1:] // _BLOCK
+    bounds = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(lines.facing)]
+    for first, last in pairwise(bounds):
+        _mark_short(hit, lines, first, last)
+    for line in np.flatnonzero(got_lines.lengths > _WORD).tolist():
+        text = int(lines.got_text[line])
+        for against in np.flatnonzero(lines.wanted_text == text).tolist():
+            _mark_long(hit, wanted_lines, against, got_lines, line)
     before = offsets_of(hit.astype(np.int64))[wanted.offsets]
     return clipped_matches(got, [Coded(wanted.ids[hit], before, wanted.size)], 1)[:, 0]
 
 
-def _line_pairs(
-    got: Coded, got_lines: Coded, wanted: Coded, wanted_lines: Coded
-) -> list[tuple[IntArray, IntArray]]:
-    """Every reference line with every predicted line of the same pair of texts, as one block of two ``(line pairs,)``."""
-    first_got = np.searchsorted(got_lines.offsets[:-1], got.offsets)
-    first_wanted = np.searchsorted(wanted_lines.offsets[:-1], wanted.offsets)
-    n_got, n_wanted = np.diff(first_got), np.diff(first_wanted)
-    count = n_got * n_wanted
-    pair = np.repeat(np.arange(len(count)), count)
-    rank = np.arange(len(pair)) - np.repeat(offsets_of(count)[:-1], count)
-    return [(first_wanted[pair] + rank // n_got[pair], first_got[pair] + rank % n_got[pair])]
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of pairs of texts, and where their tokens match.
+
+    An *entry* says that a predicted line (of at most 64 tokens) has a certain token, and in which places.
+
+    Attributes:
+        wanted: The reference lines.
+        wanted_text: Text of each reference line.
+        got_text: Text of each predicted line.
+        got_length: Tokens of each predicted line.
+        first_line: First predicted line of each text.
+        facing: Predicted lines that face each reference line.
+        first_entry: First entry that matches each reference token, and behind the last, ``(tokens,)`` each.
+        end_entry: Entry behind the last that matches each reference token.
+        entry_line: Predicted line of each entry.
+        entry_mask: Places in that line, uint64.
+    """
+
+    wanted: Coded
+    wanted_text: IntArray
+    got_text: IntArray
+    got_length: IntArray
+    first_line: IntArray
+    facing: IntArray
+    first_entry: IntArray
+    end_entry: IntArray
+    entry_line: IntArray
+    entry_mask: npt.NDArray[np.uint64]
+
+    @staticmethod
+    def of(got: Coded, got_lines: Coded, wanted: Coded, wanted_lines: Coded) -> _Lines:
+        """Find the entries of all texts at once."""
+        n, size, tokens = len(got.lengths), max(got.size, wanted.size), len(got.ids)
+        text = np.repeat(np.tile(np.arange(n), 2), np.concatenate([got.lengths, wanted.lengths]))
+        sorting, starts = dense(text * size + np.concatenate([got.ids, wanted.ids]), n * size)
+        run = np.empty(len(sorting), dtype=np.int64)
+        run[sorting] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(sorting)))
+        place, line = _places(got_lines), np.repeat(np.arange(len(got_lines.lengths)), got_lines.lengths)
+        # Predicted tokens by word, then by line.
+        by_word = sorting[sorting < tokens]
+        by_word = by_word[got_lines.lengths[line[by_word]] <= _WORD]
+        key = run[by_word] * (len(got_lines.lengths) + 1) + line[by_word]
+        entries = np.flatnonzero(np.diff(key, prepend=-1))
+        bits = np.uint64(1) << place[by_word].astype(np.uint64)
+        of_run = np.searchsorted(run[by_word][entries], np.arange(len(starts) + 1))
+        first_line = np.searchsorted(got_lines.offsets[:-1], got.offsets).astype(np.int64)
+        wanted_text = np.searchsorted(wanted.offsets, wanted_lines.offsets[:-1], side="right") - 1
+        wanted_run = run[tokens:]
+        return _Lines(
+            wanted=wanted_lines,
+            wanted_text=wanted_text,
+            got_text=np.searchsorted(got.offsets, got_lines.offsets[:-1], side="right") - 1,
+            got_length=got_lines.lengths,
+            first_line=first_line,
+            facing=np.diff(first_line)[wanted_text],
+            first_entry=of_run[wanted_run],
+            end_entry=of_run[wanted_run + 1],
+            entry_line=line[by_word][entries],
+            entry_mask=np.add.reduceat(bits, entries) if len(entries) else bits,
+        )
 
 
-def _mark_short(
-    hit: npt.NDArray[np.bool_], wanted: Coded, w: IntArray, got: Coded, g: IntArray
-) -> None:
-    """Mark the reference tokens in the common subsequence of lines ``w`` and ``g``, the latter of at most 64 tokens.
+@dataclass(frozen=True)
+class _Matches:
+    """Line pairs that share a token.
+
+    Attributes:
+        masks: For row i of each line pair, the places of the predicted line with token i of the reference line;
+            uint64 ``(rows, pairs)``.
+        start: Where the reference line begins among the reference tokens, ``(pairs,)``.
+        rows: Tokens of the reference line, ``(pairs,)``.
+        columns: Tokens of the predicted line, ``(pairs,)``.
+    """
+
+    masks: npt.NDArray[np.uint64]
+    start: IntArray
+    rows: IntArray
+    columns: IntArray
+
+
+def _matches(lines: _Lines, first: int, last: int) -> _Matches:
+    """Matches of the reference lines from ``first`` to before ``last`` with the lines that face them."""
+    offsets = lines.wanted.offsets
+    tokens = np.arange(offsets[first], offsets[last])
+    line = np.repeat(np.arange(first, last), lines.wanted.lengths[first:last])
+    count = lines.end_entry[tokens] - lines.first_entry[tokens]
+    at = np.repeat(np.arange(len(tokens)), count)
+    entry = np.arange(len(at)) + np.repeat(lines.first_entry[tokens] - offsets_of(count)[:-1], count)
+    pair_of_line = offsets_of(lines.facing[first:last])
+    first_facing = lines.first_line[lines.wanted_text[first:last]]
+    pair = (pair_of_line[:-1] - first_facing)[line[at] - first] + lines.entry_line[entry]
+    used = np.zeros(pair_of_line[-1], dtype=bool)
+    used[pair] = True
+    column = np.cumsum(used) - 1
+    pairs = np.flatnonzero(used)
+    of_line = np.searchsorted(pair_of_line, pairs, side="right") - 1
+    masks = np.zeros((int(lines.wanted.lengths[first:last].max(initial=0)), len(pairs)), dtype=np.uint64)
+    masks[(tokens - offsets[line])[at], column[pair]] = lines.entry_mask[entry]
+    got_line = first_facing[of_line] + pairs - pair_of_line[of_line]
+    wanted_line = first + of_line
+    return _Matches(masks, offsets[wanted_line], lines.wanted.lengths[wanted_line], lines.got_length[got_line])
+
+
+def _mark_short(hit: npt.NDArray[np.bool_], lines: _Lines, first: int, last: int) -> None:
+    """Mark the reference tokens in the common subsequences of some reference lines with predicted lines of ≤ 64 tokens.
 
     Row i of the table of Hyyrö's algorithm is one word of 64 bits: bit j is 0 where column j + 1 is one longer than
-    column j. All line pairs go down the rows together, then back up along rouge-score's path together.
+    column j. All line pairs go down the rows together, then back up along rouge-score's path together: along a match
+    if there is one, else to the left if the table is lower above, else up.
     """
-    masks = _match_masks(wanted, w, got, g)  # uint64 (rows, line pairs)
-    useful = masks.any(axis=0)
-    masks, w, g = masks[:, useful], w[useful], g[useful]
-    rows = np.empty((len(masks) + 1, len(w)), dtype=np.uint64)
+    found = _matches(lines, first, last)
+    masks, start, i, j = found.masks, found.start, found.rows, found.columns
+    rows = np.empty((len(masks) + 1, masks.shape[1]), dtype=np.uint64)
     rows[0] = ~np.uint64(0)
-    for i, mask in enumerate(masks):
-        common = rows[i] & mask
-        rows[i + 1] = (rows[i] + common) | (rows[i] - common)
-    i, j = wanted.lengths[w], got.lengths[g]
-    pair, start = np.arange(len(w)), wanted.offsets[w]
+    for row, mask in enumerate(masks):
+        common = rows[row] & mask
+        rows[row + 1] = (rows[row] + common) | (rows[row] - common)
+    pair = np.arange(masks.shape[1])
+    length = _zeros(rows[i, pair], j)
     while len(pair):
-        # t[i][j] is the number of zeros among the first j bits of row i.
-        below_left = j - 1 - _ones(rows[i, pair], j - 1)
-        below_up = j - _ones(rows[i - 1, pair], j)
-        match = (masks[i - 1, pair] >> (j - 1).astype(np.uint64)) & np.uint64(1) == 1
-        hit[(start + i - 1)[match]] = True
-        left = ~match & (below_left > below_up)
+        matched = (masks[i - 1, pair] >> (j - 1).astype(np.uint64)) & np.uint64(1) == 1
+        hit[(start + i - 1)[matched]] = True
+        left = ~matched & (_zeros(rows[i - 1, pair], j) < length)
+        length = length - matched
         i = i - ~left
-        j = j - (match | left)
-        going = (i > 0) & (j > 0)
-        i, j, pair, start = i[going], j[going], pair[going], start[going]
+        j = j - (matched | left)
+        going = length > 0
+        i, j, pair, start, length = i[going], j[going], pair[going], start[going], length[going]
 
 
-def _ones(rows: npt.NDArray[np.uint64], bits: IntArray) -> IntArray:
-    """Ones among the lowest ``bits`` (0 to 64) of each word."""
-    # A shift by 64 is undefined, so shift in two steps.
-    kept = ~((~np.uint64(0) << (bits // 2).astype(np.uint64)) << (bits - bits // 2).astype(np.uint64))
-    return np.bitwise_count(rows & kept).astype(np.int64)
-
-
-def _match_masks(wanted: Coded, w: IntArray, got: Coded, g: IntArray) -> npt.NDArray[np.uint64]:
-    """For row i of each line pair, the positions in the predicted line that hold token i of the reference line."""
-    rows, columns = wanted.pick(w), got.pick(g)
-    masks = np.zeros((int(wanted.lengths[w].max(initial=0)), len(w)), dtype=np.uint64)
-    ids = np.concatenate([rows.ids, columns.ids])
-    pair = np.concatenate([np.repeat(np.arange(len(w)), rows.lengths), np.repeat(np.arange(len(g)), columns.lengths)])
-    place = np.concatenate([_places(rows), _places(columns)])
-    from luthier.metrics.coding import dense
-
-    sorting, starts = dense(pair * wanted.size + ids, max(len(w), 1) * wanted.size)
-    is_column = sorting >= len(rows.ids)
-    bit = np.where(is_column, np.uint64(1) << place[sorting].astype(np.uint64), np.uint64(0))
-    run_bits = np.add.reduceat(bit, starts) if len(starts) else bit
-    run = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(sorting)))
-    of_row = sorting[~is_column]
-    masks[place[of_row], pair[of_row]] = run_bits[run[~is_column]]
-    return masks
+def _zeros(rows: npt.NDArray[np.uint64], bits: IntArray) -> IntArray:
+    """Zeros among the lowest ``bits`` (1 to 64) of each word: the table's value in column ``bits``."""
+    unseen = (64 - bits).astype(np.uint64)
+    return np.asarray(np.bitwise_count(~rows << unseen), dtype=np.int64)
 
 
 def _places(texts: Coded) -> IntArray:
@@ -144,28 +218,23 @@ def _places(texts: Coded) -> IntArray:
 def _mark_long(hit: npt.NDArray[np.bool_], wanted: Coded, w: int, got: Coded, g: int) -> None:
     """As `_mark_short` for one pair of lines of any length, with Python's unbounded integers as rows."""
     start = int(wanted.offsets[w])
-    rows_of, columns = (
-        wanted.ids[start : wanted.offsets[w + 1]].tolist(),
-        got.ids[got.offsets[g] : got.offsets[g + 1]].tolist(),
-    )
+    wanted_ids: list[int] = wanted.ids[start : wanted.offsets[w + 1]].tolist()
+    got_ids: list[int] = got.ids[got.offsets[g] : got.offsets[g + 1]].tolist()
     masks: dict[int, int] = {}
-    for j, token in enumerate(columns):
-        masks[token] = masks.get(token, 0) | 1 << j
-    full = (1 << len(columns)) - 1
+    for place, token in enumerate(got_ids):
+        masks[token] = masks.get(token, 0) | 1 << place
+    full = (1 << len(got_ids)) - 1
     rows = [full]
-    for token in rows_of:
+    for token in wanted_ids:
         common = rows[-1] & masks.get(token, 0)
         rows.append(((rows[-1] + common) | (rows[-1] - common)) & full)
-    i, j = len(rows_of), len(columns)
-    while i and j:
-        if masks.get(rows_of[i - 1], 0) >> (j - 1) & 1:
+    i, j = len(wanted_ids), len(got_ids)
+    length = j - rows[i].bit_count()
+    while length:
+        if masks.get(wanted_ids[i - 1], 0) >> (j - 1) & 1:
             hit[start + i - 1] = True
-            i, j = i - 1, j - 1
-        elif _zeros(rows[i], j - 1) > _zeros(rows[i - 1], j):
+            i, j, length = i - 1, j - 1, length - 1
+        elif j - (rows[i - 1] & ((1 << j) - 1)).bit_count() < length:
             j -= 1
         else:
             i -= 1
-
-
-def _zeros(row: int, bits: int) -> int:
-    return bits - (row & ((1 << bits) - 1)).bit_count()

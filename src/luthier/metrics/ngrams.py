@@ -1,8 +1,9 @@
-"""Clipped n-gram matches: how many n-grams of a text are in its reference, none counted more often than it occurs there."""
+"""Clipped n-gram matches: how many n-grams of a text its reference has, none counted more often than it has it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,38 +24,52 @@ def clipped_matches(got: Coded, wanted: Sequence[Coded], orders: int) -> IntArra
         int64 ``(n, orders)``.
     """
     sides = [got, *wanted]
-    n = len(got.lengths)
+    n, size = len(got.lengths), max(side.size for side in sides)
     ids = np.concatenate([side.ids for side in sides])
-    text = np.concatenate([np.repeat(np.arange(n), side.lengths) for side in sides])
-    left = np.concatenate([np.repeat(side.offsets[1:], side.lengths) - np.arange(len(side.ids)) for side in sides])
-    side = np.repeat(np.arange(len(sides)), [len(s.ids) for s in sides])
-    size = max(s.size for s in sides)
+    lengths = np.concatenate([side.lengths for side in sides])
+    text = np.repeat(np.tile(np.arange(n), len(sides)), lengths)
+    ends = np.repeat(np.cumsum(lengths), lengths) if orders > 1 else lengths
+    first = np.cumsum([len(side.ids) for side in sides])[:-1]  # Where each set of references begins in ids.
     matches = np.zeros((n, orders), dtype=np.int64)
     at = np.arange(len(ids))  # Where n-grams begin that may match.
     gram, count = text, n  # What the n-gram is up to its last token, and how many such there are.
+    known = np.ones(len(ids), dtype=bool)  # Tokens that the other side has too.
     for order in range(orders):
         if order:
-            room = left[at] > order
+            # An n-gram matches only where its head and its last token do.
+            room = at + order < ends[at]
             at, gram = at[room], gram[room]
+            alive = known[at + order]
+            at, gram = at[alive], gram[alive]
         if not len(at):
             break
         sorting, starts = dense(gram * size + ids[at + order], count * size)
-        hits = _hits(side[at[sorting]], starts, len(sides))
-        matches[:, order] = np.bincount(text[at[sorting[starts]]], weights=hits, minlength=n)
-        # An n-gram matches only where its head does, so only those go on.
-        run = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(at)))
-        kept = hits[run] > 0
-        at, gram, count = at[sorting[kept]], run[kept], len(starts)
+        where = at[sorting]
+        total = np.diff(starts, append=len(at))
+        hits = _hits(where, starts, total, first)
+        found = np.flatnonzero(hits)
+        matches[:, order] = np.bincount(text[where[starts[found]]], weights=hits[found], minlength=n)
+        at = where[np.repeat(hits > 0, total)]
+        gram, count = np.repeat(np.arange(len(found)), total[found]), len(found)
+        if not order:
+            known = np.zeros(len(ids), dtype=bool)
+            known[at] = True
     return matches
 
 
-def _hits(side: IntArray, starts: IntArray, sides: int) -> IntArray:
-    """Matches within each run of equal n-grams: ``side`` ``(grams,)`` says where each is from, 0 being the text."""
-    total = np.diff(starts, append=len(side))
-    if sides == 2:
-        wanted = np.add.reduceat(side, starts)
-        return np.minimum(total - wanted, wanted)
-    most = np.zeros_like(starts)
-    for reference in range(1, sides):
-        np.maximum(most, np.add.reduceat((side == reference).astype(np.int64), starts), out=most)
-    return np.minimum(np.add.reduceat((side == 0).astype(np.int64), starts), most)
+def _hits(where: IntArray, starts: IntArray, total: IntArray, first: IntArray) -> IntArray:
+    """Matches within each run of equal n-grams.
+
+    Args:
+        where: Where each n-gram begins, ``(grams,)``, sorted by runs.
+        starts: Where each run begins, ``(runs,)``.
+        total: Length of each run, ``(runs,)``.
+        first: Where each set of references begins.
+    """
+    ends = starts + total - 1
+    # Of each run, those at or behind the beginning of each set of references.
+    behind = [np.diff(np.cumsum(where >= start)[ends], prepend=0) for start in first]
+    most = behind[-1]
+    for this, following in pairwise(behind):
+        most = np.maximum(most, this - following)
+    return np.asarray(np.minimum(total - behind[0], most))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from luthier.errors import ConfigError, did_you_mean
-from luthier.metrics import answers, bleu, calibration, chrf, classification, correlation, likelihood, rouge
+from luthier.metrics import answers, bleu, calibration, chrf, classification, correlation, likelihood, rouge, tokenisers
 from luthier.metrics.metric import Metric
 
 
@@ -43,7 +43,7 @@ def _entries() -> dict[str, Entry]:
         "bleu": Entry(
             lambda s: bleu.bleu_metric(tokenize=s["tokenize"], smooth=s["smooth"], lowercase=s["lowercase"] == "yes"),
             {
-                "tokenize": Option("13a", bleu.TOKENIZERS),
+                "tokenize": Option("13a", tokenisers.TOKENISERS),
                 "smooth": Option("exp", bleu.SMOOTHINGS),
                 "lowercase": Option("no", _YES_NO),
             },

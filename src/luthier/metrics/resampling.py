@@ -7,7 +7,7 @@ an interval that ignores that is too narrow (Miller 2024, "Adding Error Bars to 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TypeAlias
@@ -15,14 +15,15 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from luthier.metrics.coding import on_all_cores
 from luthier.metrics.metric import FloatArray, Metric
 from luthier.records import Prediction
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 _NORMAL = NormalDist()
-# Weights held at once: 4 million float64 are 32 MB.
-_CELLS = 4_000_000
+# Weights held at once by a thread: half a million float64 are 4 MB and stay in its cache.
+_CELLS = 500_000
 _MOST_JACKKNIFE = 1000
 
 
@@ -61,16 +62,13 @@ def cluster_sums(stats: FloatArray, clusters: Clusters) -> FloatArray:
     return np.asarray(np.add.reduceat(stats[order], starts, axis=0))
 
 
-def bootstrap_weights(clusters: Clusters, resamples: int, seed: int) -> Iterator[FloatArray]:
-    """Draw clusters with replacement; yield how often each was drawn, float64 ``(b, count)``, until ``resamples`` rows."""
-    rng = np.random.default_rng(seed)
-    count = clusters.count
-    rows = max(1, _CELLS // count)
-    for start in range(0, resamples, rows):
-        b = min(rows, resamples - start)
-        drawn = rng.integers(count, size=(b, count), dtype=np.int32 if b * count < 2**31 else np.int64)
-        drawn += (np.arange(b, dtype=drawn.dtype) * count)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=b * count).reshape(b, count).astype(np.float64)
+def bootstrap_weights(count: int, rows: int, seed: np.random.SeedSequence) -> FloatArray:
+    """Draw ``count`` clusters with replacement, ``rows`` times: how often each was drawn, float64 ``(rows, count)``."""
+    drawn = np.random.default_rng(seed).integers(count, size=(rows, count))
+    weights = np.empty((rows, count))
+    for row, clusters in zip(weights, drawn, strict=True):
+        row[:] = np.bincount(clusters, minlength=count)
+    return weights
 
 
 def resampled(
@@ -89,12 +87,18 @@ def resampled(
         For each metric, float64 ``(resamples, m)``.
     """
     sums = [cluster_sums(s, clusters) if m.weighted is None else s for m, s in zip(metrics, stats, strict=True)]
-    parts: list[list[FloatArray]] = [[] for _ in metrics]
-    for weights in bootstrap_weights(clusters, resamples, seed):
-        for part, metric, rows in zip(parts, metrics, sums, strict=True):
-            spread = weights if metric.weighted is None else weights[:, clusters.of]
-            part.append(metric.evaluate(rows, spread))
-    return [np.concatenate(part) for part in parts]
+    step = max(1, _CELLS // clusters.count)
+    starts = range(0, resamples, step)
+    # One seed a block, so that the draw does not depend on the number of threads.
+    seeds = np.random.SeedSequence(seed).spawn(len(starts))
+
+    def block(task: tuple[int, np.random.SeedSequence]) -> list[FloatArray]:
+        weights = bootstrap_weights(clusters.count, min(step, resamples - task[0]), task[1])
+        spread = weights if all(m.weighted is None for m in metrics) else weights[:, clusters.of]
+        return [m.evaluate(s, weights if m.weighted is None else spread) for m, s in zip(metrics, sums, strict=True)]
+
+    blocks = on_all_cores(list(zip(starts, seeds, strict=True)), block)
+    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
 
 
 def jackknifed(metric: Metric, stats: FloatArray, clusters: Clusters) -> FloatArray:

@@ -1,7 +1,7 @@
 """ROUGE (Lin 2004): equal to rouge-score 0.1.2 to the last bit, one or two hundred times as fast.
 
-ROUGE-N counts n-grams that prediction and reference share, ROUGE-L takes their longest common subsequence, and ROUGE-Lsum
-does that line by line. All texts of a chunk are coded as integers at once and compared with array arithmetic.
+ROUGE-N counts n-grams that prediction and reference share, ROUGE-L takes their longest common subsequence, and
+ROUGE-Lsum does that line by line. All texts are coded as integers at once and compared with array arithmetic.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luthier.metrics.coding import Coded, IntArray, in_chunks, lengths_of, offsets_of
+from luthier.metrics.coding import Coded, IntArray, code_runs, in_chunks, join, lengths_of, offsets_of
 from luthier.metrics.lcs import lcs_lengths, union_hits
 from luthier.metrics.metric import Details, FloatArray, Metric, mean_of, with_count
 from luthier.metrics.ngrams import clipped_matches
@@ -21,13 +21,12 @@ from luthier.records import Prediction
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 MEASURES = ("precision", "recall", "f1")
 
-_ALPHANUMERIC = b"abcdefghijklmnopqrstuvwxyz0123456789"
-# One byte for each byte: itself, 10 for a newline, 0 for all that only separates tokens.
-_TABLE = bytes(b if b in _ALPHANUMERIC or b == 10 else 0 for b in range(256))
-_NOT_TOKEN = bytes(b for b in range(256) if b not in _ALPHANUMERIC)
+_SEPARATORS = bytes(b for b in range(256) if b not in b"abcdefghijklmnopqrstuvwxyz0123456789")
 
 
-def rouge(predictions: Sequence[str], references: Sequence[str | Sequence[str]], *, stemmer: bool = False) -> FloatArray:
+def rouge(
+    predictions: Sequence[str], references: Sequence[str | Sequence[str]], *, stemmer: bool = False
+) -> FloatArray:
     """Score every prediction against its references.
 
     Args:
@@ -42,14 +41,23 @@ def rouge(predictions: Sequence[str], references: Sequence[str | Sequence[str]],
     Raises:
         ValueError: The numbers of predictions and references differ, or a prediction has no reference.
     """
-    lists = [(r,) if isinstance(r, str) else tuple(r) for r in references]
-    if len(lists) != len(predictions) or not all(lists):
-        raise ValueError(f"{len(predictions)} predictions need as many references, each at least one text.")
+    if len(references) != len(predictions):
+        raise ValueError(f"There are {len(predictions)} predictions and {len(references)} references.")
     if not predictions:
         return np.zeros((0, len(TYPES), len(MEASURES)))
-    rows = list(zip(predictions, lists, strict=True))
-    parts = in_chunks(rows, lambda row: len(row[0]) + sum(map(len, row[1])), lambda chunk: _score(chunk, stemmer))
-    return np.concatenate(parts)
+    counts = np.array([1 if isinstance(r, str) else len(r) for r in references], dtype=np.int64)
+    if not counts.all():
+        raise ValueError(f"Prediction {int(counts.argmin())} has no reference.")
+    flat = [text for r in references for text in ((r,) if isinstance(r, str) else r)]
+    first = offsets_of(counts)
+    sizes = lengths_of(predictions) + np.add.reduceat(lengths_of(flat), first[:-1])
+
+    stems: dict[str, str] | None = {} if stemmer else None
+
+    def work(part: slice) -> FloatArray:
+        return _score(predictions[part], flat[first[part.start] : first[part.stop]], counts[part], stems)
+
+    return np.concatenate(in_chunks(sizes, work))
 
 
 def rouge_metric(*, stemmer: bool = False) -> Metric:
@@ -88,50 +96,45 @@ class Tokens:
         return Tokens(self.coded.pick(which), lines)
 
 
-def tokenise(texts: Sequence[str], *, stemmer: bool) -> Tokens:
-    """Cut texts into lower-case runs of ASCII letters and digits, as rouge-score does."""
-    import pyarrow as pa
+def tokenise(texts: Sequence[str], stems: dict[str, str] | None = None) -> Tokens:
+    """Cut texts into lower-case runs of ASCII letters and digits, as rouge-score does.
 
-    pieces = [text.lower().encode("ascii", "replace") for text in texts]
-    # A zero in front, between and behind, so that no token reaches over the edge of a text.
-    data = b"\0" + b"\0".join(pieces) + b"\0"
-    buffer = np.frombuffer(data.translate(_TABLE), np.uint8)
-    inside = buffer > 10
-    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
-    starts, ends = edges[0::2], edges[1::2]
-    words = data.translate(None, _NOT_TOKEN)
-    # Arrow adopts the buffers: no Python object is made for a token.
-    buffers = [None, pa.py_buffer(offsets_of(ends - starts)), pa.py_buffer(words)]
-    table = pa.Array.from_buffers(pa.large_binary(), len(starts), buffers).dictionary_encode()
-    ids, vocabulary = table.indices.to_numpy().astype(np.int64), table.dictionary
-    text_starts = 1 + offsets_of(lengths_of(pieces) + 1)
-    offsets = np.searchsorted(starts, text_starts).astype(np.int64)
-    lines = np.searchsorted(np.flatnonzero(buffer == 10), starts).astype(np.int64)
-    size = len(vocabulary)
-    if stemmer:
-        ids, size = _stemmed(ids, [word.decode("ascii") for word in vocabulary.to_pylist()])
-    return Tokens(Coded(ids, offsets, size), lines)
+    Args:
+        texts: The texts.
+        stems: Stems found so far, to which new ones are added; None leaves words as they are.
+    """
+    joined = "\0".join(texts)
+    if joined.isascii():
+        data, text_starts = join([joined.lower().encode("ascii")])[0], 1 + offsets_of(lengths_of(texts) + 1)
+    else:  # Lower case may be longer (İ), so that texts must be followed one by one.
+        data, text_starts = join([text.lower().encode("ascii", "replace") for text in texts])
+    runs = code_runs(data, text_starts, _SEPARATORS)
+    coded = runs.coded
+    if stems is not None:
+        coded = _stemmed(coded, [word.decode("ascii") for word in runs.vocabulary], stems)
+    newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == 10) if 10 in data else coded.offsets[:0]
+    return Tokens(coded, np.searchsorted(newlines, runs.starts).astype(np.int64))
 
 
-def _stemmed(ids: IntArray, vocabulary: Sequence[str]) -> tuple[IntArray, int]:
-    """Number tokens by their stems; rouge-score leaves words of three letters and fewer as they are."""
+def _stemmed(words: Coded, vocabulary: Sequence[str], stems: dict[str, str]) -> Coded:
+    """Number words by their stems; rouge-score leaves words of three letters and fewer as they are."""
+    for word in vocabulary:
+        if word not in stems:
+            stems[word] = stem(word) if len(word) > 3 else word
     numbers: dict[str, int] = {}
-    stems = (stem(word) if len(word) > 3 else word for word in vocabulary)
-    number_of = np.array([numbers.setdefault(s, len(numbers)) for s in stems], dtype=np.int64)
-    return number_of[ids], len(numbers)
+    number_of = np.array([numbers.setdefault(stems[word], len(numbers)) for word in vocabulary], dtype=np.int64)
+    return Coded(number_of[words.ids], words.offsets, len(numbers))
 
 
-def _score(rows: Sequence[tuple[str, tuple[str, ...]]], stemmer: bool) -> FloatArray:
-    """Score the rows of one chunk, ``(n, 4, 3)``."""
-    counts = lengths_of([row[1] for row in rows])  # type: ignore[arg-type]
-    n = len(rows)
-    tokens = tokenise([row[0] for row in rows] + [text for row in rows for text in row[1]], stemmer=stemmer)
+def _score(
+    predictions: Sequence[str], references: Sequence[str], counts: IntArray, stems: dict[str, str] | None
+) -> FloatArray:
+    """Score the n predictions of one chunk, ``(n, 4, 3)``; prediction i has the next ``counts[i]`` references."""
+    n = len(predictions)
+    tokens = tokenise([*predictions, *references], stems)
     which = np.repeat(np.arange(n), counts)
-    got, wanted = tokens.pick(which), tokens.pick(n + np.arange(len(which)))
-    table = _pair_scores(got, wanted)
-    if len(table) == n:
-        return table
-    return _best_reference(table, which, counts)
+    table = _pair_scores(tokens.pick(which), tokens.pick(n + np.arange(len(which))))
+    return table if len(table) == n else _best_reference(table, which, counts)
 
 
 def _pair_scores(got: Tokens, wanted: Tokens) -> FloatArray:
@@ -176,4 +179,4 @@ def _best_reference(table: FloatArray, which: IntArray, counts: IntArray) -> Flo
     f1 = np.full((n, int(counts.max()), len(TYPES)), -1.0)
     f1[which, np.arange(len(which)) - first[which]] = table[:, :, 2]
     best = first[:, None] + f1.argmax(axis=1)  # (n, 4)
-    return table[best, np.arange(len(TYPES))[None, :]]
+    return np.asarray(table[best, np.arange(len(TYPES))[None, :]])

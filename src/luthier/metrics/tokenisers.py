@@ -1,0 +1,86 @@
+"""sacrebleu's tokenisers, applied once to each different word instead of once to each line.
+
+The tokenisers 13a, intl and none look at a character and its neighbours only and never across white space, so that a
+word can be tokenised on its own, given white space around it. All others are applied line by line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from luthier.metrics.coding import Coded, code_runs, code_words, expand, join
+
+TOKENISERS = ("13a", "char", "flores101", "flores200", "intl", "ja-mecab", "ko-mecab", "none", "spBLEU-1K", "spm", "zh")
+
+# What str.split() takes for white space: one byte each in UTF-8, and the rest.
+WHITE_BYTES = bytes([0, *range(9, 14), *range(28, 33)])
+_WIDE_SPACES = tuple(
+    chr(point).encode()
+    for point in (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
+)
+
+
+def tokenise(texts: Sequence[str], tokeniser: str, *, lowercase: bool = False) -> Coded:
+    """Tokenise texts as sacrebleu's BLEU does, and number the tokens.
+
+    Args:
+        texts: n texts.
+        tokeniser: One of `TOKENISERS`.
+        lowercase: Lower-case first.
+    """
+    if lowercase:
+        texts = [text.lower() for text in texts]
+    call = _tokeniser(tokeniser)
+    if tokeniser not in ("13a", "intl", "none") or any("-\n" in text or "\0" in text for text in texts):
+        # 13a joins words that were hyphenated at the end of a line, so there it must see the line.
+        return code_words([call(text.rstrip()).split() for text in texts])
+    if tokeniser == "intl":
+        return _at_edges(texts, call)
+    words, vocabulary = split_words(texts)
+    unchanged = tokeniser == "none"
+    return expand(words, [[w] if unchanged or w.isalnum() else call(w).split() for w in vocabulary])
+
+
+def split_words(texts: Sequence[str]) -> tuple[Coded, list[str]]:
+    """Split texts at white space, as ``str.split`` does.
+
+    Args:
+        texts: Texts without zero characters.
+
+    Returns:
+        The words, and the different words in the order of their numbers.
+    """
+    data, starts = join([text.encode("utf-8", "surrogatepass") for text in texts])
+    if not data.isascii():
+        for space in _WIDE_SPACES:
+            data = data.replace(space, b" " * len(space))
+    runs = code_runs(data, starts, WHITE_BYTES)
+    return runs.coded, [word.decode("utf-8", "surrogatepass") for word in runs.vocabulary]
+
+
+def _at_edges(texts: Sequence[str], call: Callable[[str], str]) -> Coded:
+    """Tokenise by words where the edges of a line count: intl sees no white space there."""
+    words, vocabulary = split_words(texts)
+    filled = words.lengths > 0
+    indented = np.array([text[:1].isspace() for text in texts], dtype=bool)
+    first, last = np.zeros(len(words.ids), dtype=bool), np.zeros(len(words.ids), dtype=bool)
+    first[words.offsets[:-1][filled & ~indented]] = True
+    last[words.offsets[1:][filled] - 1] = True
+    kinds, which = np.unique(words.ids * 4 + first * 2 + last, return_inverse=True)
+    parts = [_in_place(vocabulary[kind >> 2], call, bool(kind & 2), bool(kind & 1)) for kind in kinds.tolist()]
+    return expand(Coded(which.astype(np.int64), words.offsets, len(kinds)), parts)
+
+
+def _in_place(word: str, call: Callable[[str], str], first: bool, last: bool) -> list[str]:
+    if word.isalnum():
+        return [word]
+    return call(("" if first else " ") + word + ("" if last else " ")).split()
+
+
+def _tokeniser(name: str) -> Callable[[str], str]:
+    from sacrebleu.metrics.bleu import _get_tokenizer
+
+    made: Callable[[str], str] = _get_tokenizer(name)()
+    return made
