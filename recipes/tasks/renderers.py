@@ -12,7 +12,7 @@ from recipes.tasks.world import Setting, read_lists
 LABELS = {"good": "acceptable", "bad": "unacceptable", "+": "positive", "-": "negative"}
 KEEP_CAPITAL = re.compile(r"^(I\b|[A-Z][a-z]+'s\b)")
 ASIDE_SHARE, BYE_SHARE, MAX_TURNS = 0.4, 0.25, 10
-CONTRASTS = ("Still", "All the same", "Even so", "But in the end", "Apart from that")
+CONTRASTS = ("Still", "All the same", "Even so", "However", "Apart from that")
 
 
 def dialogue(setting: Setting, variant: str) -> Row:
@@ -25,23 +25,24 @@ def dialogue(setting: Setting, variant: str) -> Row:
             speaker = setting.value(line.tag) if len(line.tag) == 1 else line.tag
             turns.append((speaker, setting.render(line.text)))
     summary = setting.render(setting.rng.choice(summaries))
-    return {"dialogue": "\n".join(f"{who}: {what}" for who, what in turns + _aside(setting, turns)), "summary": summary}
+    spoken = [f"{who}: {what}" for who, what in turns + _aside(setting, turns)]
+    return {"dialogue": "\n".join(spoken), "summary": summary}
 
 
 def _aside(setting: Setting, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """What friends add at the end, and no summary mentions: nothing, a remark, a goodbye, or both."""
-    last = turns[-1][0]
-    others = [who for who, _ in turns if who != last]
     friends = {setting.value(letter) for letter in "AB"}
-    if friends != {who for who, _ in turns} or len(turns) > MAX_TURNS - 4:
+    if setting.scenario.strangers or friends != {who for who, _ in turns} or len(turns) > MAX_TURNS - 4:
         return []
+    last = turns[-1][0]
+    other = next(iter(friends - {last}))
     lists, rng = read_lists("smalltalk.txt")["aside"], setting.rng
     scenario = Scenario("aside", ((("game",), tuple((value,) for value in lists["game"])),), (), (), ())
-    page = Setting(scenario, setting.pool, rng, people={**setting.people, "X": (others[-1], "girl")})
+    page = Setting(scenario, setting.pool, rng, people={**setting.people, "X": (other, "girl")})
     added = [rng.choice(lists["about"])] if rng.random() < ASIDE_SHARE else []
     added += [rng.choice(lists["bye"])] if rng.random() < BYE_SHARE else []
-    speakers = (others[-1], last)
-    return [(who, page.render(what)) for pair in added for who, what in zip(speakers, pair.split(" || "), strict=True)]
+    spoken = [pair.split(" || ") for pair in added]
+    return [(who, page.render(what)) for pair in spoken for who, what in zip((other, last), pair, strict=True)]
 
 
 def review(shared: Scenario, setting: Setting, variant: str) -> Row:

@@ -5,6 +5,7 @@ A file holds many of them::
     == lost_keys                      name; ``food/jam`` puts it in the group "food"
     item = house keys | bike keys     a slot; ``a, b = x, y | u, v`` ties two slots together
     girls = B                         who must be a girl (or ``boys``)
+    strangers = yes                   the speakers have no reason to chat
     A: Have you seen my {item}?       a line: tag and text
     1) B: Here they are.              a line that only variant 1 has
 """
@@ -48,6 +49,11 @@ class Scenario:
     def variants(self) -> tuple[str, ...]:
         """The variants, in order; one where no line names any."""
         return tuple(sorted({digit for line in self.lines for digit in line.variants})) or ("1",)
+
+    @property
+    def strangers(self) -> bool:
+        """Whether the speakers have no reason to chat."""
+        return any(names == ("strangers",) for names, _ in self.slots)
 
     def having(self, tag: str, variant: str = "") -> list[str]:
         """Texts of the lines with this tag that the variant has (every variant where it is "")."""
