@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from luthier.comparison.measure import all_pairs, change
+from luthier.comparison.measure import all_pairs
 from luthier.comparison.recommend import recommend
 from luthier.comparison.results import RunCosts, RunResults, write_json
 from luthier.config import CompareConfig
@@ -46,14 +46,11 @@ def _write_run(plan: Plan, run: Path, outcomes: Sequence[Outcome]) -> None:
     """Write the run's folder; ``results.json`` comes last, and whole."""
     yardstick = yardstick_of(plan.target.task)
     logs = {outcome.result.name: outcome.predictions for outcome in outcomes}
-    first = next(iter(logs.values()))
-    arms = tuple(
-        replace(outcome.result, against_first=change(outcome.predictions, first, yardstick, plan.config.evaluation))
-        if index
-        else outcome.result
-        for index, outcome in enumerate(outcomes)
-    )
     pairs = all_pairs(logs, yardstick, plan.config.evaluation)
+    first = outcomes[0].result.name
+    # The corrected differences, so that no table contradicts another.
+    against_first = {pair.a: pair.change for pair in pairs if pair.b == first}
+    arms = tuple(replace(outcome.result, against_first=against_first.get(outcome.result.name)) for outcome in outcomes)
     results = RunResults(
         luthier=__version__,
         run=run.name,

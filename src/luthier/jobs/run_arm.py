@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from luthier.comparison.arms import Arm
-from luthier.comparison.measure import TOKEN_LOSS, retention, score
+from luthier.comparison.measure import TOKEN_LOSS, corrected, retention, score
 from luthier.comparison.results import ArmCosts, ArmResult, Retained
 from luthier.evaluation.predict import fits_whole
 from luthier.evaluation.shots import with_shots
@@ -165,7 +165,7 @@ def _result(
 def _retained(plan: Plan, watched: Watched, base: Watched) -> tuple[Retained, ...]:
     if not watched.tasks:
         return ()
-    return tuple(
+    found = [
         retention(
             before.predictions,
             after.predictions,
@@ -174,7 +174,9 @@ def _retained(plan: Plan, watched: Watched, base: Watched) -> tuple[Retained, ..
             context_of(other.task, 0),
         )
         for other, before, after in zip(plan.retained, base.tasks, watched.tasks, strict=True)
-    )
+    ]
+    changes = corrected([item.change for item in found], plan.config.evaluation)
+    return tuple(replace(item, change=change) for item, change in zip(found, changes, strict=True))
 
 
 def _token_loss(plan: Plan, watched: Watched, base: Watched) -> Retained | None:
