@@ -43,6 +43,12 @@ def tokenise(texts: Sequence[str], tokeniser: str, *, lowercase: bool = False) -
     return expand(words, [[w] if unchanged or w.isalnum() else call(w).split() for w in vocabulary])
 
 
+def split_tokens(texts: Sequence[str], tokeniser: str) -> list[list[str]]:
+    """Tokenise a few texts, and show the tokens."""
+    call = _tokeniser(tokeniser)
+    return [call(text.rstrip()).split() for text in texts]
+
+
 def split_words(texts: Sequence[str]) -> tuple[Coded, list[str]]:
     """Split texts at white space, as ``str.split`` does.
 
