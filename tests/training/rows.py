@@ -1,0 +1,91 @@
+"""What the tests of training share: a tiny model, eight examples, and a run of the loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from luthier.config import TrainingConfig
+from luthier.data.batching import plan_steps
+from luthier.methods.base import Attached
+from luthier.methods.registry import find_method, read_settings
+from luthier.models.language_model import LanguageModel
+from luthier.training.checkpoint import Progress
+from luthier.training.log import read_log
+from luthier.training.loop import Validate, Validation, train
+from luthier.training.objectives import Objective, cross_entropy, mean_loss
+from tiny_models import encoded, tiny_model
+
+ROWS = encoded(31, [(6, 4), (9, 2), (3, 7), (12, 5), (5, 1), (8, 3), (4, 6), (10, 4)])
+HELD_OUT = encoded(32, [(7, 5), (11, 3)])
+LORA = {"rank": 2, "dropout": 0.2}
+
+
+def start(method: str = "lora", name: str = "llama", **settings: Any) -> tuple[LanguageModel, Attached]:
+    """Load a tiny model afresh and attach a method, as a new process does."""
+    model = tiny_model(name)
+    found = find_method(method)
+    given = {**LORA, **settings} if method == "lora" else settings
+    return model, found.attach(model, read_settings(found, given, where="test"), seed=3)
+
+
+def run(
+    model: LanguageModel,
+    attached: Attached,
+    folder: Path,
+    *,
+    validate: Validate | None = None,
+    objective: Objective = cross_entropy,
+    seed: int = 3,
+    rate: float = 1e-2,
+    **training: Any,
+) -> Progress:
+    """Train on the eight rows."""
+    config = TrainingConfig(**{"steps": 8, "batch_size": 3, "evaluations": 4, **training})
+    plan = plan_steps(len(ROWS), config, seed=seed)
+    return train(
+        model,
+        attached,
+        ROWS,
+        plan,
+        config,
+        peak_learning_rate=rate,
+        seed=seed,
+        folder=folder,
+        validate=validate,
+        objective=objective,
+    )
+
+
+def held_out(model: LanguageModel) -> Validate:
+    """Return a look at the held-out rows, whose value goes up and down from look to look."""
+
+    def validate() -> Validation:
+        loss = mean_loss(model, [HELD_OUT])
+        return Validation(loss, "digits", loss * 1000 % 1, higher_is_better=True)
+
+    return validate
+
+
+def scripted(values: list[float], *, higher_is_better: bool = True) -> Validate:
+    """Return a look that finds the given values, one after another."""
+    rest = iter(values)
+
+    def validate() -> Validation:
+        return Validation(1.0, "scripted", next(rest), higher_is_better)
+
+    return validate
+
+
+def losses(folder: Path) -> list[float]:
+    """Return the loss of every step of the log."""
+    return [float(line["loss"] or 0) for line in read_log(folder / "log.jsonl") if "loss" in line]
+
+
+def looks(folder: Path) -> list[tuple[int, float]]:
+    """Return the step and value of every validation in the log."""
+    return [
+        (int(line["step"] or 0), float(line["validation_score"] or 0))
+        for line in read_log(folder / "log.jsonl")
+        if "validation_score" in line
+    ]

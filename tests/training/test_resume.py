@@ -1,0 +1,181 @@
+"""Law 8: a run that is broken off anywhere goes on to the same bits."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rows import held_out, looks, losses, run, start
+
+import luthier.training.checkpoint as checkpoints
+from luthier.errors import StoreError
+from luthier.methods.base import snapshot
+from luthier.models.language_model import LanguageModel
+from luthier.records import Encoded
+from luthier.training.checkpoint import Progress
+from luthier.training.loop import Validate, Validation
+from luthier.training.objectives import Objective, cross_entropy
+from tiny_models import same_bits
+
+MICRO = 30  # a step is two or three forward passes: it is broken off between them too
+
+
+class BrokenOff(Exception):
+    """Stands for a kill."""
+
+
+def whole(folder: Path, method: str, **training: float) -> tuple[dict[str, torch.Tensor], Progress]:
+    """Train without a break."""
+    model, attached = start(method)
+    done = run(model, attached, folder, validate=held_out(model), micro_tokens=MICRO, **training)
+    return snapshot(attached), done
+
+
+def counted(calls: list[int], at: int) -> Objective:
+    def objective(model: LanguageModel, batch: Sequence[Encoded]) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] == at:
+            raise BrokenOff
+        return cross_entropy(model, batch)
+
+    return objective
+
+
+def failing(validate: Validate, at: int) -> Validate:
+    calls = [0]
+
+    def look() -> Validation:
+        calls[0] += 1
+        if calls[0] == at:
+            raise BrokenOff
+        return validate()
+
+    return look
+
+
+def same_end(folder: Path, method: str, expected: tuple[dict[str, torch.Tensor], Progress], **training: float) -> None:
+    """Go on as a new process would, and compare everything with the run without a break."""
+    torch.manual_seed(999)  # a new process does not have the old one's random state
+    model, attached = start(method)
+    done = run(model, attached, folder, validate=held_out(model), micro_tokens=MICRO, **training)
+    weights, whole_done = expected
+    assert same_bits(snapshot(attached), weights)
+    assert replace(done, seconds=0) == replace(whole_done, seconds=0)
+    assert losses(folder) == losses(folder.parent / "whole")
+    assert looks(folder) == looks(folder.parent / "whole")
+
+
+@pytest.mark.parametrize(("method", "seconds"), [("lora", 0.0), ("lora", 1e9), ("full", 0.0)])
+def test_broken_off_at_every_forward_pass(method: str, seconds: float, tmp_path: Path) -> None:
+    """With dropout: the random state is part of what goes on. ``seconds``: a checkpoint every step, or at looks only."""
+    expected = whole(tmp_path / "whole", method, checkpoint_seconds=seconds)
+    assert expected[1].best_step not in (None, 8)  # so that the best weights are loaded at the end
+    calls = [0]
+    model, attached = start(method)
+    run(
+        model,
+        attached,
+        tmp_path / "count",
+        objective=counted(calls, -1),
+        micro_tokens=MICRO,
+        checkpoint_seconds=seconds,
+    )
+    assert calls[0] > 12
+    for at in range(1, calls[0] + 1):
+        folder = tmp_path / f"broken-{at}"
+        model, attached = start(method)
+        with pytest.raises(BrokenOff):
+            run(
+                model,
+                attached,
+                folder,
+                validate=held_out(model),
+                objective=counted([0], at),
+                micro_tokens=MICRO,
+                checkpoint_seconds=seconds,
+            )
+        same_end(folder, method, expected, checkpoint_seconds=seconds)
+
+
+def test_broken_off_at_every_look(tmp_path: Path) -> None:
+    expected = whole(tmp_path / "whole", "lora")
+    for at in range(1, 5):
+        model, attached = start()
+        with pytest.raises(BrokenOff):
+            run(
+                model,
+                attached,
+                tmp_path / f"broken-{at}",
+                validate=failing(held_out(model), at),
+                micro_tokens=MICRO,
+            )
+        same_end(tmp_path / f"broken-{at}", "lora", expected)
+
+
+def test_broken_off_at_every_file_of_every_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a checkpoint lies there; the one before it is used."""
+    expected = whole(tmp_path / "whole", "lora", checkpoint_seconds=0.0)
+    real = checkpoints.save_file
+    for at in range(1, 25, 5):
+        calls = [0]
+
+        def breaking(tensors: dict[str, torch.Tensor], path: Path, at: int = at, calls: list[int] = calls) -> None:
+            calls[0] += 1
+            if calls[0] == at:
+                path.write_bytes(b"half")
+                # A kill does not tidy up behind itself.
+                shutil.copytree(path.parent, path.parent.with_name(".writing-left"))
+                raise BrokenOff
+            real(tensors, path)
+
+        folder = tmp_path / f"broken-{at}"
+        monkeypatch.setattr(checkpoints, "save_file", breaking)
+        model, attached = start()
+        with pytest.raises(BrokenOff):
+            run(model, attached, folder, validate=held_out(model), micro_tokens=MICRO, checkpoint_seconds=0)
+        assert (folder / ".writing-left").is_dir()
+        monkeypatch.setattr(checkpoints, "save_file", real)
+        same_end(folder, "lora", expected, checkpoint_seconds=0.0)
+        assert not list(folder.glob(".writing-*"))
+
+
+def test_broken_off_twice_and_after_the_last_step(tmp_path: Path) -> None:
+    expected = whole(tmp_path / "whole", "lora", checkpoint_seconds=0.0)
+    folder = tmp_path / "broken"
+    for at in (5, 4, 3):
+        model, attached = start()
+        with pytest.raises(BrokenOff):
+            run(
+                model,
+                attached,
+                folder,
+                validate=held_out(model),
+                objective=counted([0], at),
+                micro_tokens=MICRO,
+                checkpoint_seconds=0,
+            )
+    same_end(folder, "lora", expected, checkpoint_seconds=0.0)
+    # Training was finished but not stored: only the best weights are put in place again.
+    same_end(folder, "lora", expected, checkpoint_seconds=0.0)
+
+
+def test_only_the_newest_checkpoint_is_kept(tmp_path: Path) -> None:
+    model, attached = start()
+    run(model, attached, tmp_path, checkpoint_seconds=0, evaluations=0)
+    assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000008"]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "random.safetensors", "progress.json"])
+def test_a_damaged_checkpoint_is_said(name: str, tmp_path: Path) -> None:
+    model, attached = start()
+    run(model, attached, tmp_path, checkpoint_seconds=0, evaluations=0)
+    (newest,) = tmp_path.glob("step-*")
+    (newest / name).write_bytes(b"\x00\xff")
+    model, attached = start()
+    with pytest.raises(StoreError, match="the checkpoint is damaged") as caught:
+        run(model, attached, tmp_path, checkpoint_seconds=0, evaluations=0)
+    assert str(newest) in str(caught.value)
