@@ -227,6 +227,51 @@ def check(
 
 
 @app.command()
+def score(
+    predictions: Annotated[list[Path], typer.Option("--predictions", "-p", help="One file a system (repeatable).")],
+    references: Annotated[
+        list[Path] | None,
+        typer.Option("--references", "-r", help="Files with right answers (repeatable).", show_default=False),
+    ] = None,
+    metric: Annotated[list[str] | None, typer.Option("--metric", "-m", help="Names, e.g. rouge,bleu.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    by: Annotated[str, typer.Option(help="Score each value of this column on its own too.")] = "",
+    explain: Annotated[str, typer.Option(help="Show how the score of this example (id or line) comes about.")] = "",
+    per_example: Annotated[
+        Path | None, typer.Option(help="Write one row for each example here.", show_default=False)
+    ] = None,
+    prediction_column: Annotated[str, typer.Option(help="Column of the predictions.")] = "",
+    reference_column: Annotated[str, typer.Option(help="Column of the references.")] = "",
+    id_column: Annotated[str, typer.Option(help="Column of the ids.")] = "",
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Score empty lines as empty answers.")] = False,
+    confidence: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    test: Annotated[str, typer.Option(help="Paired test: randomisation, bootstrap, mcnemar.")] = "randomisation",
+) -> None:
+    """Score any predictions against any references; several systems are compared in pairs."""
+    from luthier.metrics.command import run_score
+
+    run_score(
+        predictions,
+        references or (),
+        metrics=metric or ("rouge",),
+        as_json=json_,
+        by=by,
+        explain_id=explain,
+        per_example=per_example,
+        prediction_column=prediction_column,
+        reference_column=reference_column,
+        id_column=id_column,
+        allow_empty=allow_empty,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+        test=test,
+    )
+
+
+@app.command()
 def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
     """Rebuild a run's page, without a model."""
     _show_run(run)
