@@ -1,1 +1,125 @@
-"""Fine-tune a language model on your task, and know what you gained, what it cost, and what it forgot."""
+"""Fine-tune a language model on your task, and know what you gained, what it cost, and what it forgot.
+
+    import luthier
+
+    run = luthier.compare(luthier.CompareConfig(model="mini", task="dialogue_summary"))
+    print(luthier.read_results(run).recommendation.sentence)
+
+These names are for users. Each is imported when it is first asked for, so that ``import luthier`` costs nothing; inside
+Luthier every module imports from the module that defines a name, never from here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from luthier.comparison.results import RunCosts, RunResults, read_costs, read_results
+    from luthier.config import (
+        ArmConfig,
+        CompareConfig,
+        DataConfig,
+        DecodingConfig,
+        EvaluationConfig,
+        TrainingConfig,
+    )
+    from luthier.errors import (
+        ConfigError,
+        DataError,
+        Faults,
+        LuthierError,
+        ModelError,
+        StoreError,
+        TaskError,
+        TrainingError,
+    )
+    from luthier.jobs.compare import compare
+    from luthier.jobs.evaluate import evaluate
+    from luthier.jobs.tune import tune
+    from luthier.models.load import load_model
+    from luthier.records import Dropped, Encoded, Example, Prediction, Score, Turn
+    from luthier.report.page import write_report
+    from luthier.tasks.load import load_task
+    from luthier.version import __version__
+
+__all__ = [
+    "ArmConfig",
+    "CompareConfig",
+    "ConfigError",
+    "DataConfig",
+    "DataError",
+    "DecodingConfig",
+    "Dropped",
+    "Encoded",
+    "EvaluationConfig",
+    "Example",
+    "Faults",
+    "LuthierError",
+    "ModelError",
+    "Prediction",
+    "RunCosts",
+    "RunResults",
+    "Score",
+    "StoreError",
+    "TaskError",
+    "TrainingConfig",
+    "TrainingError",
+    "Turn",
+    "__version__",
+    "compare",
+    "evaluate",
+    "load_model",
+    "load_task",
+    "read_costs",
+    "read_results",
+    "tune",
+    "write_report",
+]
+
+_HOMES = {
+    "luthier.comparison.results": ("RunCosts", "RunResults", "read_costs", "read_results"),
+    "luthier.config": (
+        "ArmConfig",
+        "CompareConfig",
+        "DataConfig",
+        "DecodingConfig",
+        "EvaluationConfig",
+        "TrainingConfig",
+    ),
+    "luthier.errors": (
+        "ConfigError",
+        "DataError",
+        "Faults",
+        "LuthierError",
+        "ModelError",
+        "StoreError",
+        "TaskError",
+        "TrainingError",
+    ),
+    "luthier.jobs.compare": ("compare",),
+    "luthier.jobs.evaluate": ("evaluate",),
+    "luthier.jobs.tune": ("tune",),
+    "luthier.models.load": ("load_model",),
+    "luthier.records": ("Dropped", "Encoded", "Example", "Prediction", "Score", "Turn"),
+    "luthier.report.page": ("write_report",),
+    "luthier.tasks.load": ("load_task",),
+    "luthier.version": ("__version__",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # hidden, so that a type checker finds a name that does not exist
+
+    def __getattr__(name: str) -> object:
+        """Import a public name from the module that defines it."""
+        if name not in _HOME_OF:
+            raise AttributeError(f"module 'luthier' has no attribute '{name}'")
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return [*__all__]

@@ -1,0 +1,61 @@
+# Two commands do everything: `make demo` and `make test`. Both stand on `make install`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# The stamp's name changes with what is installed, so an environment that is up to date is left alone.
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test slow check lint types format docs perf
+
+help:
+	@echo "make demo      install, then compare every arm on the embedded model and data (ARGS=... for luthier compare)"
+	@echo "make test      install, then run the tests (ARGS=... for pytest)"
+	@echo "make check     install, then lint, formatting and types"
+	@echo "make slow      install, then the slow tests"
+	@echo "make format    mend what lint and formatting can mend"
+	@echo "make docs      write the tables of docs/configuration.md anew"
+	@echo "make perf      install, then the measurements against peers"
+
+install: $(STAMP)
+
+# torch comes first and by itself: it is the only package that has a build for each kind of device.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Luthier needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Give another: make PYTHON=python3.12 ...")'
+	@echo "installing into $(VENV); a few minutes the first time"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+demo: install
+	$(BIN)/luthier compare $(ARGS)
+
+test: install
+	$(BIN)/python -m pytest $(ARGS)
+
+slow: install
+	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
+
+check: lint types
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: install
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: install
+	$(BIN)/python -m docs.configuration
+
+perf: install
+	@set -e; for measurement in perf/[!_]*.py; do echo "== $$measurement"; $(BIN)/python "$$measurement" $(ARGS); done

@@ -1,0 +1,151 @@
+"""Which module may import which: the rooms in order, no cycles, and nothing through the package's root.
+
+    errors, records, version, config, progress, store ← data, metrics ← tasks, models ← methods, inference
+        ← training, evaluation ← comparison ← report, serving;  jobs, above training and evaluation ← cli
+
+Read from the source, so that an import inside a function counts too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import luthier
+
+PACKAGE = Path(luthier.__file__).parent
+
+FLOOR = frozenset({"errors", "records", "version"})
+DATA = FLOOR | {"config", "progress", "store"}
+TASKS = DATA | {"data", "metrics"}
+METHODS = TASKS | {"tasks", "models"}
+TRAINING = METHODS | {"methods", "inference"}
+# What is read from finished results alone: no model is ever loaded for it.
+RESULTS = DATA | {"metrics"}
+
+MAY_IMPORT = {
+    "errors": frozenset[str](),
+    "records": frozenset[str](),
+    "version": frozenset[str](),
+    "config": FLOOR,
+    "progress": FLOOR,
+    "store": FLOOR,
+    "metrics": frozenset({"errors", "records"}),
+    "data": DATA,
+    "tasks": TASKS,
+    "models": DATA | {"data"},
+    "methods": METHODS - {"tasks"},
+    "inference": METHODS - {"tasks"},
+    "training": TRAINING,
+    "evaluation": TRAINING,
+    "comparison": RESULTS,
+    "report": RESULTS | {"comparison"},
+    "jobs": TRAINING | {"training", "evaluation", "comparison"},
+    "serving": TRAINING,
+    "cli": TRAINING | {"training", "evaluation", "comparison", "jobs", "report", "serving"},
+}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(("luthier", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def _room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def _imports(module: str, *, at_import: bool = False) -> Iterator[str]:
+    """Yield the modules of Luthier that a module names in its imports.
+
+    Args:
+        module: The importing module.
+        at_import: Only those that run when it is imported: not inside functions, not for type checkers.
+    """
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    for node in _running(tree) if at_import else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "luthier")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: import by the full name, not relatively"
+            if node.module and node.module.split(".")[0] == "luthier":
+                # `from luthier.data import sources` imports a module, `from luthier.errors import DataError` a name.
+                yield from {_deepest(f"{node.module}.{alias.name}", node.module) for alias in node.names}
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _running(child)
+
+
+def _deepest(name: str, otherwise: str) -> str:
+    return name if name in MODULES else otherwise
+
+
+def _rooms() -> set[str]:
+    return {_room(module) for module in MODULES if module != "luthier"}
+
+
+def test_every_room_has_a_place_in_the_order() -> None:
+    assert _rooms() <= MAY_IMPORT.keys(), "a new room needs a place in MAY_IMPORT and in the README's tree"
+
+
+def test_the_order_itself_has_no_cycle() -> None:
+    TopologicalSorter(MAY_IMPORT).prepare()
+
+
+@pytest.mark.parametrize("room", sorted(_rooms()))
+def test_a_room_imports_only_from_rooms_below_it(room: str) -> None:
+    wrong = [
+        f"{module} imports {other}"
+        for module in MODULES
+        if module != "luthier" and _room(module) == room
+        for other in _imports(module)
+        if other != "luthier" and _room(other) != room and _room(other) not in MAY_IMPORT[room]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_imports_from_the_package_root() -> None:
+    assert not [module for module in MODULES if module != "luthier" and "luthier" in _imports(module)]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {module: set(_imports(module)) - {module} for module in MODULES if module != "luthier"}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(" → ".join(circle.args[1]))
+
+
+@pytest.mark.parametrize("module", sorted(name for name, path in MODULES.items() if path.name == "__init__.py"))
+def test_a_room_has_a_sentence_and_imports_nothing(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), f"{module} does not say what the room is for"
+    assert not list(_imports(module, at_import=True))
+    if module != "luthier":
+        assert len(tree.body) == 1, f"{module} holds more than its docstring"
+
+
+@pytest.mark.parametrize("room", ["comparison", "report", "metrics"])
+def test_what_reads_finished_results_never_reaches_a_model(room: str) -> None:
+    reached, left = set[str](), [module for module in MODULES if module != "luthier" and _room(module) == room]
+    while left:
+        module = left.pop()
+        if module not in reached:
+            reached.add(module)
+            left += _imports(module)
+    assert not [module for module in reached if _room(module) in {"models", "methods", "training", "inference"}]
+    assert not [module for module in reached if "import torch" in MODULES[module].read_text(encoding="utf-8")]
