@@ -215,6 +215,12 @@ def test_prompt_alone_reserves_room_for_the_answer() -> None:
     assert ids(item) == ([BOS, *bytes_of("Q: 6789 A:")], [])
 
 
+def test_answer_that_leaves_the_prompt_no_room() -> None:
+    assert decoder(byte_tokenizer(), 16).encode_prompt(example("Q:"), 16) == Dropped("1", encoding.NO_ROOM)
+    both = Encoder(byte_tokenizer(bos=False), encoder_decoder=True, max_length=16)
+    assert ids(both.encode_prompt(example("Q:"), 16))[0] == [*bytes_of("Q:"), EOS]
+
+
 def test_length_counts_the_uncut_prompt() -> None:
     assert decoder(byte_tokenizer(), 4).length(example("0123456789", turns=(Turn("a", "b"),))) == 1 + 5 + 10
 

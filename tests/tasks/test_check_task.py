@@ -94,7 +94,7 @@ def test_too_many_empty_rows_are_fatal(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [{"prompt": f"p{n}", "completion": "c" if n > 20 else ""} for n in range(100)]
     report = check(write(tmp_path, rows))
     (fault,) = fatal(report, 0.1)
-    assert "21 of 100 rows have an empty prompt or target" in str(fault)
+    assert "21 of 100 rows have an empty prompt or target (21%)" in str(fault)
     assert "row 1: the target is empty" in str(fault)
     assert fatal(report, 0.3) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import datasets
 import pytest
 
 from luthier.config import DataConfig
@@ -179,6 +180,33 @@ def test_conversations_stay_in_one_split(tmp_path: Path) -> None:
         assert len(part) == 2 * len({item.group for item in part})
 
 
+def test_conversations_that_teach_nothing_are_left_out_and_counted(tmp_path: Path) -> None:
+    good = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    rows: list[dict[str, object]] = [{"conversations": [{**good[0], "value": str(n)}, good[1]]} for n in range(30)]
+    rows[4] = {"conversations": good[1:]}
+    rows[5] = {"conversations": [good[0], {"from": "gpt", "value": ""}]}
+    lines(tmp_path / "rows.jsonl", rows)
+    report = load_splits(load_task(str(tmp_path / "rows.jsonl")), DataConfig(), 0).report
+    assert (report.left_out, sum(report.found.values())) == (2, 28)
+    assert report.left_out_rows == (
+        f"{tmp_path}/rows.jsonl, row 5: the assistant speaks first",
+        f"{tmp_path}/rows.jsonl, row 6: message 1 is empty",
+    )
+
+
+def test_split_of_a_saved_dataset_is_found_by_its_name(tmp_path: Path) -> None:
+    rows = {name: datasets.Dataset.from_list([{"q": name}]) for name in ("train", "validation", "test")}
+    datasets.DatasetDict(rows).save_to_disk(str(tmp_path / "saved"))
+    (tmp_path / "task.yaml").write_text(
+        "name: a\nsource: {train: saved, test: {path: saved, split: validation}}\n"
+        "target: x\ntemplates: [{name: a, prompt: '{{ q }}'}]\n"
+    )
+    task = load_task(str(tmp_path / "task.yaml"))
+    assert [item.prompt for item in load_examples(task, "test")] == ["validation"]
+    data = load_splits(task, DataConfig(), 0)
+    assert {item.prompt for item in (*data.train, *data.validation)} == {"train"}
+
+
 def test_alpaca_prompt_is_the_published_one(tmp_path: Path) -> None:
     lines(tmp_path / "rows.jsonl", [{"instruction": "Add.", "input": "1 1", "output": "2"}])
     for n in range(20):
@@ -202,7 +230,7 @@ def test_built_in_tasks_are_whole() -> None:
         assert data.train
         assert data.validation
         assert data.test
-        assert data.report.empty == data.report.duplicates == data.report.overlaps == 0, data.report.sentences
+        assert data.report.left_out == data.report.duplicates == data.report.overlaps == 0, data.report.sentences
 
 
 def test_real_dialogue_task(shared_data: Path, tmp_path: Path) -> None:

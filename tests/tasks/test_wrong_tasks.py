@@ -150,6 +150,7 @@ ROWS_CASES: dict[str, tuple[tuple[str, str], dict[str, object], list[str]]] = {
         {},
         ["row 1", "column 'thing' is not a list of answers"],
     ),
+    "half of a character": (("", ""), {"thing": "a\ud800", "answer": "b"}, ["row 7", "half of a character (U+D800)"]),
     "label out of range": (
         ("{{ answer }}", "{{ ['a'][thing|length] }}"),
         {},
@@ -174,9 +175,10 @@ def test_empty_target_is_counted_and_named(tmp_path: Path) -> None:
     rows = [*ROWS[:6], {"thing": "x", "answer": " "}, {"thing": "y", "answer": None}, *ROWS[8:]]
     task = load_task(write(tmp_path, GOOD, rows))
     report = load_splits(task, DataConfig(), 0).report
-    assert (report.rows, report.empty, sum(report.found.values())) == (40, 2, 38)
-    assert f"2 rows left out, prompt or target empty (first: {tmp_path}/rows.jsonl, row 7: the target is empty)." in (
-        report.sentences
+    assert (report.rows, report.left_out, sum(report.found.values())) == (40, 2, 38)
+    assert (
+        f"2 rows have an empty prompt or target: left out (the first: {tmp_path}/rows.jsonl, row 7: the target is empty)."
+        in (report.sentences)
     )
 
 
@@ -186,13 +188,13 @@ def test_too_many_empty_targets_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(LuthierError, match=r"5 of 40 rows have an empty prompt or target \(12%\)") as fault:
         load_splits(task, DataConfig(), 0)
     assert "row 1: the target is empty" in str(fault.value)
-    assert load_splits(task, DataConfig(max_lost=0.2), 0).report.empty == 5
+    assert load_splits(task, DataConfig(max_lost=0.2), 0).report.left_out == 5
 
 
 def test_split_without_examples_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD.replace("source: rows.jsonl", "source: {test: rows.jsonl}"))
     with pytest.raises(LuthierError, match=r"the train split has no examples") as fault:
         load_examples(load_task(path), "train")
-    assert "train 0, validation 0, test 40" in str(fault.value)
+    assert "40 rows: 0 train, 0 validation, 40 test (as given)" in str(fault.value)
     with pytest.raises(LuthierError, match="no split is called 'dev'"):
         load_examples(load_task(path), "dev")

@@ -92,8 +92,9 @@ class CheckReport:
         max_length: Tokens that fit.
         chat: Whether prompts go through the chat template.
         rows: Rows read.
-        empty: Rows left out because prompt or target is empty.
-        empty_rows: Where the first of them are.
+        left_out: Rows from which nothing can be learned.
+        left_out_rows: The first of them, with the reason.
+        left_out_why: What they have in common.
         sentences: What became of the rows.
         splits: The splits that have examples.
     """
@@ -103,8 +104,9 @@ class CheckReport:
     max_length: int
     chat: bool
     rows: int
-    empty: int
-    empty_rows: tuple[str, ...]
+    left_out: int
+    left_out_rows: tuple[str, ...]
+    left_out_why: str
     sentences: tuple[str, ...]
     splits: tuple[SplitCheck, ...]
 
@@ -158,7 +160,8 @@ class SplitMeter:
         self._cut += item.cut_tokens > 0
         self._cut_tokens += item.cut_tokens
         bos = self._encoder.bos_id
-        self._begins[0 if bos is None else int((item.prompt_ids == bos).sum() + (item.target_ids == bos).sum())] += 1
+        told = (*item.prompt_ids.tolist(), *item.target_ids[: -len(end)].tolist())
+        self._begins[0 if bos is None else told.count(bos)] += 1
         self._ends += tuple(item.target_ids[-len(end) :].tolist()) == end
         unknown = tokenizer.unk_token_id
         # Where the end token doubles as the unknown one, nothing can be told apart.
@@ -222,9 +225,10 @@ def fatal(report: CheckReport, max_lost: float) -> list[LuthierError]:
         max_lost: Share of the rows, or of a split's examples, that may be lost.
     """
     faults: list[LuthierError] = []
-    if report.rows and report.empty / report.rows > max_lost:
-        what = f"{report.empty:,} of {report.rows:,} rows have an empty prompt or target"
-        first = f"The first: {report.empty_rows[0]}. " if report.empty_rows else ""
+    if report.rows and report.left_out / report.rows > max_lost:
+        share = report.left_out / report.rows
+        what = f"{report.left_out:,} of {report.rows:,} rows {report.left_out_why} ({share:.0%})"
+        first = f"The first: {report.left_out_rows[0]}. " if report.left_out_rows else ""
         faults.append(DataError(what, where=report.where, fix=f"{first}Mend them, or raise data.max_lost."))
     train = report.split("train")
     if train is None:

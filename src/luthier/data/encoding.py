@@ -25,6 +25,7 @@ from luthier.errors import ModelError
 from luthier.records import Dropped, Encoded, Example, TokenIds, Turn
 
 TARGET_TOO_LONG = "the target alone is longer than the limit"
+NO_ROOM = "the answer may take all tokens that fit, so none are left for the prompt"
 PROMPT_TOO_LONG = "the prompt is too long even without its input text"
 NOTHING_TO_CUT = "the prompt is too long and it is not known which part of it is the input text"
 NO_OFFSETS = "the prompt is too long, and this tokenizer does not say which tokens are its input text"
@@ -150,6 +151,7 @@ class Encoder:
     def encode_choices(self, example: Example) -> list[Encoded] | Dropped:
         """Encode an example once for each of its choices; all have the same prompt, cut to fit the longest choice."""
         layout = self._layout(example)
+        assert example.choices, "free text has no choices to encode"
         targets = self._target_ids([(layout, choice) for choice in example.choices])
         prompt = self._fit(example, layout, self._prompt_ids([layout])[0], max(map(len, targets)))
         if isinstance(prompt, Dropped):
@@ -162,10 +164,13 @@ class Encoder:
 
         Args:
             example: What to encode; its targets are not looked at.
-            reserve: Tokens that the answer may take.
+            reserve: Tokens that the answer may take; an encoder–decoder's take none of the prompt's room.
         """
         layout = self._layout(example)
-        prompt = self._fit(example, layout, self._prompt_ids([layout])[0], reserve)
+        if not self.encoder_decoder and reserve >= self.max_length:
+            return Dropped(example.id, NO_ROOM)
+        taken = 0 if self.encoder_decoder else reserve
+        prompt = self._fit(example, layout, self._prompt_ids([layout])[0], taken)
         if isinstance(prompt, Dropped):
             return prompt
         return Encoded(example.id, prompt[0], _array([]), prompt[1], len(example.turns))

@@ -65,6 +65,8 @@ def open_bytes(path: Path) -> BinaryIO:
         DataError: When it is missing, unreadable, empty, UTF-16, or compressed in a way that is not read.
     """
     where = str(path)
+    if path.exists() and not path.is_file():
+        raise DataError("not a file that can be read twice", where=where, fix="Write the rows to a file first.")
     try:
         with path.open("rb") as handle:
             head = handle.read(8)

@@ -114,7 +114,11 @@ def _by_name(source: Source, names: tuple[str, ...]) -> dict[str, Source]:
 def _split_files(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     shards: dict[str, bool] = {}
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as fault:
+        raise DataError(f"cannot read the folder ({fault.strerror})", where=str(folder)) from None
+    for path in paths:
         stem, suffix = _stem_and_suffix(path)
         match = _SHARD.fullmatch(stem)
         split = _NAMES.get(match["name"] if match else stem)
@@ -126,7 +130,7 @@ def _split_files(folder: Path) -> dict[str, list[Path]]:
         found.setdefault(split, []).append(path)
         shards[split] = match is not None
     if not found:
-        names = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        names = ", ".join([path.name for path in paths][:8]) or "nothing"
         fix = "Name the files train, validation (or dev) and test, with .jsonl, .json, .csv, .tsv or .parquet."
         raise DataError(f"no file of rows in the folder (it holds {names})", where=str(folder), fix=fix)
     return found

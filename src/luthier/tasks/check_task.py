@@ -60,8 +60,9 @@ def run_check(
         max_length=encoder.max_length,
         chat=encoder.chat,
         rows=report.rows,
-        empty=report.empty,
-        empty_rows=report.empty_rows,
+        left_out=report.left_out,
+        left_out_rows=report.left_out_rows,
+        left_out_why=report.left_out_why,
         sentences=report.sentences,
         splits=tuple(split for split in splits if split.examples),
     )

@@ -23,7 +23,7 @@ from luthier.data.sources import SPLITS, Source, given_splits, read_rows
 from luthier.data.splits import NAMES, Ledger, Overlaps, assign, digest_examples, draw_key, draw_mask
 from luthier.errors import DataError, LuthierError, TaskError, did_you_mean
 from luthier.records import Example
-from luthier.tasks.rendering import EmptyText, render, row_id, split_key
+from luthier.tasks.rendering import LeftOut, left_out_why, render, row_id, split_key
 from luthier.tasks.task import Task, read_task, shape_task
 
 LIBRARY = Path(__file__).parent / "library"
@@ -43,8 +43,9 @@ class SplitReport:
         overlaps: Removed from training: the prompt stands in validation or test.
         held_out_overlaps: Validation prompts that stand in test; not removed.
         repeated: Validation and test examples that repeat one of their split; not removed.
-        empty: Rows left out because prompt or target is empty.
-        empty_rows: Where the first of them are.
+        left_out: Rows from which nothing can be learned (an empty target, a conversation without answer).
+        left_out_rows: The first of them, with the reason.
+        left_out_why: What they have in common.
         sources: What was read, hub datasets with their commit.
         sentences: All of this, as it is to be said.
     """
@@ -57,8 +58,9 @@ class SplitReport:
     overlaps: int
     held_out_overlaps: int
     repeated: int
-    empty: int
-    empty_rows: tuple[str, ...]
+    left_out: int
+    left_out_rows: tuple[str, ...]
+    left_out_why: str
     sources: tuple[str, ...]
     sentences: tuple[str, ...]
 
@@ -105,12 +107,19 @@ def load_task(name_or_path: str) -> Task:
         return read_task(path)
     if path.is_dir() and (path / "task.yaml").is_file():
         return read_task(path / "task.yaml")
-    if not name_or_path.startswith("hf:") and not path.exists():
+    if not name_or_path.startswith("hf:") and not _exists(path):
         what = f"no built-in task, file or folder is called '{name_or_path}'"
         raise TaskError(what, fix=did_you_mean(name_or_path, library_names() or ("(none)",)))
     source = sources.pin(Source(name_or_path if name_or_path.startswith("hf:") else str(path)))
     first = next(iter(given_splits(source).values()), source)
     return shape_task(source, recognise(next(read_rows(first)), str(first)))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file can have
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +141,21 @@ class Reading:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.parts = source_parts(task)
-        self.given = tuple(name for name in NAMES if name in self.parts and "train" in self.parts)
+        self.given = tuple(name for name in NAMES if name in self.parts)
         self._carve = frozenset(name for name in NAMES if name in self.parts and name != "train")
         self.rows = 0
-        self.empty = 0
-        self.empty_rows: list[str] = []
+        self.left_out = 0
+        self.left_out_rows: list[str] = []
 
     def items(self, *, evaluation: bool, only: str | None = None) -> Iterator[_Item]:
-        """Yield every example in order; the count of rows and of empty ones begins anew.
+        """Yield every example in order; the count of rows begins anew.
 
         Args:
             evaluation: Whether training examples too are rendered with the evaluation template.
             only: Yield this split's examples alone (the others are still read where they share a source).
         """
-        self.rows, self.empty, place = 0, 0, 0
-        self.empty_rows.clear()
+        self.rows, self.left_out, place = 0, 0, 0
+        self.left_out_rows.clear()
         for part, source in self.parts.items():
             faults = RowFaults(str(source))
             for number, row in enumerate(read_rows(source), 1):
@@ -163,10 +172,10 @@ class Reading:
                         if only is None or split == only:
                             yield _Item(place, split, example)
                         place += 1
-                except EmptyText as fault:
-                    self.empty += 1
-                    if len(self.empty_rows) < 5:
-                        self.empty_rows.append(f"{fault.where}: {fault.what}")
+                except LeftOut as fault:
+                    self.left_out += 1
+                    if len(self.left_out_rows) < 5:
+                        self.left_out_rows.append(f"{fault.where}: {fault.what}")
                 except LuthierError as fault:
                     faults.add(fault)
             faults.finish()
@@ -175,9 +184,9 @@ class Reading:
 def source_parts(task: Task) -> dict[str, Source]:
     """Return the sources by split, or ``{"all": source}``."""
     pinned = {name: sources.pin(source) for name, source in task.sources.items()}
-    if set(pinned) != {"all"}:
-        return pinned
-    return given_splits(pinned["all"]) or pinned
+    if "all" in pinned:
+        return given_splits(pinned["all"]) or pinned
+    return {name: given_splits(source).get(name, source) for name, source in pinned.items()}
 
 
 class Index:
@@ -199,7 +208,8 @@ class Index:
         self._splits = ledger.splits
         self._draws = np.frombuffer(draws, dtype=np.uint64)
         self._repeated = ledger.repeated_ids()
-        self._rows, self._empty, self._empty_rows = reading.rows, reading.empty, tuple(reading.empty_rows)
+        self._rows, self._left_out = reading.rows, reading.left_out
+        self._left_out_rows = tuple(reading.left_out_rows)
         if self._repeated and reading.task.id_column is not None:
             _refuse_repeated_ids(reading, self._repeated)
 
@@ -214,6 +224,8 @@ class Index:
         """Yield the marked examples; rows that are alike get ids of their own."""
         seen: Counter[str] = Counter()
         for item in self.reading.items(evaluation=evaluation, only=only):
+            if item.place >= len(wanted):
+                raise DataError("the rows changed while they were read", where=self.reading.task.where)
             if not wanted[item.place]:
                 continue
             if not self._repeated:
@@ -238,8 +250,9 @@ class Index:
             overlaps=self.overlaps.prompts,
             held_out_overlaps=self.overlaps.held_out,
             repeated=self.overlaps.repeated,
-            empty=self._empty,
-            empty_rows=self._empty_rows,
+            left_out=self._left_out,
+            left_out_rows=self._left_out_rows,
+            left_out_why=left_out_why(self.reading.task),
             sources=tuple(str(source) for source in self.reading.parts.values()),
             sentences=(),
         )
@@ -270,15 +283,15 @@ def _sentences(task: Task, report: SplitReport) -> Iterator[str]:
         yield f"{report.held_out_overlaps:,} validation prompts stand in test too (kept)."
     if report.repeated:
         yield f"{report.repeated:,} validation and test examples repeat another of their split (kept)."
-    if report.empty:
-        yield f"{report.empty:,} rows left out, prompt or target empty (first: {report.empty_rows[0]})."
+    if report.left_out:
+        yield f"{report.left_out:,} rows {report.left_out_why}: left out (the first: {report.left_out_rows[0]})."
 
 
 def _check_lost(report: SplitReport, max_lost: float, where: str) -> None:
-    if report.rows and report.empty / report.rows > max_lost:
-        share = report.empty / report.rows
-        what = f"{report.empty:,} of {report.rows:,} rows have an empty prompt or target ({share:.0%})"
-        fix = f"The first: {report.empty_rows[0]}. Mend the rows, or raise data.max_lost ({max_lost:g})."
+    if report.rows and report.left_out / report.rows > max_lost:
+        share = report.left_out / report.rows
+        what = f"{report.left_out:,} of {report.rows:,} rows {report.left_out_why} ({share:.0%})"
+        fix = f"The first: {report.left_out_rows[0]}. Mend the rows, or raise data.max_lost ({max_lost:g})."
         raise DataError(what, where=where, fix=fix)
 
 
@@ -287,11 +300,11 @@ def load_splits(task: Task, data: DataConfig, seed: int) -> TaskData:
 
     Args:
         task: The task.
-        data: How many of each split; ``max_lost`` is the share of rows that may be empty.
+        data: How many of each split; ``max_lost`` is the share of rows that may be left out.
         seed: Decides which are drawn.
 
     Raises:
-        DataError: When rows cannot be read or too many are empty.
+        DataError: When rows cannot be read or too many are left out.
     """
     index = Index(Reading(task), seed)
     limits = {"train": data.train, "validation": data.validation, "test": data.test}
@@ -325,9 +338,10 @@ def load_examples(
     index = Index(Reading(task), seed)
     wanted = index.chosen(split, limit)
     if not wanted.any():
-        found = index.report(wanted).found
-        has = ", ".join(f"{name} {count}" for name, count in found.items())
-        raise DataError(f"the {split} split has no examples", where=task.where, fix=f"Examples found: {has}.")
+        became = " ".join(index.report(wanted).sentences)
+        raise DataError(
+            f"the {split} split has no examples", where=task.where, fix=f"What became of the rows: {became}"
+        )
     return [item.example for item in index.items(wanted, evaluation=evaluation, only=split)]
 
 
@@ -354,6 +368,8 @@ def load_texts(name_or_path: str) -> list[str]:
             raise DataError("there is no text in column 'text'", where=f"{source}, row {number}", fix=fix)
         if text.strip():
             texts.append(text)
+    if not texts:
+        raise DataError("the rows have no text", where=str(source), fix="Give a file with documents.")
     return texts
 
 

@@ -14,8 +14,15 @@ from luthier.records import Example, Row
 from luthier.tasks.task import Answers, PromptTemplate, Task, as_list, template_problem
 
 
-class EmptyText(DataError):
-    """The prompt or the target of a row is empty: the row is left out and counted."""
+class LeftOut(DataError):
+    """A row from which nothing can be learned (an empty target, a conversation without answer): counted, not fatal."""
+
+
+def left_out_why(task: Task) -> str:
+    """Return what the rows of a task that are left out have in common, as a message ends it."""
+    if task.shape is not None and task.shape.conversation:
+        return "hold no conversation that can be learned"
+    return "have an empty prompt or target"
 
 
 def row_id(task: Task, row: Row, where: str) -> str:
@@ -64,7 +71,7 @@ def render(
         where: File and row, for messages.
 
     Raises:
-        EmptyText: When prompt or target is empty.
+        LeftOut: When nothing can be learned from the row.
         LuthierError: When the row cannot be rendered.
     """
     if task.shape is not None and task.shape.conversation:
@@ -86,13 +93,25 @@ def render_with(
     except LuthierError as fault:
         raise template_problem(fault, where) from None
     if not prompt.strip():
-        raise EmptyText("the prompt is empty", where=where)
+        raise LeftOut("the prompt is empty", where=where)
     if not targets:
-        raise EmptyText("the target is empty", where=where)
+        raise LeftOut("the target is empty", where=where)
     if choices and (strays := [target for target in targets if target not in choices]):
         what = f"the target '{strays[0]}' is not among the choices"
         raise DataError(what, where=where, fix=did_you_mean(strays[0], choices))
-    return Example(key, task.name, template.name, prompt, targets, choices, span, group=group)
+    return _whole(Example(key, task.name, template.name, prompt, targets, choices, span, group=group), where)
+
+
+def _whole(example: Example, where: str) -> Example:
+    """Return an example whose texts can be written: JSON can hold half of a character, files and tokenizers cannot."""
+    texts = (example.id, example.group, example.system, example.prompt, *example.targets, *example.choices)
+    try:
+        for text in (*texts, *(text for turn in example.turns for text in (turn.prompt, turn.reply))):
+            text.encode()
+    except UnicodeEncodeError as fault:
+        half = f"U+{ord(fault.object[fault.start]):04X}"
+        raise DataError(f"the text holds half of a character ({half})", where=where, fix="Mend the text.") from None
+    return example
 
 
 def _drawn(task: Task, key: str) -> PromptTemplate:
@@ -141,11 +160,18 @@ def _input_column(task: Task, row: Row) -> str | None:
 
 def _conversation(task: Task, row: Row, key: str, where: str) -> Iterator[Example]:
     assert task.shape is not None
-    for number, exchange in enumerate(exchanges(row, task.shape, where)):
+    try:
+        said = list(exchanges(row, task.shape, where))
+    except DataError as fault:
+        # Published collections hold such conversations; a column that is missing altogether is another matter.
+        if task.shape.conversation not in row:
+            raise _no_column(task.shape.conversation, row, where) from None
+        raise LeftOut(fault.what, where=fault.where, fix=fault.fix) from None
+    for number, exchange in enumerate(said):
         if not exchange.prompt.strip() or not exchange.reply.strip():
-            raise EmptyText(f"message {number + 1} is empty", where=where)
+            raise LeftOut(f"message {number + 1} is empty", where=where)
         start = len(exchange.prompt) - len(exchange.prompt.lstrip())
-        yield Example(
+        example = Example(
             id=f"{key}#{number}",
             task=task.name,
             template=task.shape.name,
@@ -156,3 +182,4 @@ def _conversation(task: Task, row: Row, key: str, where: str) -> Iterator[Exampl
             system=exchange.system,
             group=key,
         )
+        yield _whole(example, where)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from luthier.data.sources import read_rows
+from luthier.data.splits import NAMES
 from luthier.errors import DataError, did_you_mean
 from luthier.records import Example, Row
 from luthier.tasks.load import library_names, load_task, source_parts
@@ -73,8 +74,9 @@ def preview(task: Task, *, split: str = "train", rows: int = 1, template: str | 
     if template is not None and template not in names:
         raise DataError(f"no template is called '{template}'", where=task.where, fix=did_you_mean(template, names))
     parts = source_parts(task)
-    if "all" not in parts and split not in parts:
-        raise DataError(f"no {split} split", where=task.where, fix=did_you_mean(split, parts))
+    known = NAMES if "all" in parts else tuple(parts)
+    if split not in known:
+        raise DataError(f"no {split} split", where=task.where, fix=did_you_mean(split, known))
     source = parts.get("all") or parts[split]
     panels: list[RenderableType] = []
     for number, row in enumerate(islice(read_rows(source), rows), 1):

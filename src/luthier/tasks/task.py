@@ -564,7 +564,7 @@ def shape_task(source: Source, shape: Shape) -> Task:
     prompt = Template(shape.prompt, f"the {shape.name} template")
     target = Template(shape.target, f"the {shape.name} template")
     templates = () if shape.conversation else (PromptTemplate(shape.name, prompt, Answers((target,))),)
-    said = repr((str(source), source, shape))
+    said = repr((shape, source.format, source.field))
     return Task(
         name=task_name(source.path),
         version="1",
