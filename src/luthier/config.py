@@ -213,7 +213,8 @@ def _record_lines(
             line = key.start_mark.line + 1
             if here in lines:
                 where = f"{path}, line {line}"
-                repeated.append(error(f"key '{key.value}' was given on line {lines[here]} too", where=where))
+                what = f"key '{key.value}' was given on line {lines[here]} too"
+                repeated.append(error(what, where=where, fix="Keep one of them."))
             lines[here] = line
             _record_lines(value, here, lines, repeated, path, error)
     elif isinstance(node, yaml.SequenceNode):
@@ -258,14 +259,19 @@ def _fault(
     error: type[LuthierError],
 ) -> LuthierError:
     location: KeyPath = tuple(part for part in item["loc"] if part not in ("preset", "spelled"))
+    unknown = item["type"] in ("extra_forbidden", "invalid_key")  # a key that YAML reads as a number is unknown too
+    if unknown:
+        location = (*location[:-1], str(location[-1]))
     line = next((lines[location[:k]] for k in range(len(location), 0, -1) if location[:k] in lines), None)
     where = f"{source}, line {line}" if line else source
-    key = ".".join(str(part) for part in location) or "(the whole)"
-    if item["type"] == "extra_forbidden":
+    key = ".".join(str(part) for part in location)
+    if unknown:
         return error(f"unknown key '{key}'", where=where, fix=did_you_mean(str(location[-1]), _keys(schema, location)))
     if item["type"] == "missing":
         return error(f"key '{key}' is missing", where=where, fix=f"Add `{location[-1]}:`.")
     message = str(item["msg"]).removeprefix("Value error, ")
+    if not location:
+        return error(message, where=where, fix="Change the keys that are named here.")
     given = item.get("input")
     shown = f" (given: {given!r})" if not isinstance(given, dict | list) else ""
     return error(f"key '{key}': {message}{shown}", where=where, fix=_describe(schema, location))
@@ -317,7 +323,8 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         try:
             values[key.strip()] = _number(yaml.safe_load(value))
         except yaml.YAMLError:
-            raise ConfigError(f"the value of '{key}' is not YAML: {value}", where="--set") from None
+            what = f"the value of '{key}' is not YAML: {value}"
+            raise ConfigError(what, where="--set", fix="Write a number, a word, or a list such as [a, b].") from None
     return nested(values)
 
 
@@ -334,7 +341,8 @@ def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                raise ConfigError(f"'{key}' lies below a key that already has a value", where="--set")
+                what = f"'{key}' lies below a key that already has a value"
+                raise ConfigError(what, where="--set", fix="Set one or the other.")
         place[last] = value
     return tree
 

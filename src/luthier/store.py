@@ -22,7 +22,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from luthier.errors import StoreError
+from luthier.errors import LuthierError, StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,24 @@ def writing(place: Path) -> Iterator[None]:
         raise _refused(fault.strerror or str(fault), Path(fault.filename or place)) from None
     except SafetensorError as fault:  # how safetensors reports a full disk
         raise _refused(str(fault), place) from None
+
+
+@contextlib.contextmanager
+def reading(entry: Entry) -> Iterator[None]:
+    """Turn what is wrong with a finished entry into an error that says which folder to remove.
+
+    Raises:
+        StoreError: When a file of the entry is missing or damaged.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, LuthierError) as fault:
+        reason = fault.what if isinstance(fault, LuthierError) and fault.what else str(fault)
+        raise StoreError(
+            f"the stored result is damaged ({reason.splitlines()[0]})",
+            where=str(entry.folder),
+            fix="Remove this folder; the same command makes it again.",
+        ) from None
 
 
 def _refused(reason: str, place: Path) -> StoreError:

@@ -157,7 +157,8 @@ def _read(path: Path, kind: type[Any]) -> Any:
     except ValidationError as invalid:
         item = invalid.errors()[0]
         key = ".".join(str(part) for part in item["loc"])
-        raise StoreError(f"damaged: {key}: {item['msg']}", where=str(path), fix="Run the same command again.") from None
+        what = f"damaged: {key}: {item['msg']}" if key else f"damaged: {item['msg']}"
+        raise StoreError(what, where=str(path), fix="Run the same command again.") from None
 
 
 def read_results(run: Path) -> RunResults:

@@ -16,7 +16,7 @@ from luthier.comparison.recommend import recommend
 from luthier.comparison.results import RunCosts, RunResults, write_json
 from luthier.config import CompareConfig
 from luthier.jobs.measures import yardstick_of
-from luthier.jobs.plan import Plan, read_plan, run_name
+from luthier.jobs.plan import Plan, read_plan, require_test, run_name
 from luthier.jobs.run_arm import Outcome, run_arm, watch_base
 from luthier.metrics.log import write_predictions
 from luthier.models.language_model import LanguageModel
@@ -33,6 +33,7 @@ def compare(config: CompareConfig) -> Path:
         LuthierError: Whatever is wrong with the configuration, the data or the model, before anything is trained.
     """
     plan = read_plan(config)
+    require_test(plan)
     run = config.out / (config.name or run_name(plan))
     with writing(run):
         run.mkdir(parents=True, exist_ok=True)

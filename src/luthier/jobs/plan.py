@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 from luthier.comparison.arms import Arm, make_arms
 from luthier.config import CompareConfig
 from luthier.data.encoding import Encoder
-from luthier.errors import DataError, LuthierError, raise_faults
-from luthier.jobs.train import TrainingData, examples_digest
+from luthier.errors import ConfigError, DataError, LuthierError, raise_faults
+from luthier.evaluation.predict import prepare
+from luthier.jobs.train import TrainingData, examples_digest, naming
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
+from luthier.progress import say
 from luthier.records import Example
 from luthier.store import digest
 from luthier.tasks.load import TaskData, library_names, load_examples, load_splits, load_task, load_texts
@@ -73,27 +76,28 @@ def read_plan(config: CompareConfig) -> Plan:
         model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
     raise_faults("the comparison cannot start", faults)
     with collecting(faults):
-        _check_methods(arms)
+        _check_methods(arms, model)
     with collecting(faults):
         data = load_splits(task, config.data, config.seed)
-    retained = []
+    retained: list[Subject] = []
     for other in retained_tasks:
         with collecting(faults):
-            examples = load_examples(
-                other, "test", limit=config.evaluation.retain_examples, seed=config.seed, evaluation=True
-            )
-            retained.append(Subject(other, make_encoder(model, other, config), tuple(examples)))
+            retained += _retained(other, model, config)
     raise_faults("the comparison cannot start", faults)
     encoder = make_encoder(model, task, config)
     training, counts = encode_training(encoder, data, config)
-    pool = tuple(load_examples(task, "train", limit=config.data.train, seed=config.seed, evaluation=True))
+    if any(arm.method for arm in arms):
+        _require_training(training, data, encoder, config)
+    pool: list[Example] = []
+    if any(arm.shots for arm in arms):
+        pool = load_examples(task, "train", limit=config.data.train, seed=config.seed, evaluation=True)
     return Plan(
         config,
         model,
         Subject(task, encoder, data.test),
         data,
         training,
-        pool,
+        tuple(pool),
         tuple(arms),
         tuple(retained),
         texts,
@@ -114,16 +118,56 @@ def _retained_tasks(config: CompareConfig) -> list[Task]:
     names = config.retain
     if names is None:
         names = tuple(name for name in library_names() if name not in (config.task, PLAIN_TEXT))
-    return [load_task(name) for name in names]
+    faults: list[LuthierError] = []
+    tasks: list[Task] = []
+    for name in names:
+        with collecting(faults):
+            tasks.append(load_task(name))
+    for name, count in Counter(task.name for task in tasks).items():
+        if count > 1:
+            faults.append(ConfigError(f"two retained tasks are called '{name}'", where="retain", fix="Leave one out."))
+    raise_faults("the retained tasks have faults", faults)
+    return tasks
 
 
-def _check_methods(arms: Sequence[Arm]) -> None:
+def _retained(task: Task, model: LanguageModel, config: CompareConfig) -> list[Subject]:
+    """Return a retained task made ready; nothing for one that nobody asked for and the model cannot hold."""
+    examples = load_examples(task, "test", limit=config.evaluation.retain_examples, seed=config.seed, evaluation=True)
+    encoder = make_encoder(model, task, config)
+    if config.retain is None:
+        new_tokens = config.decoding.max_new_tokens or task.max_new_tokens
+        _, dropped = prepare(examples, encoder, new_tokens=new_tokens)
+        if len(dropped) > config.data.max_lost * len(examples):
+            say(f"{task.name}: not watched, {len(dropped)} of {len(examples)} examples do not fit this model")
+            return []
+    return [Subject(task, encoder, tuple(examples))]
+
+
+def _check_methods(arms: Sequence[Arm], model: LanguageModel) -> None:
     faults: list[LuthierError] = []
     for arm in arms:
         if arm.method is not None:
-            with collecting(faults):
-                read_settings(find_method(arm.method), arm.settings, where=f"arm '{arm.name}', settings")
+            with collecting(faults), naming(arm):
+                method = find_method(arm.method)
+                settings = read_settings(method, arm.settings, where="settings")
+                if arm.settings:
+                    # Settings can name layers that this model does not have: that must not show after hours.
+                    method.attach(model, settings, seed=arm.seed).detach()
     raise_faults("the arms have faults", faults)
+
+
+def _require_training(training: TrainingData, data: TaskData, encoder: Encoder, config: CompareConfig) -> None:
+    if training.train:
+        return
+    if data.train:
+        reason = encoder.encode_all(data.train).dropped[0].reason
+        raise DataError(
+            f"none of the {len(data.train)} training examples fits ({reason})",
+            where=config.task,
+            fix="Use a model that holds longer texts, or shorten the rows.",
+        )
+    became = " ".join(data.report.sentences)
+    raise DataError("no training example is left", where=config.task, fix=f"What became of the rows: {became}")
 
 
 def make_encoder(model: LanguageModel, task: Task, config: CompareConfig) -> Encoder:
@@ -161,6 +205,27 @@ def encode_training(encoder: Encoder, data: TaskData, config: CompareConfig) -> 
     }
     key = digest([examples_digest(data.train), examples_digest(data.validation)])
     return TrainingData(tuple(train.encoded), data.validation, tuple(validation.encoded), key), counts
+
+
+def require_test(plan: Plan) -> None:
+    """Check that something can be measured, before anything is trained.
+
+    Raises:
+        DataError: When the test split is empty, or not one of its examples fits the model.
+    """
+    task = plan.target.task
+    if not plan.target.examples:
+        became = " ".join(plan.data.report.sentences)
+        raise DataError("the test split has no examples", where=task.where, fix=f"What became of the rows: {became}")
+    new_tokens = plan.config.decoding.max_new_tokens or task.max_new_tokens
+    reason = ""
+    for example in plan.target.examples:
+        _, dropped = prepare([example], plan.target.encoder, new_tokens=new_tokens)
+        if not dropped:
+            return
+        reason = dropped[0].reason
+    fix = "Use a model that holds longer texts, or lower max_new_tokens."
+    raise DataError(f"no test example can be answered ({reason})", where=task.where, fix=fix)
 
 
 def run_name(plan: Plan) -> str:

@@ -27,7 +27,7 @@ from luthier.metrics.log import read_predictions, write_predictions
 from luthier.models.language_model import LanguageModel
 from luthier.progress import progress
 from luthier.records import Dropped, Encoded, Example, Prediction
-from luthier.store import Entry, code_digest, digest, open_entry, writing
+from luthier.store import Entry, code_digest, digest, open_entry, reading, writing
 from luthier.tasks.task import Task
 from luthier.training.memory import peak_bytes, reset_peak
 
@@ -103,7 +103,9 @@ def task_work(
     if not requests:
         reason = dropped[0].reason if dropped else "there are none"
         raise DataError(
-            f"no test example can be answered ({reason})", where=task.name, fix="Use a model that holds longer texts."
+            f"no test example can be answered ({reason})",
+            where=task.name,
+            fix="Use a model that holds longer texts, or lower max_new_tokens.",
         )
     batches = plan(requests, new_tokens=new_tokens, batch_tokens=under.batch_tokens)
     inputs = _inputs(model, encoder, under) | {
@@ -214,11 +216,17 @@ def finish(work: Work) -> None:
 
 
 def read(work: Work) -> Predicted:
-    """Read a finished log."""
-    costs = json.loads((work.entry.folder / "costs.json").read_text())
-    return Predicted(
-        tuple(read_predictions(work.entry.folder / "predictions.jsonl")), costs["seconds"], costs["peak_memory_bytes"]
-    )
+    """Read a finished log.
+
+    Raises:
+        StoreError: When it is damaged.
+    """
+    folder = work.entry.folder
+    with reading(work.entry):
+        costs = json.loads((folder / "costs.json").read_text())
+        return Predicted(
+            tuple(read_predictions(folder / "predictions.jsonl")), costs["seconds"], costs["peak_memory_bytes"]
+        )
 
 
 @dataclass(frozen=True, slots=True)

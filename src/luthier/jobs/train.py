@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from luthier.comparison.arms import Arm
 from luthier.config import DecodingConfig, EvaluationConfig
 from luthier.data.batching import micro_batches, plan_steps
 from luthier.data.encoding import Encoder
-from luthier.errors import TrainingError
+from luthier.errors import ConfigError, Faults, TrainingError
 from luthier.evaluation.predict import predict, prepare
 from luthier.jobs.measures import yardstick_of
 from luthier.methods.base import Attached, count
@@ -24,7 +25,7 @@ from luthier.metrics.scoring import score_predictions
 from luthier.models.language_model import LanguageModel
 from luthier.progress import say
 from luthier.records import Encoded, Example
-from luthier.store import Entry, code_digest, digest, open_entry, writing
+from luthier.store import Entry, code_digest, digest, open_entry, reading, writing
 from luthier.tasks.task import Task
 from luthier.training.checkpoint import Progress
 from luthier.training.loop import Validate, Validation, train
@@ -95,12 +96,11 @@ def train_arm(
 
     Raises:
         ConfigError: The method is unknown or its settings are wrong.
-        TrainingError: There is nothing to train on, or the loss is not finite.
+        TrainingError: The loss is not finite.
         StoreError: The store cannot be written.
     """
     assert arm.method is not None
-    if not data.train:
-        raise TrainingError("no training example is left", where=task.name, fix="Run `luthier check` on the task.")
+    assert data.train, "the plan has looked"
     method = find_method(arm.method)
     settings = read_settings(method, arm.settings, where=f"arm '{arm.name}', settings")
     peak = arm.training.learning_rate or method.learning_rate
@@ -123,18 +123,19 @@ def train_arm(
     reset_peak(model.device)
     attached = method.attach(model, settings, seed=arm.seed)
     try:
-        progress = train(
-            model,
-            attached,
-            data.train,
-            plan_steps(len(data.train), arm.training, seed=arm.seed),
-            arm.training,
-            peak_learning_rate=peak,
-            seed=arm.seed,
-            folder=entry.work,
-            validate=_validator(model, encoder, task, data, arm, decoding, evaluation),
-            label=f"{arm.name}: training",
-        )
+        with naming(arm):
+            progress = train(
+                model,
+                attached,
+                data.train,
+                plan_steps(len(data.train), arm.training, seed=arm.seed),
+                arm.training,
+                peak_learning_rate=peak,
+                seed=arm.seed,
+                folder=entry.work,
+                validate=_validator(model, encoder, task, data, arm, decoding, evaluation),
+                label=f"{arm.name}: training",
+            )
         with writing(entry.work):
             card = Card(
                 luthier=luthier.version.__version__,
@@ -152,6 +153,17 @@ def train_arm(
     finally:
         attached.detach()
     return _read(entry)
+
+
+@contextlib.contextmanager
+def naming(arm: Arm) -> Iterator[None]:
+    """Put the arm's name before the place of a fault."""
+    try:
+        yield
+    except (ConfigError, TrainingError) as fault:
+        raise type(fault)(fault.what, where=f"arm '{arm.name}', {fault.where}", fix=fault.fix) from None
+    except Faults as several:
+        raise Faults(f"arm '{arm.name}': {several.what}", several.faults) from None
 
 
 def _validator(
@@ -218,9 +230,10 @@ def _store(entry: Entry, model: LanguageModel, attached: Attached, card: Card, p
 
 
 def _read(entry: Entry) -> Trained:
-    result = json.loads((entry.folder / "result.json").read_text())
-    costs = json.loads((entry.folder / "costs.json").read_text())
-    return Trained(entry, result, costs)
+    with reading(entry):
+        result = json.loads((entry.folder / "result.json").read_text())
+        costs = json.loads((entry.folder / "costs.json").read_text())
+        return Trained(entry, dict(result), dict(costs))
 
 
 def examples_digest(examples: Sequence[Example]) -> str:

@@ -1,0 +1,72 @@
+"""One finished run and one adapter, made once; every wrong command is run beside them and must leave them alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from small_job import QUICK, Ran, Refused, Workshop, digests, luthier, write_job
+from tiny_models import tiny_folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    folder = tmp_path_factory.mktemp("workshop")
+    made = Workshop(write_job(folder / "job"), tiny_folder("llama"), folder / "runs", folder / "adapter")
+    tuned = luthier(
+        *("tune", "-m", made.model, "-t", made.job / "echo.yaml", "--arm", "lora", "--save", made.adapter),
+        *("--out", made.runs, *QUICK),
+    )
+    assert tuned.code == 0, tuned.err
+    compared = luthier(*made.compare, "--arms", "zero_shot,lora", "--name", "done")
+    assert compared.code == 0, compared.err
+    return made
+
+
+@pytest.fixture
+def job(workshop: Workshop, tmp_path: Path) -> Path:
+    """A copy of the job that a test may spoil."""
+    return Path(shutil.copytree(workshop.job, tmp_path / "job"))
+
+
+@pytest.fixture
+def model(workshop: Workshop, tmp_path: Path) -> Path:
+    """A copy of the model that a test may spoil."""
+    return Path(shutil.copytree(workshop.model, tmp_path / "model"))
+
+
+@pytest.fixture(scope="session")
+def finished(workshop: Workshop) -> dict[str, str]:
+    """Digest of every file that is finished."""
+    return digests(workshop.runs)
+
+
+@pytest.fixture
+def refused(workshop: Workshop, finished: dict[str, str]) -> Refused:
+    """Run a wrong command: it must say what, where and what to do, exit with 2, and lose nothing."""
+
+    def run(*arguments: object, says: tuple[str, ...]) -> Ran:
+        ran = luthier(*arguments)
+        print(ran.err)
+        assert ran.code == 2, ran.err
+        assert "Traceback" not in ran.err + ran.out
+        for words in says:
+            assert words in ran.err, f"{words!r} is not in: {ran.err}"
+        assert "→" in ran.err, f"no advice in: {ran.err}"
+        kept = digests(workshop.runs)
+        assert {name: kept.get(name) for name in finished} == finished
+        return ran
+
+    return run
