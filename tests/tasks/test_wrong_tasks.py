@@ -176,10 +176,8 @@ def test_empty_target_is_counted_and_named(tmp_path: Path) -> None:
     task = load_task(write(tmp_path, GOOD, rows))
     report = load_splits(task, DataConfig(), 0).report
     assert (report.rows, report.left_out, sum(report.found.values())) == (40, 2, 38)
-    assert (
-        f"2 rows have an empty prompt or target: left out (the first: {tmp_path}/rows.jsonl, row 7: the target is empty)."
-        in (report.sentences)
-    )
+    first = f"{tmp_path}/rows.jsonl, row 7: the target is empty"
+    assert f"2 rows have an empty prompt or target: left out (the first: {first})." in report.sentences
 
 
 def test_too_many_empty_targets_are_an_error(tmp_path: Path) -> None:
