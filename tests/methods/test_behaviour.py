@@ -430,3 +430,18 @@ def test_method_names_and_settings_are_checked() -> None:
         assert part in str(faults.value)
     with pytest.raises(ConfigError, match="unknown key 'rank'"):
         read_settings(find_method("full"), {"rank": 4}, where="test")
+
+
+def test_a_lora_folder_names_its_base_as_the_user_did_and_no_place_on_this_machine(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    model.name = "owner/tiny"
+    _, folder = trained(model, "lora", tmp_path)
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "owner/tiny"
+    assert {path.name for path in folder.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        CARD,
+        REFERENCE,
+    }
+    for path in folder.iterdir():
+        assert str(tiny_folder("llama")).encode() not in path.read_bytes(), path.name

@@ -24,6 +24,7 @@ LORA = {"rank": 2, "dropout": 0.2}
 def start(method: str = "lora", name: str = "llama", **settings: Any) -> tuple[LanguageModel, Attached]:
     """Load a tiny model afresh and attach a method, as a new process does."""
     model = tiny_model(name)
+    model.name = name  # its folder is another one in every process
     found = find_method(method)
     given = {**LORA, **settings} if method == "lora" else settings
     return model, found.attach(model, read_settings(found, given, where="test"), seed=3)

@@ -62,8 +62,13 @@ class AttachedPeft:
 
     def save(self, folder: Path) -> None:
         """Write ``adapter_config.json`` and ``adapter_model.safetensors``, as ``peft`` does."""
+        for config in self.wrapped.peft_config.values():
+            # PEFT puts the folder of the base there, which means nothing elsewhere.
+            config.base_model_name_or_path = self.model.name
         self.wrapped.save_pretrained(folder, save_embedding_layers=False)
         _sort_names(folder / "adapter_config.json")
+        # PEFT's model card is an empty form, and holds the folder of the base too.
+        (folder / "README.md").unlink(missing_ok=True)
 
 
 class Lora:
@@ -88,7 +93,6 @@ class Lora:
             use_rslora=settings.rslora,
             use_dora=settings.dora,
             task_type=TaskType.SEQ_2_SEQ_LM if model.encoder_decoder else TaskType.CAUSAL_LM,
-            base_model_name_or_path=model.name,
         )
         with _seeded(seed):
             return AttachedPeft(model, get_peft_model(model.module, config))
