@@ -92,6 +92,9 @@ def get_metric(name: str) -> Metric:
     head, *settings = name.split(":")
     entry = _ENTRIES.get(head)
     if entry is None:
+        owner = _owners().get(head)
+        if owner:
+            raise ConfigError(f"'{head}' is an output of the metric '{owner}'.", fix=f"Ask for '{owner}'.")
         raise ConfigError(f"Unknown metric '{head}'.", fix=did_you_mean(head, _ENTRIES))
     given = {key: option.default for key, option in entry.options.items()}
     for setting in settings:
@@ -112,7 +115,12 @@ def metric_of_output(output: str) -> str:
     Raises:
         ConfigError: No metric gives it.
     """
-    owners = {out: name for name in metric_names() for out in get_metric(name).outputs}
+    owners = _owners()
     if output not in owners:
         raise ConfigError(f"No metric gives '{output}'.", fix=did_you_mean(output, owners))
     return owners[output]
+
+
+def _owners() -> dict[str, str]:
+    """The metric that gives each output, with its default settings."""
+    return {output: name for name in metric_names() for output in get_metric(name).outputs}
