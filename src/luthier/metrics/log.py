@@ -97,9 +97,11 @@ def _prediction(line: bytes, where: str) -> Prediction:
     try:
         row = json.loads(line)
     except UnicodeDecodeError as error:
-        raise DataError(f"Byte {error.start} of the line is not UTF-8.", where=where, fix=fix) from None
+        raise DataError(f"Byte {error.start + 1} of the line is not UTF-8.", where=where, fix=fix) from None
     except json.JSONDecodeError as error:
-        raise DataError(f"The line is not JSON: {error.msg} at character {error.pos}.", where=where, fix=fix) from None
+        raise DataError(
+            f"The line is not JSON: {error.msg} at character {error.pos + 1}.", where=where, fix=fix
+        ) from None
     if not isinstance(row, dict):
         raise DataError(f"The line is not a prediction but a {type(row).__name__}.", where=where, fix=fix)
     missing = [name for name in _REQUIRED if name not in row]
