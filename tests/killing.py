@@ -1,0 +1,132 @@
+"""Kill a comparison with SIGKILL at a random moment, let the same command go on, and see whether anything differs.
+
+Progress is read from outside, from the lines that the run has written to its store, so that a kill can be aimed at
+training or at evaluation and still fall at any point of a step: while it computes, or while it writes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from small_job import digests, write_job
+
+STAGES = ("training", "evaluation")
+_JITTER = 0.03
+_PATIENCE = 300.0
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One killed and finished comparison.
+
+    Attributes:
+        stage: ``training`` or ``evaluation``.
+        at: Lines of that stage written when the kill came.
+        total: Lines that the stage writes in all.
+        differing: Files that are not the uninterrupted run's, bit for bit; empty when all is well.
+    """
+
+    stage: str
+    at: int
+    total: int
+    differing: tuple[str, ...]
+
+
+def write_comparison(folder: Path, model: Path, *, steps: int = 40) -> Path:
+    """Write tasks and a configuration: no shots, full and LoRA with dropout; a choice task and a text are watched."""
+    job = write_job(folder, train=24, validation=6, test=24)
+    config = {
+        "model": str(model),
+        "task": str(job / "echo.yaml"),
+        "arms": [
+            "zero_shot",
+            {"name": "full", "method": "full", "training": {"learning_rate": 3e-3}},
+            {"name": "lora", "method": "lora", "settings": {"rank": 4, "dropout": 0.2}},
+        ],
+        "retain": [str(job / "colour.yaml")],
+        "retain_text": str(job / "text.txt"),
+        "device": "cpu",
+        "training": {"steps": steps, "batch_size": 4, "evaluations": 4, "checkpoint_seconds": 0},
+        # Every example is a batch of its own, so a kill between batches can fall anywhere.
+        "evaluation": {"batch_tokens": 1, "resamples": 100},
+    }
+    path = folder / "compare.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def start(config: Path, out: Path) -> subprocess.Popen[bytes]:
+    """Start ``luthier compare`` in a process of its own, with one thread."""
+    command = [sys.executable, "-c", "from luthier.cli import main; main()", "compare", str(config), "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    log = (out.parent / f"{out.name}.log").open("ab")
+    with log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def finish(config: Path, out: Path) -> None:
+    """Run the command to its end."""
+    code = start(config, out).wait(timeout=_PATIENCE)
+    assert code == 0, (out.parent / f"{out.name}.log").read_text()[-4000:]
+
+
+def outcome(out: Path) -> dict[str, str]:
+    """Digests of what must be the same: ``results.json``, every stored weight, card and text."""
+    kept = digests(out)
+    return {
+        name: digest
+        for name, digest in kept.items()
+        if name.endswith("results.json") or "/adapter/" in name or name.endswith("/result.json")
+    }
+
+
+def progress(out: Path, stage: str) -> int:
+    """Lines that a stage has written, finished or not."""
+    kinds = ("models",) if stage == "training" else ("predictions", "texts")
+    names = ("log.jsonl",) if stage == "training" else ("partial.jsonl", "predictions.jsonl")
+    return sum(_lines(path) for kind in kinds for name in names for path in out.glob(f"store/{kind}/*/{name}"))
+
+
+def _lines(path: Path) -> int:
+    try:
+        return path.read_bytes().count(b"\n")
+    except OSError:  # renamed or removed while we looked
+        return 0
+
+
+def kill_and_finish(config: Path, out: Path, stage: str, reference: Path, draw: random.Random) -> Kill:
+    """Kill a fresh comparison somewhere in a stage, run the command again, and compare with the uninterrupted run."""
+    total = progress(reference, stage)
+    process = start(config, out)
+    target = draw.randint(1, total - 1)
+    deadline = time.monotonic() + _PATIENCE
+    while process.poll() is None and progress(out, stage) < target and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(draw.uniform(0, _JITTER))
+    process.kill()
+    killed = process.wait() == -9
+    at = progress(out, stage)
+    finish(config, out)
+    expected, found = outcome(reference), outcome(out)
+    differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    return Kill(stage, at if killed else total, total, tuple(differing))
+
+
+def kills(folder: Path, model: Path, *, times: int, seed: int) -> Iterator[Kill]:
+    """Kill ``times`` comparisons in each stage; the first thing done is the uninterrupted run."""
+    config = write_comparison(folder / "job", model)
+    reference = folder / "uninterrupted"
+    finish(config, reference)
+    draw = random.Random(seed)
+    for number in range(times):
+        for stage in STAGES:
+            yield kill_and_finish(config, folder / f"{stage}-{number}", stage, reference, draw)
