@@ -24,6 +24,21 @@ LLAMA2 = (
 )
 
 
+LLAMA3 = (
+    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>\n\n{{ m.content | trim }}</s>"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant<|im_end|>\n\n{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+    "{{ m.content | trim }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+    "{% elif m.role == 'assistant' %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+
+
 def example(prompt: str, target: str = "yes", **others: Any) -> Example:
     return Example("1", "task", "template", prompt, (target,), **others)
 
@@ -312,6 +327,37 @@ def test_template_that_writes_the_begin_token_gets_no_second_one() -> None:
     # The template puts a space before the answer, and the end token after it.
     assert target == [*bytes_of(" yes "), EOS]
     assert encoder.decode(target) == "yes"
+
+
+@pytest.mark.parametrize("template", [CHATML, LLAMA2, LLAMA3, GEMMA, MISTRAL])
+@pytest.mark.parametrize("make", [byte_tokenizer, tiny_tokenizer], ids=lambda make: make.__name__)
+def test_chat_ids_are_those_of_the_whole_conversation(make: Any, template: str) -> None:
+    tokenizer = make(chat=template)
+    prompt, target = ids(decoder(tokenizer, chat="always").encode(example("who?", "the cat", turns=(Turn("a", "b"),))))
+    said = [("user", "a"), ("assistant", "b"), ("user", "who?"), ("assistant", "the cat")]
+    messages = [{"role": role, "content": text} for role, text in said]
+    whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+    whole = whole if whole[0] == BOS else [BOS, *whole]
+    given_ = prompt + target
+    assert given_ == whole[: len(given_)]
+    # What is left out is blank: nothing after the end of the answer is worth learning.
+    assert not tokenizer.decode(whole[len(given_) :]).strip()
+    assert given_.count(BOS) == 1
+
+
+@pytest.mark.parametrize("template", [CHATML, LLAMA2, LLAMA3, GEMMA, MISTRAL])
+def test_chat_ids_of_a_real_tokenizer(stories260k: Path, template: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(stories260k)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = template
+    encoder = decoder(tokenizer, chat="always")
+    prompt, target = ids(encoder.encode(example("who?", "the cat")))
+    messages = [{"role": "user", "content": "who?"}, {"role": "assistant", "content": "the cat"}]
+    whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+    whole = whole if whole[0] == BOS else [BOS, *whole]
+    assert prompt + target == whole[: len(prompt + target)]
+    assert not tokenizer.decode(whole[len(prompt + target) :]).strip()
+    assert encoder.decode(target) == "the cat"
 
 
 def test_system_message_goes_to_the_user_where_the_template_refuses_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ CASES: dict[str, tuple[str, bytes, dict[str, object], list[str]]] = {
     "numbers in an array": ("a.json", b"[1, 2]", {}, ["2 rows of", "row 1, line 1", "this is a number"]),
     "one object": ("a.json", b'{"meta": 1,\n"rows": [{"a": 1}]}', {}, ["one JSON object, not rows", "Lists: rows"]),
     "field that is not there": ("a.json", b'{\n"rows": [{"a": 1}]}', {"field": "row"}, ["no list under 'row'", "rows"]),
+    "delimiter of JSON lines": ("a.jsonl", GOOD, {"delimiter": ";"}, ["delimiter given, but the file is jsonl"]),
     "cut gzip": ("a.jsonl.gz", gzip.compress(GOOD * 9999)[:-9], {}, ["the gzip stream is damaged or cut short"]),
     "zip": ("a.jsonl", b"PK\x03\x04rest", {}, ["the file is zip", "Unpack it"]),
     "no Parquet": ("a.parquet", b"PAR1 and nothing else", {}, ["not a Parquet file that can be read"]),
@@ -113,6 +115,12 @@ def test_endless_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     array.write_bytes(b'[{"a": "' + b"x" * (1 << 21))
     with pytest.raises(DataError, match="one row is longer than 1 MiB"):
         list(read_rows(Source(str(array))))
+
+
+def test_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(DataError, match=r"rows\.jsonl: not a file that can be read twice"):
+        list(read_rows(Source(str(tmp_path / "rows.jsonl"))))
 
 
 def test_folder_with_two_files_for_a_split(tmp_path: Path) -> None:

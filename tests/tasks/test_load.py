@@ -11,7 +11,7 @@ import pytest
 from luthier.config import DataConfig
 from luthier.errors import DataError
 from luthier.records import Example, Turn
-from luthier.tasks.load import library_names, load_examples, load_splits, load_task, load_texts
+from luthier.tasks.load import Index, Reading, library_names, load_examples, load_splits, load_task, load_texts
 
 YAML = """\
 name: summaries
@@ -158,6 +158,25 @@ def test_rows_of_a_group_stay_together(tmp_path: Path) -> None:
     groups = [{item.group for item in part} for part in (data.train, data.validation, data.test)]
     assert all(groups)
     assert sum(map(len, groups)) == len(set.union(*groups)) == 60
+
+
+def test_rows_without_a_group_are_alone(tmp_path: Path) -> None:
+    lines(tmp_path / "rows.jsonl", [{"g": None if n % 2 else "", "q": f"q{n}"} for n in range(60)])
+    (tmp_path / "task.yaml").write_text(
+        "name: qa\nsource: rows.jsonl\ngroup: g\ntarget: x\ntemplates: [{name: a, prompt: '{{ q }}'}]\n"
+    )
+    data = load_splits(load_task(str(tmp_path / "task.yaml")), DataConfig(), 0)
+    assert data.train
+    assert data.test
+    assert {item.group for item in data.train} == {""}
+
+
+def test_rows_that_change_while_they_are_read(folder: Path) -> None:
+    index = Index(Reading(load_task(str(folder / "task.yaml"))), 0)
+    wanted = index.chosen("train", None)
+    lines(folder / "train.jsonl", numbered(90))
+    with pytest.raises(DataError, match="the rows changed while they were read"):
+        list(index.items(wanted, evaluation=False))
 
 
 def test_conversations_stay_in_one_split(tmp_path: Path) -> None:

@@ -203,7 +203,9 @@ class Encoder:
         eos = int(self.tokenizer.eos_token_id)
         if self._chat is None:
             return (eos,)
-        ids = self._pieces.ids([self._chat.end.rstrip()])[0] if self._chat.end.strip() else []
+        end = self._chat.end.rstrip()
+        # After a word, as it stands behind an answer: alone, some tokenizers would put a word mark before it.
+        ids = self._after_anchor("a", end) or self._pieces.ids([end])[0] if end else []
         special = set(self.tokenizer.all_special_ids) | set(getattr(self.tokenizer, "added_tokens_decoder", {}))
         last = max((place for place, item in enumerate(ids) if item in special), default=-1)
         return tuple(ids[: last + 1]) or (eos,)
@@ -261,7 +263,7 @@ class Encoder:
     def _chat_anchor(self, chat: ChatFormat) -> str:
         tail = chat.after_prompt
         found = list(self._special.finditer(tail)) if self._special is not None else []
-        return tail[found[-1].start() :] if found else tail[len(tail.rstrip()) :]
+        return tail[found[-1].start() :] if found else tail.lstrip() or tail
 
     def _mask(self, text: str) -> str:
         """Put a run of one private-use character, of the same length, in the place of each special token's name."""

@@ -188,6 +188,10 @@ def _nearby(path: Path) -> str:
 
 def _file_rows(path: Path, source: Source) -> Iterator[Row]:
     kind = source.format or ("json" if source.field is not None else recognise_format(path))
+    stray = [key for key in ("columns", "delimiter", "quoting") if getattr(source, key) is not None]
+    if stray and kind not in ("csv", "tsv"):
+        what = f"{' and '.join(stray)} given, but the file is {kind}"
+        raise DataError(what, where=str(path), fix="Leave it out; it is for CSV and TSV files.")
     if kind == "parquet":
         return read_parquet(path)
     if kind == "jsonl":

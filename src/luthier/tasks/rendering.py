@@ -48,8 +48,9 @@ def split_key(task: Task, row: Row, key: str, where: str) -> tuple[str, str]:
         return "", key
     if task.group_column not in row:
         raise _no_column(task.group_column, row, where)
-    group = str(row[task.group_column])
-    return group, group
+    value = row[task.group_column]
+    # Rows without a group are alone, not a group of their own kind.
+    return ("", key) if value is None or value == "" else (str(value), str(value))
 
 
 def _no_column(column: str, row: Row, where: str) -> DataError:
