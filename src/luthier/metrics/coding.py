@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -92,12 +92,16 @@ class Runs:
     Attributes:
         coded: The words.
         starts: Where each word begins in the joined bytes, int64 ``(words,)``.
-        vocabulary: The different words, in the order of their numbers.
+        dictionary: The different words, in the order of their numbers, as an Arrow array of bytes.
     """
 
     coded: Coded
     starts: IntArray
-    vocabulary: list[bytes]
+    dictionary: Any
+
+    def words(self) -> list[str]:
+        """The different words, in the order of their numbers."""
+        return [word.decode("utf-8", "surrogatepass") for word in self.dictionary.to_pylist()]
 
 
 def join(pieces: Sequence[bytes]) -> tuple[bytes, IntArray]:
@@ -128,7 +132,7 @@ def code_runs(data: bytes, text_starts: IntArray, separators: bytes) -> Runs:
     words = pa.Array.from_buffers(pa.large_binary(), len(starts), buffers).dictionary_encode()
     offsets = np.searchsorted(starts, text_starts).astype(np.int64)
     coded = Coded(words.indices.to_numpy().astype(np.int64), offsets, len(words.dictionary))
-    return Runs(coded, starts, words.dictionary.to_pylist())
+    return Runs(coded, starts, words.dictionary)
 
 
 def code_words(words: Sequence[Sequence[str]]) -> Coded:

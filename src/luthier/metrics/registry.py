@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from luthier.errors import ConfigError, did_you_mean
-from luthier.metrics import answers, bleu, calibration, chrf, classification, correlation, likelihood, rouge, tokenisers
+from luthier.metrics import (
+    answers,
+    bleu,
+    calibration,
+    chrf,
+    classification,
+    correlation,
+    likelihood,
+    negation,
+    rouge,
+    tokenisers,
+)
 from luthier.metrics.metric import Metric
 
 
@@ -60,6 +71,7 @@ def _entries() -> dict[str, Entry]:
         "f1": _plain(classification.f1_metric),
         "f1_binary": Entry(lambda s: classification.f1_binary_metric(s["positive"]), {"positive": Option("1")}),
         "mcc": _plain(classification.mcc_metric),
+        "negation": _plain(negation.negation_metric),
         "pearson": _plain(correlation.pearson_metric),
         "perplexity": _plain(likelihood.perplexity_metric),
         "rouge": Entry(lambda s: rouge.rouge_metric(stemmer=s["stemmer"] == "yes"), {"stemmer": Option("no", _YES_NO)}),

@@ -84,16 +84,25 @@ class Tokens:
 
     Attributes:
         coded: The tokens.
-        lines: Number of the line that holds each token, int64 ``(tokens,)``, counted through all texts.
+        lines: Number of the line that holds each token, int64 ``(tokens,)``, counted through all texts; None where no
+            text has a second line.
     """
 
     coded: Coded
-    lines: IntArray
+    lines: IntArray | None
 
     def pick(self, which: IntArray) -> Tokens:
         """The texts ``which``, in that order."""
-        lines = Coded(self.lines, self.coded.offsets, 0).pick(which).ids
+        lines = None if self.lines is None else Coded(self.lines, self.coded.offsets, 0).pick(which).ids
         return Tokens(self.coded.pick(which), lines)
+
+    def split(self, first: int) -> tuple[Tokens, Tokens]:
+        """The first texts, and the others."""
+        cut = self.coded.offsets[first]
+        left, right = self.coded.split(first)
+        if self.lines is None:
+            return Tokens(left, None), Tokens(right, None)
+        return Tokens(left, self.lines[:cut]), Tokens(right, self.lines[cut:])
 
 
 def tokenise(texts: Sequence[str], stems: dict[str, str] | None = None) -> Tokens:
@@ -111,8 +120,10 @@ def tokenise(texts: Sequence[str], stems: dict[str, str] | None = None) -> Token
     runs = code_runs(data, text_starts, _SEPARATORS)
     coded = runs.coded
     if stems is not None:
-        coded = _stemmed(coded, [word.decode("ascii") for word in runs.vocabulary], stems)
-    newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == 10) if 10 in data else coded.offsets[:0]
+        coded = _stemmed(coded, runs.words(), stems)
+    if 10 not in data:
+        return Tokens(coded, None)
+    newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
     return Tokens(coded, np.searchsorted(newlines, runs.starts).astype(np.int64))
 
 
@@ -132,9 +143,11 @@ def _score(
     """Score the n predictions of one chunk, ``(n, 4, 3)``; prediction i has the next ``counts[i]`` references."""
     n = len(predictions)
     tokens = tokenise([*predictions, *references], stems)
+    got, wanted = tokens.split(n)
+    if len(references) == n:
+        return _pair_scores(got, wanted)
     which = np.repeat(np.arange(n), counts)
-    table = _pair_scores(tokens.pick(which), tokens.pick(n + np.arange(len(which))))
-    return table if len(table) == n else _best_reference(table, which, counts)
+    return _best_reference(_pair_scores(got.pick(which), wanted), which, counts)
 
 
 def _pair_scores(got: Tokens, wanted: Tokens) -> FloatArray:
@@ -159,7 +172,7 @@ def _several_lines(tokens: Tokens) -> np.ndarray[tuple[int], np.dtype[np.bool_]]
     """Which texts have tokens on more than one line; for the others ROUGE-Lsum is ROUGE-L."""
     first, last = tokens.coded.offsets[:-1], tokens.coded.offsets[1:] - 1
     filled = last >= first
-    if not len(tokens.lines):
+    if tokens.lines is None or not len(tokens.lines):
         return np.zeros(len(first), dtype=bool)
     end = len(tokens.lines) - 1
     return np.asarray(filled & (tokens.lines[np.minimum(first, end)] != tokens.lines[np.maximum(last, 0)]))
@@ -167,6 +180,7 @@ def _several_lines(tokens: Tokens) -> np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 def _by_line(tokens: Tokens) -> tuple[Coded, Coded]:
     """The texts, and their lines as texts of their own (lines without a token left out)."""
+    assert tokens.lines is not None
     text = np.repeat(np.arange(len(tokens.coded.lengths)), tokens.coded.lengths)
     new = (np.diff(text, prepend=-1) != 0) | (np.diff(tokens.lines, prepend=-1) != 0)
     offsets = np.append(np.flatnonzero(new), len(text)).astype(np.int64)

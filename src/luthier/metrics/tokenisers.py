@@ -63,7 +63,7 @@ def split_words(texts: Sequence[str]) -> tuple[Coded, list[str]]:
         for space in _WIDE_SPACES:
             data = data.replace(space, b" " * len(space))
     runs = code_runs(data, starts, WHITE_BYTES)
-    return runs.coded, [word.decode("utf-8", "surrogatepass") for word in runs.vocabulary]
+    return runs.coded, runs.words()
 
 
 def _at_edges(texts: Sequence[str], call: Callable[[str], str]) -> Coded:
