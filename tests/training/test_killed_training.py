@@ -1,6 +1,6 @@
 """``kill -9`` at random moments: the run goes on and ends with the same bytes.
 
-``KILLS=10 SEED=7 pytest -m slow tests/training/test_kill.py`` kills ten times at other moments.
+``KILLS=10 SEED=7 pytest -m slow tests/training/test_killed_training.py`` kills ten times at other moments.
 """
 
 from __future__ import annotations
