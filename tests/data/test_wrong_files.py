@@ -42,6 +42,9 @@ CASES: dict[str, tuple[str, bytes, dict[str, object], list[str]]] = {
     "column twice": ("a.csv", b"a,b,a\n1,2,3\n", {}, ["a.csv, line 1", "columns named twice: a"]),
     "other delimiter": ("a.csv", b"a;b\n1;2\n", {}, ["line 1", "one column only", "`delimiter: ';'`"]),
     "open quote": ("a.csv", b'a,b\n1,2\n"3,4\n5,6\n', {}, ["begins on line 3", "not CSV", "quoting: none"]),
+    "open quote in the header": ("a.csv", b'"a,b\n1,2\n', {}, ["begins on line 1", "not CSV"]),
+    "old Mac line ends": ("a.tsv", b"a\tb\r1\t2\r", {}, ["begins on line 1", "a carriage return inside a field"]),
+    "two kinds of fault": ("a.csv", b"a,b\n1\n2,\xff\n", {}, ["2 rows of", "line 2: 1 fields", "line 3: not UTF-8"]),
     "array not closed": ("a.json", b'[{"a": 1},\n{"a": 2}', {}, ["line 2", "the array is not closed"]),
     "array without comma": ("a.json", b'[{"a": 1}\n{"a": 2}]', {}, ["line 2", "',' or ']' expected, '{' found"]),
     "broken object in an array": (

@@ -300,9 +300,10 @@ def read_delimited(path: Path, delimiter: str, quoted: bool, columns: Sequence[s
             if quoted
             else csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
         )
-        names = list(columns) if columns is not None else _header(next(reader, []), str(path), delimiter)
-        line = reader.line_num
+        line = 0
         try:
+            names = list(columns) if columns is not None else _header(next(reader, []), str(path), delimiter)
+            line = reader.line_num
             for values in reader:
                 first, line = line + 1, reader.line_num
                 if len(values) == len(names):
@@ -312,9 +313,18 @@ def read_delimited(path: Path, delimiter: str, quoted: bool, columns: Sequence[s
                     fix = f"Give each row {', '.join(names)}; quote fields that hold {_shown(delimiter)}."
                     faults.add(DataError(what, where=f"{path}, line {first}", fix=fix))
         except csv.Error as fault:
-            fix = "Close the quote, or write `quoting: none` where quotes are ordinary characters."
-            faults.add(DataError(f"not CSV: {fault}", where=f"{path}, the row that begins on line {line + 1}", fix=fix))
+            faults.add(_csv_fault(fault, f"{path}, the row that begins on line {line + 1}"))
+        except DataError as fault:  # bytes that are no text: nothing after them can be parsed
+            faults.add(fault)
     faults.finish()
+
+
+def _csv_fault(fault: csv.Error, where: str) -> DataError:
+    if str(fault).startswith("new-line character"):
+        what, fix = "a carriage return inside a field", "End lines with a line feed, and quote fields that hold others."
+        return DataError(what, where=where, fix=fix)
+    fix = "Close the quote, or write `quoting: none` where quotes are ordinary characters."
+    return DataError(f"not CSV: {fault}", where=where, fix=fix)
 
 
 def _shown(delimiter: str) -> str:
@@ -376,6 +386,6 @@ def _parquet_rows(path: Path, name: str) -> Iterator[Row]:
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1024, use_threads=False):
                 yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as fault:
+    except (pyarrow.ArrowException, OSError, ValueError) as fault:
         what = f"not a Parquet file that can be read ({str(fault).splitlines()[0]})"
         raise DataError(what, where=name, fix="Write or download the file again.") from None
