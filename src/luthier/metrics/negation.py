@@ -20,13 +20,13 @@ def _words(listed: str) -> frozenset[str]:
 
 
 CUES = _words(
-    """no not never none nobody nothing nowhere neither nor cannot without hardly scarcely barely isnt arent wasnt werent
-    dont doesnt didnt wont wouldnt cant couldnt shouldnt hasnt havent hadnt mustnt"""
+    """no not never none nobody nothing nowhere neither nor cannot without hardly scarcely barely isnt arent wasnt
+    werent dont doesnt didnt wont wouldnt cant couldnt shouldnt hasnt havent hadnt mustnt"""
 )
 _SMALL = _words(
-    """a an the i you he she it we they me him her us them my your his its our their this that these those is are was were
-    be been being am do does did have has had will would can could shall should may might must of to in on at by for with
-    from as and or so very really quite too also any some much many there here"""
+    """a an the i you he she it we they me him her us them my your his its our their this that these those is are was
+    were be been being am do does did have has had will would can could shall should may might must of to in on at by
+    for with from as and or so very really quite too also any some much many there here"""
 )
 _REACH = 2
 _PIECE = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[.,;:!?\n]|\bbut\b")
