@@ -15,6 +15,10 @@ from unittest import mock
 
 import yaml
 
+from luthier.comparison.results import RunResults, read_results
+from luthier.config import CompareConfig
+from tiny_models import tiny_folder
+
 ANIMALS = ("cat", "dog", "hen", "cow", "fox", "owl")
 COLOURS = ("red", "blue", "green", "black", "white")
 QUICK = (
@@ -146,3 +150,39 @@ class Workshop:
             *("compare", "--model", self.model, "--task", self.job / "echo.yaml", "--arms", "zero_shot"),
             *("--retain", "none", "--retain-text", "none", "--out", self.runs, *QUICK),
         )
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished comparison."""
+
+    kind: str
+    job: Path
+    config: CompareConfig
+    run: Path
+
+    @property
+    def results(self) -> RunResults:
+        """What it found."""
+        return read_results(self.run)
+
+
+def comparison(kind: str, job: Path, out: Path, **changes: Any) -> CompareConfig:
+    """Zero shots, two shots, full and LoRA; a choice task and a plain text are watched."""
+    settings: dict[str, Any] = {
+        "model": str(tiny_folder(kind)),
+        "task": str(job / "echo.yaml"),
+        "arms": [
+            "zero_shot",
+            "2_shot",
+            {"name": "full", "method": "full", "training": {"learning_rate": 3e-3}},
+            {"name": "lora", "method": "lora", "settings": {"rank": 4, "dropout": 0.1}},
+        ],
+        "retain": [str(job / "colour.yaml")],
+        "retain_text": str(job / "text.txt"),
+        "out": out,
+        "device": "cpu",
+        "training": {"steps": 8, "batch_size": 4, "evaluations": 2},
+        "evaluation": {"resamples": 100},
+    }
+    return CompareConfig.model_validate({**settings, **changes})

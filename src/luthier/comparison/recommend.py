@@ -53,7 +53,9 @@ def _score(arm: ArmResult) -> str:
 
 
 def _ends(gap: Change) -> str:
-    low, high = sorted((abs(gap.low), abs(gap.high)))
+    # Turned so that the gap is positive; an interval may still reach below zero.
+    sign = 1 if gap.value >= 0 else -1
+    low, high = sorted((sign * gap.low, sign * gap.high))
     return f"{low:.3g}, {high:.3g}"
 
 

@@ -45,6 +45,7 @@ class Work:
         run: Answers batch k.
         order: Example ids in the order of the split.
         dropped: Examples that cannot be answered because they do not fit.
+        cut: Examples whose input text was cut to fit.
         label: What the progress bar says.
         device: Where the model is.
     """
@@ -54,6 +55,7 @@ class Work:
     run: Callable[[int], list[Prediction]]
     order: tuple[str, ...]
     dropped: tuple[Dropped, ...]
+    cut: int
     label: str
     device: torch.device
 
@@ -121,7 +123,9 @@ def task_work(
 
     sizes = tuple(len(batch) for batch in batches)
     order = tuple(request.example.id for request in requests)
-    return Work(open_entry(under.out, "predictions", inputs), sizes, run, order, tuple(dropped), label, model.device)
+    cut = sum(any(item.cut_tokens for item in request.items) for request in requests)
+    entry = open_entry(under.out, "predictions", inputs)
+    return Work(entry, sizes, run, order, tuple(dropped), cut, label, model.device)
 
 
 def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], under: Conditions, *, label: str) -> Work:
@@ -148,7 +152,7 @@ def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], unde
 
     sizes = tuple(len(batch) for batch in batches)
     order = tuple(document.name for document in documents)
-    return Work(open_entry(under.out, "texts", inputs), sizes, run, order, (), label, model.device)
+    return Work(open_entry(under.out, "texts", inputs), sizes, run, order, (), 0, label, model.device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def run_arm(plan: Plan, arm: Arm, base: Watched) -> Outcome:
     watching = _watching(plan, arm.name, under) if trained else []
     _finish_all(plan.model, [target, *watching], trained)
     watched = _watched(plan, watching)
-    notes = (*_shot_notes(arm, shots_used), *_dropped_notes([target]), *watched.notes)
+    notes = (*_shot_notes(arm, shots_used), *_fit_notes([target]), *watched.notes)
     answered = Answered(read(target), shots_used, notes)
     result = _result(plan, arm, trained, answered, watched, base)
     return Outcome(result, _costs(trained, answered.log), answered.log.predictions, trained)
@@ -117,7 +117,7 @@ def _watching(plan: Plan, name: str, under: Conditions) -> list[Work]:
 def _watched(plan: Plan, works: Sequence[Work]) -> Watched:
     logs = [read(work) for work in works]
     count = len(plan.retained)
-    return Watched(tuple(logs[:count]), logs[count] if len(logs) > count else None, _dropped_notes(works))
+    return Watched(tuple(logs[:count]), logs[count] if len(logs) > count else None, _fit_notes(works))
 
 
 def _finish_all(model: LanguageModel, works: Sequence[Work], trained: Trained | None) -> None:
@@ -192,12 +192,16 @@ def _shot_notes(arm: Arm, used: tuple[int, int]) -> tuple[str, ...]:
     return ()
 
 
-def _dropped_notes(works: Sequence[Work]) -> tuple[str, ...]:
-    return tuple(
-        f"{work.label}: {len(work.dropped)} examples do not fit and were not answered ({work.dropped[0].reason})"
-        for work in works
-        if work.dropped
-    )
+def _fit_notes(works: Sequence[Work]) -> tuple[str, ...]:
+    """Say what was cut and what was left out."""
+    notes = []
+    for work in works:
+        if work.cut:
+            notes.append(f"{work.label}: the input text of {work.cut} of {len(work.order)} examples was cut to fit")
+        if work.dropped:
+            reason = work.dropped[0].reason
+            notes.append(f"{work.label}: {len(work.dropped)} examples do not fit and were not answered ({reason})")
+    return tuple(notes)
 
 
 def _costs(trained: Trained | None, log: Predicted) -> ArmCosts:

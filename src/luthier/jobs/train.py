@@ -182,6 +182,9 @@ def _validator(
     new_tokens = decoding.max_new_tokens or task.max_new_tokens
     chosen = data.validation[: arm.training.validation_examples]
     requests, _ = prepare(chosen, encoder, new_tokens=new_tokens)
+    if not requests or not data.encoded_validation:
+        say(f"{arm.name}: no validation example fits, so the last weights are kept")
+        return None
     losses = micro_batches(data.encoded_validation, evaluation.batch_tokens)
 
     def validate() -> Validation:

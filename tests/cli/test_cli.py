@@ -1,0 +1,246 @@
+"""The command line where all is right: what it prints, what it writes, and that its options stay."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from luthier.cli import app
+from small_job import ECHO, QUICK, Workshop, luthier, write_task
+
+OPTIONS = {
+    "compare": "[config] --model --task --arms --retain --retain-text --out --name --train --test --seed --device "
+    "--trust-remote-code --set",
+    "tune": "[config] --model --task --arm --save --out --train --seed --device --trust-remote-code --set",
+    "eval": "[config] --model --tasks --adapter --any-base --shots --out --test --seed --device --trust-remote-code "
+    "--json --set",
+    "check": "[config] --model --task --train --seed --trust-remote-code --set",
+    "report": "[run]",
+    "tasks list": "",
+    "tasks show": "[task]",
+    "tasks preview": "[task] --split --rows --template",
+}
+"""Every verb with its arguments and options. A script may stand on any of them: none goes away."""
+SHORT = {"-m": "--model", "-t": "--task", "-o": "--out", "-a": "--arm"}
+
+
+def words(command: object) -> list[str]:
+    found = []
+    for parameter in command.params:  # type: ignore[attr-defined]
+        if parameter.param_type_name == "argument":
+            found.append(f"[{parameter.name}]")
+        elif parameter.name not in ("help", "install_completion", "show_completion"):
+            found.append(next(name for name in parameter.opts if name.startswith("--")))
+    return found
+
+
+def verbs(command: object, name: str = "") -> dict[str, list[str]]:
+    below = getattr(command, "commands", None)
+    if below is None:
+        return {name: words(command)}
+    return {
+        verb: options
+        for child, inner in below.items()
+        for verb, options in verbs(inner, f"{name} {child}".strip()).items()
+    }
+
+
+def test_no_option_goes_away() -> None:
+    found = verbs(get_command(app))
+    for verb, options in OPTIONS.items():
+        lost = set(options.split()) - set(found.get(verb, ()))
+        assert not lost, f"luthier {verb} has lost {lost}"
+
+
+def test_new_options_are_written_down_here() -> None:
+    found = verbs(get_command(app))
+    for verb, options in OPTIONS.items():
+        assert " ".join(found[verb]) == options, f"add the new options of luthier {verb} to OPTIONS"
+
+
+def test_the_short_forms_stay() -> None:
+    command = get_command(app).commands  # type: ignore[attr-defined]
+    for verb, short, long in [
+        *[("compare", short, SHORT[short]) for short in ("-m", "-t", "-o")],
+        *[("tune", short, SHORT[short]) for short in ("-m", "-t", "-o", "-a")],
+        *[("eval", "-m", "--model"), ("eval", "-t", "--tasks"), ("eval", "-o", "--out")],
+    ]:
+        assert any({short, long} <= set(parameter.opts) for parameter in command[verb].params), (verb, short)
+
+
+@pytest.mark.parametrize("verb", list(OPTIONS))
+def test_help(verb: str) -> None:
+    ran = luthier(*verb.split(), "--help")
+    assert ran.code == 0
+    assert len(ran.out.splitlines()) > 4
+    for option in OPTIONS[verb].split():
+        assert option.strip("[]").lower() in ran.out.lower()
+
+
+def test_no_arguments_are_help() -> None:
+    ran = luthier()
+    assert "compare" in ran.out + ran.err
+    assert "Traceback" not in ran.err
+
+
+# ---- a job from end to end
+
+
+def test_compare_says_what_follows_and_where_the_report_is(workshop: Workshop) -> None:
+    ran = luthier(*workshop.compare, "--arms", "zero_shot,lora", "--name", "done")
+    assert ran.code == 0
+    assert "lora: trained before, found in the store" in ran.err
+    assert "zero_shot" in ran.out
+    results = json.loads((workshop.runs / "done" / "results.json").read_text())
+    assert results["recommendation"]["sentence"] in ran.out
+    assert f"Report: {workshop.runs / 'done' / 'report.html'}" in ran.out
+    for name in ("report.html", "report.md", "costs.json", "predictions/lora.jsonl", "curves/lora.jsonl"):
+        assert (workshop.runs / "done" / name).stat().st_size > 0
+
+
+def test_tune_then_eval(workshop: Workshop) -> None:
+    """An adapter that `tune` wrote answers as the arm of `compare` that was trained alike."""
+    command = ("eval", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
+    ran = luthier(*command, "--adapter", workshop.adapter, "--json")
+    assert ran.code == 0, ran.err
+    (found,) = json.loads(ran.out)
+    results = json.loads((workshop.runs / "done" / "results.json").read_text())
+    lora = next(arm for arm in results["arms"] if arm["name"] == "lora")
+    assert found["task"] == "echo"
+    assert {score["metric"]: score["value"] for score in found["scores"]} == {
+        score["metric"]: score["value"] for score in lora["scores"]
+    }
+
+
+def test_tune_says_what_was_trained(workshop: Workshop) -> None:
+    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
+    ran = luthier(*command)
+    assert ran.code == 0
+    # Rank 8, two layers: see tests/jobs/test_compare.py.
+    assert "7,424 weights trained, best at step 2 of 2" in ran.out
+    assert str(workshop.runs / "store" / "models") in ran.out
+
+
+def test_eval_prints_a_table(workshop: Workshop) -> None:
+    tasks = f"{workshop.job / 'echo.yaml'},{workshop.job / 'colour.yaml'}"
+    ran = luthier("eval", "-m", workshop.model, "-t", tasks, "--shots", 1, "--out", workshop.runs, *QUICK)
+    assert ran.code == 0, ran.err
+    for word in ("echo", "colour", "token_f1", "accuracy"):
+        assert word in ran.out
+
+
+def test_json_is_all_that_is_printed(workshop: Workshop) -> None:
+    tasks = f"{workshop.job / 'echo.yaml'},{workshop.job / 'colour.yaml'}"
+    ran = luthier("eval", "-m", workshop.model, "-t", tasks, "--out", workshop.runs, "--json", *QUICK)
+    assert [item["task"] for item in json.loads(ran.out)] == ["echo", "colour"]
+
+
+def test_a_file_a_set_and_a_flag_win_in_this_order(workshop: Workshop, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("seed: 1\ndata: {test: 2}\ntraining: {epochs: 7, batch_size: 3}\n")
+    sets = ("--set", "seed=2", "--set", "data.test=3", "--set", "training.batch_size=5")
+    command = ("compare", file, *workshop.compare[1:], *sets, "--seed", 3, "--name", "order")
+    assert luthier(*command).code == 0
+    config = json.loads((workshop.runs / "order" / "results.json").read_text())["config"]
+    assert (config["seed"], config["data"]["test"]) == (3, 3)
+    assert (config["training"]["epochs"], config["training"]["batch_size"]) == (7, 5)
+
+
+@pytest.mark.parametrize("flag", ["none", ""])
+def test_nothing_is_retained(flag: str, workshop: Workshop) -> None:
+    ran = luthier(*workshop.compare, "--retain", flag, "--name", "nothing")
+    assert ran.code == 0, ran.err
+    assert json.loads((workshop.runs / "nothing" / "results.json").read_text())["config"]["retain"] == []
+
+
+# ---- check and tasks
+
+
+def test_check(workshop: Workshop) -> None:
+    ran = luthier("check", "-m", workshop.model, "-t", workshop.job / "echo.yaml")
+    assert ran.code == 0, ran.err
+    for word in ("echo: at most 128 tokens", "12 train, 3 validation, 6 test", "supervised tokens"):
+        assert word in ran.out
+
+
+def test_tasks_list() -> None:
+    ran = luthier("tasks", "list")
+    assert ran.code == 0
+    for name in ("dialogue_summary", "topic", "review_sentiment"):
+        assert name in ran.out
+
+
+def test_tasks_show_and_preview(workshop: Workshop, job: Path) -> None:
+    shown = luthier("tasks", "show", job / "echo.yaml")
+    assert shown.code == 0
+    assert "{{ text }}" in shown.out
+    task = write_task(
+        job, ECHO, templates=[{"name": "a", "prompt": "{{ text }}"}, {"name": "b", "prompt": "B {{ text }}"}]
+    )
+    seen = luthier("tasks", "preview", task, "--split", "test", "--rows", 2, "--template", "b")
+    assert seen.code == 0
+    assert "B test 0: a red cat sat" in seen.out
+    assert "B test 1: a blue dog sat" in seen.out
+    assert "· a" not in seen.out
+
+
+# ---- processes of their own
+
+
+def python(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300, check=False
+    )
+
+
+def test_the_report_is_rebuilt_without_a_model(workshop: Workshop) -> None:
+    page = workshop.runs / "done" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    script = (
+        "import sys\n"
+        "from luthier.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as left:\n    assert not left.code, left.code\n"
+        "heavy = {'torch', 'transformers', 'peft'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    ran = python(script, "report", workshop.runs / "done")
+    assert ran.returncode == 0, ran.stderr
+    assert page.read_bytes() == before
+
+
+def test_help_is_instant() -> None:
+    script = (
+        "import sys, time\nstarted = time.perf_counter()\nfrom luthier.cli import app\nsys.stdout.write('ok')\n"
+        "heavy = {'torch', 'transformers', 'pydantic', 'numpy', 'datasets'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    started = time.perf_counter()
+    assert python(script).stdout == "ok"
+    assert time.perf_counter() - started < 30
+
+
+def test_the_installed_program_refuses_alike(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("luthier")
+    if not program.exists():
+        pytest.skip("the program is not installed beside this Python")
+    ran = subprocess.run(
+        [program, "tasks", "show", "nowhere.yaml"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert ran.stderr == "error: nowhere.yaml: cannot read the file (No such file or directory)\n  → Check the path.\n"
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    script = "from luthier.cli import main; main()"
+    command = f'"{sys.executable}" -c "{script}" tasks list | head -1; exit ${{PIPESTATUS[0]}}'
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
