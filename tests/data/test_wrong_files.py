@@ -120,6 +120,11 @@ def test_endless_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         list(read_rows(Source(str(array))))
 
 
+def test_name_that_no_file_can_have() -> None:
+    with pytest.raises(DataError, match=r"cannot be opened \(File name too long\)"):
+        given_splits(Source("a" * 300))
+
+
 def test_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "rows.jsonl")
     with pytest.raises(DataError, match=r"rows\.jsonl: not a file that can be read twice"):

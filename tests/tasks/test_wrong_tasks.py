@@ -51,6 +51,7 @@ FILES: dict[str, tuple[str, str, list[str]]] = {
     "long delimiter": ("rows.jsonl", '{path: a, delimiter: "||"}', ["line 2", "source.delimiter", "at most 1"]),
     "column twice": ("rows.jsonl", "{path: a, columns: [b, b]}", ["line 2", "given twice: b"]),
     "escaping path": ("rows.jsonl", "../rows.jsonl", ["line 2", "leaves the task's folder", "absolute path"]),
+    "NUL in the path": ("rows.jsonl", '"a\\0"', ["line 2", "the path holds a NUL"]),
     "bad hub id": ("rows.jsonl", "hf:a/b/c", ["line 2", "is not hf:owner/name[:config]"]),
     "chance above 1": ("metrics:", "chance: 1.5\nmetrics:", ["line 4", "'chance'", "less than or equal to 1", "1.5"]),
     "chance in words": ("metrics:", "chance: half\nmetrics:", ["line 4", "'chance'", "'half'"]),

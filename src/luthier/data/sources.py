@@ -91,7 +91,7 @@ def given_splits(source: Source) -> dict[str, Source]:
         return {}
     if source.on_hub:
         return _by_name(source, hub.hub_splits(source.path, source.revision))
-    folder = Path(source.path)
+    folder = _found(source.path)
     if not folder.is_dir():
         return {}
     if hub.is_saved(folder):
@@ -160,9 +160,7 @@ def _rows(source: Source) -> Iterator[Row]:
     if source.on_hub:
         split = source.split or next(iter(hub.hub_splits(source.path, source.revision)))
         return hub.hub_rows(source.path, source.revision, split)
-    path = Path(source.path)
-    if not path.exists():
-        raise DataError("no such file or folder", where=source.path, fix=_nearby(path))
+    path = _found(source.path)
     if not path.is_dir():
         return _file_rows(path, source)
     if hub.is_saved(path):
@@ -175,6 +173,17 @@ def _rows(source: Source) -> Iterator[Row]:
     if split not in files:
         raise DataError(f"the folder has no {split} split", where=source.path, fix=f"It has {', '.join(files)}.")
     return (row for file in files[split] for row in _file_rows(file, source))
+
+
+def _found(name: str) -> Path:
+    path = Path(name)
+    try:
+        if path.exists():
+            return path
+    except (OSError, ValueError) as fault:  # too long a name, a NUL in it, a folder that may not be entered
+        reason = getattr(fault, "strerror", None) or fault
+        raise DataError(f"cannot be opened ({reason})", where=name, fix="Check the path.") from None
+    raise DataError("no such file or folder", where=name, fix=_nearby(path))
 
 
 def _nearby(path: Path) -> str:

@@ -530,6 +530,8 @@ def _path_fault(source: SourceSpec, folder: Path, where: str) -> LuthierError | 
         except DataError as fault:
             return TaskError(fault.what, where=where, fix=fault.fix)
         return None
+    if "\x00" in path:
+        return TaskError("the path holds a NUL", where=where, fix="Write the path without it.")
     place = Path(path).expanduser()
     if not place.is_absolute() and not (folder / place).resolve().is_relative_to(folder.resolve()):
         what = f"the path '{path}' leaves the task's folder"
