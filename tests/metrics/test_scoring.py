@@ -16,6 +16,9 @@ from luthier.metrics.scoring import score_predictions
 from luthier.metrics.significance import paired_difference
 from luthier.records import Prediction
 
+# A model is needed for the one that is left out; it has its own tests.
+NAMES = tuple(name for name in metric_names() if name != "bertscore")
+
 
 def test_value_details_and_interval_of_rouge() -> None:
     rows = answered(["It is very cold outside", "cold cold cold cold"], ["It is cold outside"] * 2)
@@ -76,7 +79,7 @@ def test_every_metric_gives_finite_scores_with_intervals_around_them() -> None:
     given, true = labels(80, "ab", 0.8, 1)
     choices = with_choices([0.2 + 0.007 * i for i in range(80)], ["no" if t == "a" else "yes" for t in true])
     texts = answered([numbers[g == "b"] for g in given], [numbers[t == "b"] for t in true])
-    for name in metric_names():
+    for name in NAMES:
         rows = choices if name in ("accuracy_normalised", "brier", "ece", "perplexity", "selective") else texts
         for score in score_predictions(rows, ["f1_binary:positive=0.9" if name == "f1_binary" else name]):
             assert math.isfinite(score.value), score
@@ -89,7 +92,7 @@ def test_statistics_of_every_metric_suit_a_paired_difference() -> None:
     given, true = labels(40, "ab", 0.7, 2)
     first = with_choices([0.9 if g == "b" else 0.2 for g in given], ["yes" if t == "b" else "no" for t in true])
     second = with_choices([0.6 if i % 2 else 0.3 for i in range(40)], ["yes" if t == "b" else "no" for t in true])
-    for name in metric_names():
+    for name in NAMES:
         if name in ("pearson", "spearman"):
             continue
         asked = "f1_binary:positive=yes" if name == "f1_binary" else name
@@ -117,14 +120,14 @@ def test_an_unknown_metric_is_told_before_anything_is_computed() -> None:
 
 
 def test_outputs_belong_to_one_metric_each() -> None:
-    outputs = [output for name in metric_names() for output in get_metric(name).outputs]
+    outputs = [output for name in NAMES for output in get_metric(name).outputs]
     assert len(set(outputs)) == len(outputs)
     assert metric_of_output("rougeL") == "rouge"
-    assert all(get_metric(name).primary in get_metric(name).outputs for name in metric_names())
+    assert all(get_metric(name).primary in get_metric(name).outputs for name in NAMES)
 
 
 def test_every_setting_of_every_metric_can_be_chosen() -> None:
-    for name in metric_names():
+    for name in NAMES:
         for key, option in metric_options(name).items():
             for value in option.values or ("yes",):
                 assert get_metric(f"{name}:{key}={value}").name == name

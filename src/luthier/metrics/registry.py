@@ -17,6 +17,7 @@ from luthier.metrics import (
     likelihood,
     negation,
     rouge,
+    semantic,
     tokenisers,
 )
 from luthier.metrics.metric import Metric
@@ -51,6 +52,9 @@ def _entries() -> dict[str, Entry]:
         "accuracy": _plain(classification.accuracy),
         "accuracy_normalised": _plain(classification.accuracy_normalised),
         "balanced_accuracy": _plain(classification.balanced_accuracy_metric),
+        "bertscore": Entry(
+            lambda s: semantic.bertscore_metric(s["model"], s["layer"]), {"model": Option(""), "layer": Option("")}
+        ),
         "bleu": Entry(
             lambda s: bleu.bleu_metric(tokenize=s["tokenize"], smooth=s["smooth"], lowercase=s["lowercase"] == "yes"),
             {
@@ -135,4 +139,5 @@ def metric_of_output(output: str) -> str:
 
 def _owners() -> dict[str, str]:
     """The metric that gives each output, with its default settings."""
-    return {output: name for name in metric_names() for output in get_metric(name).outputs}
+    owners = {"bertscore": "bertscore"}  # It cannot be built without a model.
+    return owners | {out: name for name in metric_names() if name not in owners for out in get_metric(name).outputs}
