@@ -6,6 +6,7 @@ values are errors that name the key, the line and the nearest key that exists, a
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
 
 KeyPath: TypeAlias = tuple[str | int, ...]
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -343,18 +345,15 @@ def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
             if not isinstance(place, dict):
                 what = f"'{key}' lies below a key that already has a value"
                 raise ConfigError(what, where="--set", fix="Set one or the other.")
+        if isinstance(place.get(last), dict):
+            raise ConfigError(f"'{key}' lies above a key that already has a value", where="--set", fix="Set one.")
         place[last] = value
     return tree
 
 
 def _number(value: object) -> object:
     """YAML 1.1 reads ``1e-4`` as text; people mean a number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
