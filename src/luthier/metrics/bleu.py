@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
 
-from luthier.metrics.coding import Coded, IntArray, in_chunks
+from luthier.metrics.coding import Coded, IntArray, in_chunks, lengths_of
 from luthier.metrics.metric import Details, FloatArray, Metric, divide
 from luthier.metrics.ngrams import clipped_matches
-from luthier.metrics.tokenisers import tokenise
+from luthier.metrics.tokenisers import Tokeniser, make_tokeniser, tokenise
 from luthier.records import Prediction
 
 SMOOTHINGS = ("exp", "floor", "add-k", "none")
@@ -58,22 +59,31 @@ def bleu_statistics(
         ValueError: The numbers of predictions and references differ, or a prediction has no reference.
     """
     lists = as_lists(predictions, references)
-    n, most = len(predictions), max(map(len, lists), default=0)
+    if not lists:
+        return np.zeros((0, 2 + 2 * ORDER))
+    tokeniser = make_tokeniser(tokenize)
+    sizes = lengths_of(predictions) + np.array([sum(map(len, texts)) for texts in lists], dtype=np.int64)
+
+    def work(part: slice) -> FloatArray:
+        return _statistics(predictions[part], lists[part], tokeniser, lowercase=lowercase)
+
+    return np.concatenate(in_chunks(sizes, work))
+
+
+def _statistics(
+    predictions: Sequence[str], lists: Sequence[Sequence[str]], tokeniser: Tokeniser, *, lowercase: bool
+) -> FloatArray:
+    """Statistics of one chunk, ``(n, 10)``."""
+    n, most = len(predictions), max(map(len, lists))
     # Sets of references of n texts each; where an example has fewer, an empty text matches nothing.
     sets = [[texts[r] if r < len(texts) else "" for texts in lists] for r in range(most)]
-    missing = np.array([[r >= len(texts) for texts in lists] for r in range(most)], dtype=bool).reshape(most, n)
-    coded = tokenise([*predictions, *(text for texts in sets for text in texts)], tokenize, lowercase=lowercase)
-    sizes = coded.lengths.reshape(1 + most, n).sum(axis=0) * 6  # In characters, roughly.
-
-    def work(part: slice) -> IntArray:
-        at = np.arange(n)[part]
-        got, *wanted = (coded.pick(at + side * n) for side in range(1 + most))
-        return np.hstack([_reference_lengths(got, wanted, missing[:, part]), clipped_matches(got, wanted, ORDER)])
-
-    columns = np.concatenate(in_chunks(sizes, work)) if n else np.zeros((0, 1 + ORDER), dtype=np.int64)
-    have = coded.lengths[:n, None]
+    missing = np.array([[r >= len(texts) for texts in lists] for r in range(most)], dtype=bool)
+    coded = tokenise([*predictions, *chain.from_iterable(sets)], tokeniser, lowercase=lowercase)
+    got, *wanted = (coded.pick(np.arange(n) + side * n) for side in range(1 + most))
+    have = got.lengths[:, None]
     totals = np.maximum(have - np.arange(ORDER), 0)
-    return np.hstack([have, columns, totals]).astype(np.float64)
+    columns = [have, _reference_lengths(got, wanted, missing), clipped_matches(got, wanted, ORDER), totals]
+    return np.hstack(columns).astype(np.float64)
 
 
 def as_lists(predictions: Sequence[str], references: References) -> list[Sequence[str]]:

@@ -28,7 +28,7 @@ CHAR_ORDER = 6
 BETA = 2
 _PUNCTUATION = frozenset(punctuation)
 # Here every character is a token, so chunks are smaller than for words.
-_CHUNK = 100_000
+_CHUNK = 30_000
 
 
 def chrf(predictions: Sequence[str], references: References, *, word_order: int = 0, lowercase: bool = False) -> float:

@@ -154,7 +154,7 @@ def code_characters(texts: Sequence[str]) -> Coded:
     """Number the characters of texts."""
     # UTF-32 also holds lone surrogates, when told to.
     points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
-    used = np.zeros(0x110000, dtype=bool)
+    used = np.zeros(int(points.max(initial=0)) + 1, dtype=bool)
     used[points] = True
     number = np.cumsum(used) - 1
     return Coded(number[points], offsets_of(lengths_of(texts)), int(used.sum()))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from luthier.metrics.bleu import sentence_bleu
 from luthier.metrics.porter import stem
 from luthier.metrics.rouge import MEASURES, TYPES, rouge
-from luthier.metrics.tokenisers import split_tokens
+from luthier.metrics.tokenisers import make_tokeniser, split_tokens
 
 _WORD = re.compile(r"[a-z0-9]+")
 
@@ -42,7 +42,7 @@ def _explain_rouge(prediction: str, reference: str, stemmed: bool) -> str:
 
 
 def _explain_bleu(prediction: str, references: Sequence[str]) -> str:
-    got, *wanted = split_tokens([prediction, *references], "13a")
+    got, *wanted = split_tokens([prediction, *references], make_tokeniser("13a"))
     lines = [f"prediction  {_spaced(got)}", *(f"reference   {_spaced(words)}" for words in wanted)]
     for n in (1, 2, 3, 4):
         lines += ["", f"{n}-grams in both", *_matches(ngrams(got, n), [ngrams(words, n) for words in wanted])]

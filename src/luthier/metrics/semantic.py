@@ -100,7 +100,7 @@ def bert_score(
 
 
 def _embed(texts: Sequence[str], encoder: Encoder) -> list[torch.Tensor]:
-    """For each text float32 ``(tokens, 1 + width)``: each token's weight (0 for begin and end), and its unit embedding."""
+    """For each text float32 ``(tokens, 1 + width)``: each token's weight (0 for begin and end), its unit embedding."""
     import torch
 
     tokenizer, model = encoder.tokenizer, encoder.model

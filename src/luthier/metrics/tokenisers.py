@@ -7,10 +7,11 @@ word can be tokenised on its own, given white space around it. All others are ap
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from luthier.metrics.coding import Coded, code_runs, code_words, expand, join
+from luthier.metrics.coding import Coded, Runs, code_runs, code_words, expand, join
 
 TOKENISERS = ("13a", "char", "flores101", "flores200", "intl", "ja-mecab", "ko-mecab", "none", "spBLEU-1K", "spm", "zh")
 
@@ -22,31 +23,69 @@ _WIDE_SPACES = tuple(
 )
 
 
-def tokenise(texts: Sequence[str], tokeniser: str, *, lowercase: bool = False) -> Coded:
+class WordTokens(dict[bytes, list[str]]):
+    """Tokens of each word met so far; a new word is tokenised when it is first looked up.
+
+    Args:
+        call: Text to tokens, separated by white space.
+    """
+
+    def __init__(self, call: Callable[[str], str]) -> None:
+        super().__init__()
+        self.call = call
+
+    def __missing__(self, word: bytes) -> list[str]:
+        text = word.decode("utf-8", "surrogatepass")
+        tokens = self[word] = [text] if text.isalnum() else self.call(text).split()
+        return tokens
+
+
+@dataclass(frozen=True)
+class Tokeniser:
+    """One of sacrebleu's tokenisers, made once and used for all texts.
+
+    Attributes:
+        name: One of `TOKENISERS`.
+        call: Text to tokens, separated by white space.
+        words: What it makes of single words.
+    """
+
+    name: str
+    call: Callable[[str], str]
+    words: WordTokens
+
+
+def make_tokeniser(name: str) -> Tokeniser:
+    """Make the tokeniser called ``name``; some load a file for it."""
+    from sacrebleu.metrics.bleu import _get_tokenizer
+
+    call = _get_tokenizer(name)()
+    return Tokeniser(name, call, WordTokens(call))
+
+
+def tokenise(texts: Sequence[str], tokeniser: Tokeniser, *, lowercase: bool = False) -> Coded:
     """Tokenise texts as sacrebleu's BLEU does, and number the tokens.
 
     Args:
         texts: n texts.
-        tokeniser: One of `TOKENISERS`.
+        tokeniser: From `make_tokeniser`.
         lowercase: Lower-case first.
     """
     if lowercase:
         texts = [text.lower() for text in texts]
-    call = _tokeniser(tokeniser)
-    if tokeniser not in ("13a", "intl", "none") or any("-\n" in text or "\0" in text for text in texts):
+    name, call = tokeniser.name, tokeniser.call
+    if name not in ("13a", "intl", "none") or any("-\n" in text or "\0" in text for text in texts):
         # 13a joins words that were hyphenated at the end of a line, so there it must see the line.
         return code_words([call(text.rstrip()).split() for text in texts])
-    if tokeniser == "intl":
+    if name == "intl":
         return _at_edges(texts, call)
-    words, vocabulary = split_words(texts)
-    unchanged = tokeniser == "none"
-    return expand(words, [[w] if unchanged or w.isalnum() else call(w).split() for w in vocabulary])
+    runs = _runs(texts)
+    return expand(runs.coded, [tokeniser.words[word] for word in runs.dictionary.to_pylist()])
 
 
-def split_tokens(texts: Sequence[str], tokeniser: str) -> list[list[str]]:
+def split_tokens(texts: Sequence[str], tokeniser: Tokeniser) -> list[list[str]]:
     """Tokenise a few texts, and show the tokens."""
-    call = _tokeniser(tokeniser)
-    return [call(text.rstrip()).split() for text in texts]
+    return [tokeniser.call(text.rstrip()).split() for text in texts]
 
 
 def split_words(texts: Sequence[str]) -> tuple[Coded, list[str]]:
@@ -58,12 +97,16 @@ def split_words(texts: Sequence[str]) -> tuple[Coded, list[str]]:
     Returns:
         The words, and the different words in the order of their numbers.
     """
+    runs = _runs(texts)
+    return runs.coded, runs.words()
+
+
+def _runs(texts: Sequence[str]) -> Runs:
     data, starts = join([text.encode("utf-8", "surrogatepass") for text in texts])
     if not data.isascii():
         for space in _WIDE_SPACES:
             data = data.replace(space, b" " * len(space))
-    runs = code_runs(data, starts, WHITE_BYTES)
-    return runs.coded, runs.words()
+    return code_runs(data, starts, WHITE_BYTES)
 
 
 def _at_edges(texts: Sequence[str], call: Callable[[str], str]) -> Coded:
@@ -83,10 +126,3 @@ def _in_place(word: str, call: Callable[[str], str], first: bool, last: bool) ->
     if word.isalnum():
         return [word]
     return call(("" if first else " ") + word + ("" if last else " ")).split()
-
-
-def _tokeniser(name: str) -> Callable[[str], str]:
-    from sacrebleu.metrics.bleu import _get_tokenizer
-
-    made: Callable[[str], str] = _get_tokenizer(name)()
-    return made
