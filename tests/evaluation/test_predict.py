@@ -148,6 +148,13 @@ def test_micro_batches_keep_every_example(sizes: list[tuple[int, int]], most: in
     assert sorted(item.id for part in parts for item in part) == sorted(item.id for item in items)
 
 
+def test_a_busy_batch_takes_nothing_that_would_be_mostly_padding() -> None:
+    # 2 x 100 tokens are enough: 90 is alike, 84 is not; 84 + 80 are not enough, so that 10 still goes with them.
+    assert plan_batches([100, 100, 90, 84, 80, 10], 10_000, enough=200) == [(0, 1, 2), (3, 4, 5)]
+    assert plan_batches([100, 100, 90, 84, 80, 10], 10_000) == [(0, 1, 2, 3, 4, 5)]
+    assert plan_batches([100, 90, 84, 80, 10], 250, enough=1) == [(0, 1), (2, 3), (4,)]
+
+
 @given(st.permutations(range(15)))
 @settings(max_examples=50, deadline=None)
 def test_choices_and_free_text_never_share_a_batch(order: list[int]) -> None:

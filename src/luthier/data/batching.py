@@ -16,6 +16,12 @@ from luthier.records import Encoded
 
 Order: TypeAlias = npt.NDArray[np.int64]
 
+ENOUGH = 512
+"""Tokens that keep a CPU busy: on a 5M Llama, prompts of uneven length trained twice as fast as in one padded pass."""
+ENOUGH_ON_ACCELERATOR = 8192
+"""An accelerator takes more to be busy."""
+_ALIKE = 0.85
+
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
@@ -54,7 +60,7 @@ def plan_steps(examples: int, config: TrainingConfig, *, seed: int) -> StepPlan:
     return StepPlan(examples, batch_size, steps, seed)
 
 
-def plan_batches(lengths: Sequence[int], max_tokens: int) -> list[tuple[int, ...]]:
+def plan_batches(lengths: Sequence[int], max_tokens: int, *, enough: int | None = None) -> list[tuple[int, ...]]:
     """Group items of like length so that a batch, padded to its longest, holds at most ``max_tokens`` tokens.
 
     The longest come first: if memory does not suffice, it shows at once. An item longer than the limit is a batch of
@@ -63,6 +69,8 @@ def plan_batches(lengths: Sequence[int], max_tokens: int) -> list[tuple[int, ...
     Args:
         lengths: Tokens of each item.
         max_tokens: Rows times longest row.
+        enough: A batch of this many tokens keeps the device busy: it takes no item that is much shorter than its
+            longest and would be mostly padding. Never when not given.
 
     Returns:
         Indices into ``lengths``; each occurs once. The same for the same lengths, always.
@@ -70,17 +78,19 @@ def plan_batches(lengths: Sequence[int], max_tokens: int) -> list[tuple[int, ...
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     batches: list[list[int]] = []
     for index in order:
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_tokens:
+        rows, longest = (len(batches[-1]), lengths[batches[-1][0]]) if batches else (0, 0)
+        busy = enough is not None and rows * longest >= enough
+        if batches and (rows + 1) * longest <= max_tokens and not (busy and lengths[index] < _ALIKE * longest):
             batches[-1].append(index)
         else:
             batches.append([index])
     return [tuple(batch) for batch in batches]
 
 
-def micro_batches(items: Sequence[Encoded], max_tokens: int) -> list[list[Encoded]]:
+def micro_batches(items: Sequence[Encoded], max_tokens: int, *, enough: int = ENOUGH) -> list[list[Encoded]]:
     """Cut an optimizer step into forward passes.
 
     The loss is divided by the supervised tokens of the whole step, so the cut does not change the gradient.
     """
     lengths = [len(item.prompt_ids) + len(item.target_ids) for item in items]
-    return [[items[index] for index in batch] for batch in plan_batches(lengths, max_tokens)]
+    return [[items[index] for index in batch] for batch in plan_batches(lengths, max_tokens, enough=enough)]

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from luthier.config import TrainingConfig
-from luthier.data.batching import StepPlan, micro_batches
+from luthier.data.batching import ENOUGH, ENOUGH_ON_ACCELERATOR, StepPlan, micro_batches
 from luthier.errors import TrainingError
 from luthier.methods.base import Attached, load_weights, snapshot
 from luthier.models.language_model import LanguageModel
@@ -150,7 +150,8 @@ def _step(
     optimizer.zero_grad(set_to_none=True)
     tokens = supervised_tokens(batch)
     loss = 0.0
-    for micro in micro_batches(batch, config.micro_tokens):
+    enough = ENOUGH if model.device.type == "cpu" else ENOUGH_ON_ACCELERATOR
+    for micro in micro_batches(batch, config.micro_tokens, enough=enough):
         # The sum over this part, divided by the tokens of the whole step: 8 x 1 is 1 x 8.
         part = objective(model, micro) / tokens
         part.backward()  # type: ignore[no-untyped-call]
