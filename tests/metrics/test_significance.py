@@ -120,6 +120,15 @@ def test_minimum_detectable_effect_by_hand() -> None:
     assert minimum_detectable_effect(values) == pytest.approx((1.959964 + 0.841621) / 10)
 
 
+def test_detectable_difference_of_a_comparison_is_that_of_its_values() -> None:
+    rng = np.random.default_rng(8)
+    given = [str(v) for v in rng.integers(0, 2, size=300)]
+    a, b = answered(given, ["1"] * 300), answered(given[::-1], ["1"] * 300)
+    values = np.array([float(x == "1") - float(y == "1") for x, y in zip(given, given[::-1], strict=True)])
+    found = paired_difference(a, b, "exact_match", resamples=4000, permutations=100)
+    assert found.detectable == pytest.approx(minimum_detectable_effect(values), rel=0.05)
+
+
 def translations(n: int, seed: int) -> tuple[list[str], list[str], list[str]]:
     rng = random.Random(seed)
     truth = [" ".join(rng.choices("abcdefghij", k=12)) for _ in range(n)]

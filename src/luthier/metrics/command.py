@@ -198,7 +198,7 @@ def _plain_scores(scores: Sequence[Score]) -> dict[str, object]:
 
 
 def _plain_difference(difference: Difference) -> dict[str, object]:
-    numbers = {key: _number(getattr(difference, key)) for key in ("value", "low", "high", "p_value")}
+    numbers = {key: _number(getattr(difference, key)) for key in ("value", "low", "high", "p_value", "detectable")}
     return {"output": difference.output, **numbers, "n": difference.n, "method": difference.method}
 
 
@@ -284,7 +284,9 @@ def _difference_table(report: Report) -> object:
     from rich.table import Table
 
     baseline = escape(next(iter(report.scores)))
-    table = Table("against", "metric", "difference", "interval", "p", "p (Holm)", title=f"{baseline} minus …")
+    table = Table(
+        "against", "metric", "difference", "interval", "p", "p (Holm)", "detectable", title=f"{baseline} minus …"
+    )
     for other, difference, p in report.differences:
         digits = _digits(difference.value, difference.low, difference.high)
         ends = f"{difference.low:+.{digits}f} … {difference.high:+.{digits}f}"
@@ -295,6 +297,7 @@ def _difference_table(report: Report) -> object:
             ends,
             f"{difference.p_value:.4f}",
             f"{p:.4f}",
+            f"{difference.detectable:.{digits}f}",
         )
     table.caption = report.differences[0][1].method
     return table

@@ -16,11 +16,20 @@ from luthier.errors import ConfigError, DataError, did_you_mean
 from luthier.metrics.answers import check_predictions
 from luthier.metrics.metric import FloatArray, Metric
 from luthier.metrics.registry import get_metric
-from luthier.metrics.resampling import Clusters, bca_interval, cluster_sums, clusters_of, jackknifed, resampled
+from luthier.metrics.resampling import (
+    Clusters,
+    bca_interval,
+    cluster_sums,
+    clustered_standard_error,
+    clusters_of,
+    jackknifed,
+    resampled,
+)
 from luthier.records import Prediction
 
 TESTS = ("randomisation", "bootstrap", "mcnemar")
 _CELLS = 4_000_000
+_POWER = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,8 @@ class Difference:
         method: What was done, in words.
         alpha: Level at which ``significant`` is stated.
         significant: Whether ``p_value < alpha``.
+        detectable: Smallest true difference that these examples would have shown at ``alpha`` with 80 % power, from the
+            spread of the resamples; NaN when unknown.
     """
 
     output: str
@@ -48,6 +59,7 @@ class Difference:
     method: str
     alpha: float
     significant: bool
+    detectable: float = math.nan
 
 
 def paired_difference(
@@ -105,7 +117,18 @@ def paired_difference(
     else:
         raise ConfigError(f"Unknown test '{test}'.", fix=did_you_mean(test, TESTS))
     method = _method_words(test, permutations, resamples, confidence, clusters)
-    return Difference(chosen.outputs[at], value, low, high, p_value, len(a), method, alpha, p_value < alpha)
+    return Difference(
+        output=chosen.outputs[at],
+        value=value,
+        low=low,
+        high=high,
+        p_value=p_value,
+        n=len(a),
+        method=method,
+        alpha=alpha,
+        significant=p_value < alpha,
+        detectable=_detectable(float(np.std(samples, ddof=1)), alpha, _POWER) if len(samples) > 1 else math.nan,
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -164,11 +187,13 @@ def minimum_detectable_effect(
     Returns:
         ``(z(1 - alpha/2) + z(power)) · standard error`` (Miller 2024, section 5); NaN for fewer than two clusters.
     """
-    from luthier.metrics.resampling import clustered_standard_error
-
     clusters = clusters or Clusters(np.arange(len(values)), len(values))
+    return _detectable(clustered_standard_error(values, clusters), alpha, power)
+
+
+def _detectable(standard_error: float, alpha: float, power: float) -> float:
     normal = NormalDist()
-    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * clustered_standard_error(values, clusters)
+    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * standard_error
 
 
 def _output_index(metric: Metric, output: str | None) -> int:
