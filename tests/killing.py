@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -106,19 +107,26 @@ def _lines(path: Path) -> int:
 def kill_and_finish(config: Path, out: Path, stage: str, reference: Path, draw: random.Random) -> Kill:
     """Kill a fresh comparison somewhere in a stage, run the command again, and compare with the uninterrupted run."""
     total = progress(reference, stage)
-    process = start(config, out)
-    target = draw.randint(1, total - 1)
-    deadline = time.monotonic() + _PATIENCE
-    while process.poll() is None and progress(out, stage) < target and time.monotonic() < deadline:
-        time.sleep(0.001)
-    time.sleep(draw.uniform(0, _JITTER))
-    process.kill()
-    killed = process.wait() == -9
-    at = progress(out, stage)
+    at = total
+    while at == total:  # a kill that came after the stage says nothing of it
+        shutil.rmtree(out, ignore_errors=True)
+        at = _kill(config, out, stage, draw.randint(1, total - 1), draw.uniform(0, _JITTER))
     finish(config, out)
     expected, found = outcome(reference), outcome(out)
     differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    return Kill(stage, at if killed else total, total, tuple(differing))
+    return Kill(stage, at, total, tuple(differing))
+
+
+def _kill(config: Path, out: Path, stage: str, target: int, later: float) -> int:
+    """Kill a comparison some time after a stage has written so many lines; return how many there are then."""
+    process = start(config, out)
+    deadline = time.monotonic() + _PATIENCE
+    while process.poll() is None and progress(out, stage) < target and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(later)
+    process.kill()
+    process.wait()
+    return progress(out, stage)
 
 
 def kills(folder: Path, model: Path, *, times: int, seed: int) -> Iterator[Kill]:

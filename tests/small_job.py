@@ -8,7 +8,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 from unittest import mock
@@ -136,12 +136,14 @@ class Workshop:
         model: A tiny decoder.
         runs: Folder of the store, and of the finished run ``done``.
         adapter: A LoRA adapter that ``tune`` wrote.
+        finished: Digest of every file that the finished run and ``tune`` left in ``runs``.
     """
 
     job: Path
     model: Path
     runs: Path
     adapter: Path
+    finished: dict[str, str] = field(default_factory=dict)
 
     @property
     def compare(self) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     assert tuned.code == 0, tuned.err
     compared = luthier(*made.compare, "--arms", "zero_shot,lora", "--name", "done")
     assert compared.code == 0, compared.err
-    return made
+    return replace(made, finished=digests(made.runs))
 
 
 @pytest.fixture
@@ -47,14 +48,8 @@ def model(workshop: Workshop, tmp_path: Path) -> Path:
     return Path(shutil.copytree(workshop.model, tmp_path / "model"))
 
 
-@pytest.fixture(scope="session")
-def finished(workshop: Workshop) -> dict[str, str]:
-    """Digest of every file that is finished."""
-    return digests(workshop.runs)
-
-
 @pytest.fixture
-def refused(workshop: Workshop, finished: dict[str, str]) -> Refused:
+def refused(workshop: Workshop) -> Refused:
     """Run a wrong command: it must say what, where and what to do, exit with 2, and lose nothing."""
 
     def run(*arguments: object, says: tuple[str, ...]) -> Ran:
@@ -66,7 +61,7 @@ def refused(workshop: Workshop, finished: dict[str, str]) -> Refused:
             assert words in ran.err, f"{words!r} is not in: {ran.err}"
         assert "→" in ran.err, f"no advice in: {ran.err}"
         kept = digests(workshop.runs)
-        assert {name: kept.get(name) for name in finished} == finished
+        assert {name: kept.get(name) for name in workshop.finished} == workshop.finished
         return ran
 
     return run

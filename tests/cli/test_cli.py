@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -110,10 +109,9 @@ def test_tune_then_eval(workshop: Workshop) -> None:
     command = ("eval", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
     ran = luthier(*command, "--adapter", workshop.adapter, "--json")
     assert ran.code == 0, ran.err
-    (found,) = json.loads(ran.out)
+    found = json.loads(ran.out)["echo"]
     results = json.loads((workshop.runs / "done" / "results.json").read_text())
     lora = next(arm for arm in results["arms"] if arm["name"] == "lora")
-    assert found["task"] == "echo"
     assert {score["metric"]: score["value"] for score in found["scores"]} == {
         score["metric"]: score["value"] for score in lora["scores"]
     }
@@ -139,7 +137,10 @@ def test_eval_prints_a_table(workshop: Workshop) -> None:
 def test_json_is_all_that_is_printed(workshop: Workshop) -> None:
     tasks = f"{workshop.job / 'echo.yaml'},{workshop.job / 'colour.yaml'}"
     ran = luthier("eval", "-m", workshop.model, "-t", tasks, "--out", workshop.runs, "--json", *QUICK)
-    assert [item["task"] for item in json.loads(ran.out)] == ["echo", "colour"]
+    found = json.loads(ran.out)
+    assert list(found) == ["echo", "colour"]
+    assert found["colour"]["chance"] == 0.2
+    assert [score["metric"] for score in found["echo"]["scores"]] == ["token_f1", "exact_match"]
 
 
 def test_a_file_a_set_and_a_flag_win_in_this_order(workshop: Workshop, tmp_path: Path) -> None:
@@ -217,14 +218,14 @@ def test_the_report_is_rebuilt_without_a_model(workshop: Workshop) -> None:
     assert page.read_bytes() == before
 
 
-def test_help_is_instant() -> None:
+def test_help_loads_nothing_heavy() -> None:
     script = (
-        "import sys, time\nstarted = time.perf_counter()\nfrom luthier.cli import app\nsys.stdout.write('ok')\n"
-        "heavy = {'torch', 'transformers', 'pydantic', 'numpy', 'datasets'} & set(sys.modules)\nassert not heavy, heavy\n"
+        "import sys\nfrom luthier.cli import app\n"
+        "heavy = {'torch', 'transformers', 'pydantic', 'numpy', 'datasets'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
     )
-    started = time.perf_counter()
-    assert python(script).stdout == "ok"
-    assert time.perf_counter() - started < 30
+    ran = python(script)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_the_installed_program_refuses_alike(tmp_path: Path) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
+import shlex
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from small_job import COLOUR, ECHO, QUICK, Refused, Workshop, luthier, rows, write_rows, write_task
+from small_job import COLOUR, ECHO, QUICK, Refused, Workshop, digests, luthier, rows, write_rows, write_task
 from tiny_models import tiny_folder
 
 TRAIN = rows("train", 12)
@@ -67,7 +71,7 @@ WRONG_ROWS: dict[str, tuple[bytes, tuple[str, ...], tuple[str, ...]]] = {
     "over 10 % empty": (
         lines(changed(range(4, 7), answer="")),
         (),
-        ("3 of 21 rows (14", "train.jsonl, row 5", "raise data.max_lost"),
+        ("3 of 21 rows", "(14", "train.jsonl, row 5", "raise data.max_lost"),
     ),
     "over 10 % too long": (
         lines(changed(range(2), answer=LONG)),
@@ -404,6 +408,81 @@ def test_out_that_nobody_can_write(workshop: Workshop, refused: Refused) -> None
     refused(*workshop.compare, "--out", "/proc/luthier", says=("/proc/luthier", "cannot write", "--out"))
 
 
+def small_disk(folder: Path, mount: str, script: str) -> None:
+    """Run a shell script with a file system of its own mounted on a folder, seen by nobody else."""
+    folder.mkdir()
+    mounted = f"mount -t tmpfs {mount} tmpfs {folder}"
+    may = subprocess.run(["unshare", "-rm", "sh", "-c", mounted], capture_output=True, check=False)
+    if may.returncode:
+        pytest.skip("this system does not let tests mount a file system")
+    subprocess.run(["unshare", "-rm", "sh", "-c", f"{mounted} && {script}"], check=True, timeout=600)
+
+
+def shell(arguments: Sequence[object]) -> str:
+    """The command line for a shell."""
+    return shlex.join([sys.executable, "-c", "from luthier.cli import main; main()", *map(str, arguments)])
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare(1)")
+def test_out_is_read_only(workshop: Workshop, tmp_path: Path) -> None:
+    command = shell((*workshop.compare, "--out", tmp_path / "disk"))
+    small_disk(tmp_path / "disk", "-o ro", f"({command} 2> {tmp_path}/err; echo $? > {tmp_path}/code)")
+    err = (tmp_path / "err").read_text()
+    assert (tmp_path / "code").read_text() == "2\n", err
+    assert "Traceback" not in err
+    assert "cannot write: Read-only file system" in err
+    assert f"{tmp_path}/disk" in err
+    assert "choose another folder with --out" in err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare(1)")
+@pytest.mark.parametrize("kilobytes", [24, 64, 150, 300])
+def test_the_disk_is_full(kilobytes: int, workshop: Workshop, tmp_path: Path) -> None:
+    """Whatever was being written, nothing finished is lost, and with more room the same command goes on."""
+    disk = tmp_path / "disk"
+    command = (*workshop.compare, "--arms", "zero_shot,full", "--name", "full", "--out")
+    small_disk(
+        disk,
+        f"-o size={kilobytes}k",
+        f"({shell((*command, disk))} 2> {tmp_path}/err; echo $? > {tmp_path}/code;"
+        f" cp -r {disk} {tmp_path}/half; mount -o remount,size=64m {disk};"
+        f" {shell((*command, disk))} 2> {tmp_path}/err2; echo $? > {tmp_path}/code2; cp -r {disk} {tmp_path}/whole)",
+    )
+    err = (tmp_path / "err").read_text()
+    assert (tmp_path / "code").read_text() == "2\n", err
+    assert "Traceback" not in err
+    assert "cannot write: " in err
+    assert str(disk) in err
+    assert "Free space" in err
+    half, whole = digests(tmp_path / "half"), digests(tmp_path / "whole")
+    kept = {name: digest for name, digest in half.items() if ".work/" not in name and name.startswith("store/")}
+    assert {name: whole.get(name) for name in kept} == kept, "what was finished is as it was"
+    assert (tmp_path / "code2").read_text() == "0\n", (tmp_path / "err2").read_text()
+    assert luthier(*command, tmp_path / "elsewhere").code == 0
+    results = tmp_path / "elsewhere" / "full" / "results.json"
+    assert (tmp_path / "whole" / "full" / "results.json").read_bytes() == results.read_bytes()
+
+
+def test_a_file_may_not_grow(workshop: Workshop, tmp_path: Path) -> None:
+    """A quota, as the operating system sets it: the first file of more than 60 kB is refused."""
+    command = (*workshop.compare, "--arms", "zero_shot,full", "--out", tmp_path / "runs")
+    ran = subprocess.run(
+        [sys.executable, "-c", "from luthier.cli import main; main()", *map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)),
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert f"{tmp_path}/runs/store/models/" in ran.stderr
+    assert "cannot write: " in ran.stderr
+    assert "File too large" in ran.stderr
+    assert len(list((tmp_path / "runs").glob("store/predictions/*/entry.json"))) == 1, "zero_shot is finished"
+
+
 def test_save_exists(workshop: Workshop, refused: Refused) -> None:
     before = sorted(workshop.adapter.iterdir())
     command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
@@ -473,6 +552,12 @@ def test_wrong_adapter(case: str, workshop: Workshop, tmp_path: Path, refused: R
     refused(*command, "--adapter", adapter, says=(str(adapter), *says))
 
 
+def test_two_tasks_of_one_name(workshop: Workshop, tmp_path: Path, refused: Refused) -> None:
+    tasks = f"{workshop.job / 'echo.yaml'},{write_task(tmp_path, ECHO)}"
+    command = ("eval", "-m", workshop.model, "-t", tasks, "--out", workshop.runs, *QUICK)
+    refused(*command, says=("2 tasks are called 'echo'", "rename it in its YAML"))
+
+
 def test_adapter_of_another_base(workshop: Workshop, refused: Refused) -> None:
     command = ("eval", "-m", tiny_folder("qwen3"), "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
     says = ("the adapter was trained on", "not on", "Load the base that it belongs to")
@@ -494,13 +579,12 @@ def test_damaged_results(content: str, workshop: Workshop, tmp_path: Path, refus
 
 
 @pytest.mark.parametrize("name", ["result.json", "costs.json", "predictions.jsonl"])
-def test_damaged_store(
-    name: str, workshop: Workshop, finished: dict[str, str], tmp_path: Path, refused: Refused
-) -> None:
+def test_damaged_store(name: str, workshop: Workshop, tmp_path: Path, refused: Refused) -> None:
     runs = Path(shutil.copytree(workshop.runs, tmp_path / "runs"))
     kind = "models" if name == "result.json" else "predictions"
-    # The only entries of their kind that the finished run has for certain: later commands only add.
-    spoiled = runs / next(path for path in finished if path.startswith(f"store/{kind}") and path.endswith(name))
+    # Of what the finished run itself made: other tests have added more.
+    own = (path for path in workshop.finished if path.startswith(f"store/{kind}") and path.endswith(name))
+    spoiled = runs / next(own)
     spoiled.write_text("{")
     ran = refused(
         *workshop.compare, "--arms", "zero_shot,lora", "--out", runs, says=(str(spoiled.parent), "Remove this folder")

@@ -251,7 +251,7 @@ def test_two_retained_tasks_of_one_name(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job")
     other = write_task(tmp_path / "other", COLOUR)
     config = comparison("llama", job, tmp_path / "runs", retain=[str(job / "colour.yaml"), str(other)])
-    with pytest.raises(LuthierError, match="two retained tasks are called 'colour'"):
+    with pytest.raises(LuthierError, match="retain: 2 tasks are called 'colour'"):
         compare(config)
 
 

@@ -19,4 +19,4 @@ def test_killed_comparisons_end_as_the_uninterrupted_one(tmp_path: Path) -> None
     assert [kill.stage for kill in seen] == [*STAGES] * 3
     for kill in seen:
         assert kill.differing == (), kill
-    assert any(0 < kill.at < kill.total for kill in seen), "some kill fell inside its stage"
+        assert 0 < kill.at < kill.total

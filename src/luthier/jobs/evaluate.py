@@ -12,7 +12,7 @@ from luthier.errors import LuthierError, raise_faults
 from luthier.evaluation.predict import fits_whole
 from luthier.evaluation.shots import with_shots
 from luthier.jobs.measures import context_of, yardstick_of
-from luthier.jobs.plan import PLAIN_TEXT, Subject, collecting, make_encoder
+from luthier.jobs.plan import PLAIN_TEXT, Subject, collecting, make_encoder, repeated_names
 from luthier.jobs.predict import Conditions, Predicted, finish, read, task_work
 from luthier.methods.folder import load_adapter
 from luthier.models.language_model import LanguageModel
@@ -64,6 +64,7 @@ def evaluate(
     for name in names:
         with collecting(faults):
             loaded.append(load_task(name))
+    faults += repeated_names(loaded, "tasks")
     with collecting(faults):
         model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
     raise_faults("nothing can be measured", faults)

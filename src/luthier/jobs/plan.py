@@ -123,11 +123,19 @@ def _retained_tasks(config: CompareConfig) -> list[Task]:
     for name in names:
         with collecting(faults):
             tasks.append(load_task(name))
-    for name, count in Counter(task.name for task in tasks).items():
-        if count > 1:
-            faults.append(ConfigError(f"two retained tasks are called '{name}'", where="retain", fix="Leave one out."))
+    faults += repeated_names(tasks, "retain")
     raise_faults("the retained tasks have faults", faults)
     return tasks
+
+
+def repeated_names(tasks: Sequence[Task], where: str) -> list[LuthierError]:
+    """Return a fault for each name that several tasks have: their scores could not be told apart."""
+    counts = Counter(task.name for task in tasks)
+    return [
+        ConfigError(f"{count} tasks are called '{name}'", where=where, fix="Leave one out, or rename it in its YAML.")
+        for name, count in counts.items()
+        if count > 1
+    ]
 
 
 def _retained(task: Task, model: LanguageModel, config: CompareConfig) -> list[Subject]:
