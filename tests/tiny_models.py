@@ -6,7 +6,9 @@ spread wide (see :func:`_spread`), so that a wrong position, mask or padding mov
 
 from __future__ import annotations
 
+import atexit
 import functools
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
@@ -136,8 +138,6 @@ def make_tokenizer(pad: str = "<pad>") -> PreTrainedTokenizerFast:
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     pattern = "|".join([*WORDS, r"<\d+>", r"[\s\S]"])
-    from tokenizers import Regex
-
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
     backend.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
@@ -167,8 +167,6 @@ def _spread(module: torch.nn.Module) -> None:
 
 def write_folder(folder: Path, name: str, **changes: Any) -> Path:
     """Write a tiny model of a named configuration into a folder."""
-    from transformers import AutoConfig
-
     settings = {**CONFIGURATIONS[name], **changes}
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -182,13 +180,14 @@ def write_folder(folder: Path, name: str, **changes: Any) -> Path:
 @functools.cache
 def tiny_folder(name: str) -> Path:
     """Return the folder of a tiny model, made at the first call and removed when the process ends."""
-    root = _root()
-    return write_folder(Path(root.name) / name, name)
+    return write_folder(_root() / name, name)
 
 
 @functools.cache
-def _root() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="tiny-models-")
+def _root() -> Path:
+    root = Path(tempfile.mkdtemp(prefix="tiny-models-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return root
 
 
 def tiny_model(name: str) -> LanguageModel:

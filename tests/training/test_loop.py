@@ -21,7 +21,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
 from luthier.training.log import read_log
 from luthier.training.loop import Validation, validation_steps
-from luthier.training.objectives import cross_entropy
+from luthier.training.objectives import cross_entropy, mean_loss
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors
 from tiny_models import PAD, same_bits, tiny_model
 
@@ -315,6 +315,10 @@ def test_half_a_line_of_the_log_is_left_out(tmp_path: Path) -> None:
     path.write_text(json.dumps({"step": 1, "loss": 2.0}) + '\n{"step": 2, "lo')
     assert read_log(path) == [{"step": 1, "loss": 2.0}]
     assert read_log(tmp_path / "none.jsonl") == []
+
+
+def test_a_loss_over_nothing_is_not_measured() -> None:
+    assert math.isnan(mean_loss(tiny_model("llama"), []))
 
 
 def test_the_held_out_rows_are_not_trained_on() -> None:

@@ -12,6 +12,7 @@ import torch
 from rows import held_out, looks, losses, run, start
 
 import luthier.training.checkpoint as checkpoints
+import luthier.training.loop as loop
 from luthier.errors import StoreError
 from luthier.methods.base import snapshot
 from luthier.models.language_model import LanguageModel
@@ -70,7 +71,7 @@ def same_end(folder: Path, method: str, expected: tuple[dict[str, torch.Tensor],
 
 
 @pytest.mark.parametrize(("method", "seconds"), [("lora", 0.0), ("lora", 1e9), ("full", 0.0)])
-def test_broken_off_at_every_forward_pass(method: str, seconds: float, tmp_path: Path) -> None:
+def test_broken_off_before_a_forward_pass(method: str, seconds: float, tmp_path: Path) -> None:
     """With dropout: the random state is part of what goes on. A checkpoint at every step, or only at the looks."""
     expected = whole(tmp_path / "whole", method, checkpoint_seconds=seconds)
     assert expected[1].best_step not in (None, 8)  # so that the best weights are loaded at the end
@@ -85,7 +86,7 @@ def test_broken_off_at_every_forward_pass(method: str, seconds: float, tmp_path:
         checkpoint_seconds=seconds,
     )
     assert calls[0] > 12
-    for at in range(1, calls[0] + 1, 1 if (method, seconds) == ("lora", 0.0) else 3):
+    for at in range(1, calls[0] + 1, 2 if (method, seconds) == ("lora", 0.0) else 5):
         folder = tmp_path / f"broken-{at}"
         model, attached = start(method)
         with pytest.raises(BrokenOff):
@@ -141,6 +142,31 @@ def test_broken_off_at_every_file_of_every_checkpoint(tmp_path: Path, monkeypatc
         monkeypatch.setattr(checkpoints, "save_file", real)
         same_end(folder, "lora", expected, checkpoint_seconds=0.0)
         assert not list(folder.glob(".writing-*"))
+
+
+def test_broken_off_while_the_best_weights_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = whole(tmp_path / "whole", "lora")
+    real = loop.save_file
+    values = [value for _, value in looks(tmp_path / "whole")]
+    gains = sum(value > max(values[:place], default=-1) for place, value in enumerate(values))
+    assert gains > 0
+    for at in range(1, gains + 1):
+        calls: list[Path] = []
+
+        def breaking(tensors: dict[str, torch.Tensor], path: Path, at: int = at, calls: list[Path] = calls) -> None:
+            calls.append(path)
+            if len(calls) == at:
+                path.write_bytes(b"half")
+                raise BrokenOff
+            real(tensors, path)
+
+        folder = tmp_path / f"broken-{at}"
+        monkeypatch.setattr(loop, "save_file", breaking)
+        model, attached = start()
+        with pytest.raises(BrokenOff):
+            run(model, attached, folder, validate=held_out(model), micro_tokens=MICRO)
+        monkeypatch.setattr(loop, "save_file", real)
+        same_end(folder, "lora", expected)
 
 
 def test_broken_off_twice_and_after_the_last_step(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ class Lora:
             use_dora=settings.dora,
             task_type=TaskType.SEQ_2_SEQ_LM if model.encoder_decoder else TaskType.CAUSAL_LM,
         )
-        with _seeded(seed):
+        with _seeded(seed), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)  # PEFT asks transformers by an older name
             return AttachedPeft(model, get_peft_model(model.module, config))
 
     def load(self, model: LanguageModel, folder: Path) -> AttachedPeft:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from luthier.config import TrainingConfig
 from luthier.data.batching import ENOUGH, ENOUGH_ON_ACCELERATOR, StepPlan, micro_batches
 from luthier.errors import TrainingError
-from luthier.methods.base import Attached, load_weights, snapshot
+from luthier.methods.base import Attached, load_weights, read_tensors, snapshot
 from luthier.models.language_model import LanguageModel
 from luthier.progress import progress as show_progress
 from luthier.records import Encoded
@@ -126,7 +126,7 @@ def train(
                     saved = time.monotonic()
             advance(1, f"loss {loss:.3f}")
     if done.best_step is not None and done.best_step != done.step:
-        load_weights(attached, load_file(_best(folder, done.best_step)), where=str(folder))
+        load_weights(attached, read_tensors(_best(folder, done.best_step)), where=str(folder))
     return done
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -27,6 +28,7 @@ def supervised_tokens(batch: Sequence[Encoded]) -> int:
 
 @torch.no_grad()
 def mean_loss(model: LanguageModel, batches: Sequence[Sequence[Encoded]]) -> float:
-    """Cross-entropy in nats per supervised token over all batches."""
+    """Cross-entropy in nats per supervised token over all batches; NaN, not measured, when there are none."""
     total = sum(float(cross_entropy(model, batch).double()) for batch in batches)
-    return total / sum(supervised_tokens(batch) for batch in batches)
+    tokens = sum(supervised_tokens(batch) for batch in batches)
+    return total / tokens if tokens else math.nan
