@@ -16,6 +16,7 @@ from luthier.metrics.coding import Coded, Runs, code_runs, code_words, expand, j
 TOKENISERS = ("13a", "char", "flores101", "flores200", "intl", "ja-mecab", "ko-mecab", "none", "spBLEU-1K", "spm", "zh")
 
 # What str.split() takes for white space: one byte each in UTF-8, and the rest.
+_MARKS = frozenset('.,;:?!)"')
 WHITE_BYTES = bytes([0, *range(9, 14), *range(28, 33)])
 _WIDE_SPACES = tuple(
     chr(point).encode()
@@ -27,7 +28,7 @@ class WordTokens(dict[bytes, list[str]]):
     """Tokens of each word met so far; a new word is tokenised when it is first looked up.
 
     Args:
-        call: Text to tokens, separated by white space.
+        call: The tokeniser 13a: text to tokens, separated by white space.
     """
 
     def __init__(self, call: Callable[[str], str]) -> None:
@@ -36,7 +37,7 @@ class WordTokens(dict[bytes, list[str]]):
 
     def __missing__(self, word: bytes) -> list[str]:
         text = word.decode("utf-8", "surrogatepass")
-        tokens = self[word] = [text] if text.isalnum() else self.call(text).split()
+        tokens = self[word] = _plain_tokens(text) or self.call(text).split()
         return tokens
 
 
@@ -47,7 +48,7 @@ class Tokeniser:
     Attributes:
         name: One of `TOKENISERS`.
         call: Text to tokens, separated by white space.
-        words: What it makes of single words.
+        words: What 13a makes of single words.
     """
 
     name: str
@@ -80,6 +81,8 @@ def tokenise(texts: Sequence[str], tokeniser: Tokeniser, *, lowercase: bool = Fa
     if name == "intl":
         return _at_edges(texts, call)
     runs = _runs(texts)
+    if name == "none":
+        return runs.coded
     return expand(runs.coded, [tokeniser.words[word] for word in runs.dictionary.to_pylist()])
 
 
@@ -123,6 +126,16 @@ def _at_edges(texts: Sequence[str], call: Callable[[str], str]) -> Coded:
 
 
 def _in_place(word: str, call: Callable[[str], str], first: bool, last: bool) -> list[str]:
+    return _plain_tokens(word) or call(("" if first else " ") + word + ("" if last else " ")).split()
+
+
+def _plain_tokens(word: str) -> list[str]:
+    """Tokens of the commonest words, on which 13a and intl agree wherever they stand; none for all others.
+
+    Letters and digits stay together; one mark behind letters is cut off.
+    """
     if word.isalnum():
         return [word]
-    return call(("" if first else " ") + word + ("" if last else " ")).split()
+    if word[-1] in _MARKS and word[:-1].isalpha():
+        return [word[:-1], word[-1]]
+    return []
