@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "version": frozenset[str](),
     "config": FLOOR,
     "progress": FLOOR,
-    "store": FLOOR,
+    "store": FLOOR | {"progress"},
     "metrics": frozenset({"errors", "records"}),
     "data": DATA,
     "tasks": TASKS,

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,9 @@ INPUTS = {"model": "abc", "seed": 1, "training": {"epochs": 3}}
 def test_an_entry_is_found_again_by_its_inputs_in_any_order(tmp_path: Path) -> None:
     entry = open_entry(tmp_path, "models", INPUTS)
     assert not entry.finished
-    assert entry.work.is_dir()
-    (entry.work / "result.json").write_text("{}")
-    entry.finish()
+    with entry.held("training"):
+        (entry.work / "result.json").write_text("{}")
+        entry.finish()
     again = open_entry(tmp_path, "models", {"training": {"epochs": 3}, "seed": 1, "model": "abc"})
     assert again.finished
     assert again.key == entry.key
@@ -44,10 +45,43 @@ def test_an_entry_is_found_again_by_its_inputs_in_any_order(tmp_path: Path) -> N
 
 
 def test_what_a_killed_run_left_is_still_there(tmp_path: Path) -> None:
-    (open_entry(tmp_path, "models", INPUTS).work / "half.txt").write_text("half")
+    before = open_entry(tmp_path, "models", INPUTS)
+    with before.held("training"):
+        (before.work / "half.txt").write_text("half")
     entry = open_entry(tmp_path, "models", INPUTS)
-    assert not entry.finished
-    assert (entry.work / "half.txt").read_text() == "half"
+    with entry.held("training"):
+        assert not entry.finished
+        assert (entry.work / "half.txt").read_text() == "half"
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+import luthier.store as store
+entry = store.open_entry(Path(sys.argv[1]), "models", {"n": 1})
+with entry.held("training"):
+    print("held", flush=True)
+    sys.stdin.readline()
+    (entry.work / "result").write_text("made by the first")
+    entry.finish()
+"""
+
+
+def test_a_second_process_waits_and_finds_what_the_first_made(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        entry = open_entry(tmp_path, "models", {"n": 1})
+        threading.Timer(0.5, lambda: print("go on", file=first.stdin, flush=True)).start()
+        with entry.held("training"):
+            assert entry.finished
+            assert (entry.folder / "result").read_text() == "made by the first"
+    assert "training: another process is at it; waiting" in capfd.readouterr().err
+    assert [path.name for path in entry.folder.parent.iterdir()] == [entry.key]
 
 
 def test_the_digest_tells_apart_what_differs() -> None:
@@ -117,6 +151,7 @@ import os, signal, sys
 from pathlib import Path
 import luthier.store as store
 entry = store.open_entry(Path(sys.argv[1]), "models", {"n": 1})
+entry.work.mkdir(parents=True, exist_ok=True)
 (entry.work / "a").write_text("x" * 1000)
 calls = [0]
 def counted(real):
@@ -176,10 +211,11 @@ def test_other_faults_pass_through(tmp_path: Path) -> None:
 
 def test_an_output_folder_that_is_a_file_or_read_only(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot write"):
-        open_entry(tmp_path / "file", "models", INPUTS)
+    with pytest.raises(StoreError, match="cannot write"), open_entry(tmp_path / "file", "models", INPUTS).held("x"):
+        pass
     if os.geteuid() == 0:
         pytest.skip("the super-user may write everywhere")
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(StoreError, match="Permission denied"):
-        open_entry(tmp_path / "locked", "models", INPUTS)
+    locked = open_entry(tmp_path / "locked", "models", INPUTS)
+    with pytest.raises(StoreError, match="Permission denied"), locked.held("x"):
+        pass

@@ -17,12 +17,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from luthier.errors import LuthierError, StoreError
+from luthier.progress import say
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "peft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,34 @@ class Entry:
         """Whether the result is there, whole."""
         return self.folder.is_dir()
 
+    @contextlib.contextmanager
+    def held(self, label: str) -> Iterator[None]:
+        """Be the only process that makes this result; another one waits here, and may find it finished afterwards.
+
+        Args:
+            label: What is being made, for the message to the one that waits.
+
+        Raises:
+            StoreError: When the store cannot be written.
+        """
+        lock = FileLock(self.folder.with_name(self.folder.name + ".lock"))
+        with writing(self.work):
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                say(f"{label}: another process is at it; waiting")
+                lock.acquire()
+        try:
+            if not self.finished:
+                with writing(self.work):
+                    self.work.mkdir(exist_ok=True)
+            yield
+        finally:
+            if self.finished:
+                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
     def finish(self) -> None:
         """Give the work its final name.
 
@@ -62,17 +95,9 @@ class Entry:
 
 
 def open_entry(out: Path, kind: str, inputs: Mapping[str, Any]) -> Entry:
-    """Return the place of a result, with its work folder ready when it is not finished.
-
-    Raises:
-        StoreError: When the store cannot be written.
-    """
+    """Return the place of a result; nothing is written before it is made."""
     folder = out / "store" / kind / digest(inputs)
-    entry = Entry(folder, folder.with_name(folder.name + ".work"), inputs)
-    if not entry.finished:
-        with writing(entry.work):
-            entry.work.mkdir(parents=True, exist_ok=True)
-    return entry
+    return Entry(folder, folder.with_name(folder.name + ".work"), inputs)
 
 
 def digest(value: Any) -> str:
@@ -81,11 +106,22 @@ def digest(value: Any) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def file_digest(path: Path) -> str:
+    """Return a digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 @functools.cache
 def code_digest(rooms: Sequence[str]) -> str:
-    """Return a digest of the source of some rooms: results of other code are not found again."""
+    """Return a digest of the source of some rooms and of the libraries that compute for them.
+
+    Results of other code are not found again.
+    """
     root = Path(__file__).parent
     hashed = hashlib.blake2b(digest_size=8)
+    for library in _LIBRARIES:
+        hashed.update(f"{library}=={version(library)}".encode())
     for room in rooms:
         for path in sorted((root / room).rglob("*.py")):
             hashed.update(str(path.relative_to(root)).encode())

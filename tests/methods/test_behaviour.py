@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,27 @@ def test_the_folder_loads_in_the_plain_ecosystem(method: str, name: str, tmp_pat
 def test_the_card_says_what_the_folder_is(method: str, tmp_path: Path) -> None:
     model = tiny_model("llama")
     attached, folder = trained(model, method, tmp_path)
-    assert read_card(folder) == card(model, attached, method)
+    found = read_card(folder)
+    assert replace(found, tensors={}) == card(model, attached, method)
+    stored = {path.name for path in folder.glob("*.safetensors")} - {"reference.safetensors"}
+    assert set(found.tensors) == stored
+
+
+@every_method
+def test_a_weight_that_the_reference_logits_do_not_feel_is_still_missed(method: str, tmp_path: Path) -> None:
+    """The digest of the tensors is checked too: here a weight changes too little for the logits to show it."""
+    model = tiny_model("llama")
+    base, expected = state(model), outputs(model)
+    attached, folder = trained(model, method, tmp_path)
+    attached.detach()
+    path = next(path for path in sorted(folder.glob("*.safetensors")) if path.name != "reference.safetensors")
+    tensors = load_file(path)
+    tensors[sorted(tensors)[0]].view(-1)[0] += 1e-7
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="not the one that was stored") as caught:
+        load_adapter(model, folder)
+    assert str(path) in str(caught.value)
+    nothing_is_left(model, base, expected)
 
 
 @every_method

@@ -198,7 +198,12 @@ def _text_losses(model: LanguageModel, documents: Sequence[Document]) -> list[Pr
 
 def finish(work: Work) -> None:
     """Answer what has not been answered yet, and put the log into the store. The model must stand as planned."""
+    with work.entry.held(work.label):
+        if not work.entry.finished:
+            _finish(work)
 
+
+def _finish(work: Work) -> None:
     reset_peak(work.device)
     partial = work.entry.work / PARTIAL
     with writing(work.entry.work):

@@ -117,11 +117,30 @@ def train_arm(
         "code": code_digest(ROOMS),
     }
     entry = open_entry(out, "models", inputs)
-    if entry.finished:
-        say(f"{arm.name}: trained before, found in the store ({entry.key[:8]})")
-        return _read(entry)
+    with entry.held(arm.name):
+        if entry.finished:
+            say(f"{arm.name}: trained before, found in the store ({entry.key[:8]})")
+        else:
+            _train(model, encoder, task, data, arm, entry, decoding, evaluation)
+    return _read(entry)
+
+
+def _train(
+    model: LanguageModel,
+    encoder: Encoder,
+    task: Task,
+    data: TrainingData,
+    arm: Arm,
+    entry: Entry,
+    decoding: DecodingConfig,
+    evaluation: EvaluationConfig,
+) -> None:
+    """Train an arm, or go on where a killed process left it, and finish its entry."""
+    assert arm.method is not None
+    method = find_method(arm.method)
+    training = entry.inputs["training"]
     reset_peak(model.device)
-    attached = method.attach(model, settings, seed=arm.seed)
+    attached = method.attach(model, read_settings(method, arm.settings, where="settings"), seed=arm.seed)
     try:
         with naming(arm):
             progress = train(
@@ -130,7 +149,7 @@ def train_arm(
                 data.train,
                 plan_steps(len(data.train), arm.training, seed=arm.seed),
                 arm.training,
-                peak_learning_rate=peak,
+                peak_learning_rate=training["learning_rate"],
                 seed=arm.seed,
                 folder=entry.work,
                 validate=_validator(model, encoder, task, data, arm, decoding, evaluation),
@@ -140,19 +159,18 @@ def train_arm(
             card = Card(
                 luthier=luthier.version.__version__,
                 method=method.name,
-                settings=inputs["settings"],
+                settings=entry.inputs["settings"],
                 base_name=model.name,
                 base_digest=model.digest,
                 task=task.name,
                 template=task.evaluation_template.name if task.templates else "",
                 stop=tuple(task.stop),
                 trainable_parameters=count(attached.trainable()),
-                training=inputs["training"],
+                training=training,
             )
             _store(entry, model, attached, card, progress)
     finally:
         attached.detach()
-    return _read(entry)
 
 
 @contextlib.contextmanager

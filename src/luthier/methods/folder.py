@@ -8,7 +8,7 @@ that gives other logits than it should, is an error.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from luthier.errors import LuthierError, ModelError
+from luthier.errors import LuthierError, ModelError, raise_faults
 from luthier.methods.base import Attached, read_tensors, require_fit
 from luthier.methods.registry import find_method
 from luthier.models.language_model import LanguageModel
+from luthier.store import file_digest
 
 CARD = "luthier.json"
 REFERENCE = "reference.safetensors"
@@ -42,12 +43,15 @@ class Card:
     stop: tuple[str, ...] = ()
     trainable_parameters: int = 0
     training: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, str] = field(default_factory=dict)
+    """Digest of each safetensors file of the method."""
 
 
 def save_adapter(model: LanguageModel, attached: Attached, folder: Path, card: Card) -> None:
     """Write an attached method into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     attached.save(folder)
+    card = replace(card, tensors=_digests(folder))
     save_file({"logits": _reference_logits(model)}, folder / REFERENCE)
     text = json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
@@ -91,13 +95,28 @@ def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) 
             fix="Load the base that it belongs to, or allow any base if you know that it fits.",
         )
     attached = find_method(card.method).load(model, folder)
-    if same:
-        try:
+    try:
+        if same:
             _check_reference(model, folder)
-        except LuthierError:
-            attached.detach()
-            raise
+        _check_digests(folder, card)
+    except LuthierError:
+        attached.detach()
+        raise
     return attached
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors")) if path.name != REFERENCE}
+
+
+def _check_digests(folder: Path, card: Card) -> None:
+    """Check that the tensors are those that were stored: the reference logits do not feel every weight."""
+    changed = [name for name, known in _digests(folder).items() if card.tensors.get(name, known) != known]
+    faults = [
+        ModelError("the file is not the one that was stored", where=str(folder / name), fix="Fetch or train it again.")
+        for name in changed
+    ]
+    raise_faults(f"{folder} was changed after it was stored", faults)
 
 
 def _check_reference(model: LanguageModel, folder: Path) -> None:

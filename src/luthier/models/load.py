@@ -18,6 +18,7 @@ from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import LanguageModel
 from luthier.models.pretrained import first_line, read_module
+from luthier.store import file_digest
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -201,6 +202,5 @@ def folder_digest(folder: Path) -> str:
     for path in sorted(folder.iterdir()):
         if path.suffix in {".json", ".safetensors", ".model", ".jinja"} or path.name in _VOCABULARIES:
             digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).digest())
+            digest.update(file_digest(path).encode())
     return digest.hexdigest()

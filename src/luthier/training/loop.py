@@ -119,8 +119,9 @@ def train(
                         "memory_bytes": peak_bytes(model.device),
                     }
                 )
-                if validate is not None and done.step in looks:
-                    done = _look(model, attached, validate, done, folder, log)
+            if validate is not None and done.step in looks:
+                done = _look(model, attached, validate, done, folder, log)
+            with writing(folder):
                 if done.step in looks or time.monotonic() - saved >= config.checkpoint_seconds:
                     save_checkpoint(folder, done, snapshot(attached), optimizer_tensors(optimizer, parameters))
                     saved = time.monotonic()
@@ -177,22 +178,23 @@ def _look(
     model.module.eval()
     found = validate()
     model.module.train()
-    log.append(
-        {
-            "step": done.step,
-            "validation_loss": found.loss,
-            "validation_metric": found.metric,
-            "validation_score": found.value,
-        }
-    )
-    done = replace(done, validation_loss=found.loss)
-    if not _better(found.score, done.best_score):
-        return replace(done, evaluations_without_gain=done.evaluations_without_gain + 1)
-    save_file(snapshot(attached), _best(folder, done.step))
-    for old in folder.glob("best-*.safetensors"):
-        # The best that an older checkpoint names must outlive it.
-        if old not in (_best(folder, done.step), _best(folder, done.best_step or 0)):
-            old.unlink()
+    with writing(folder):
+        log.append(
+            {
+                "step": done.step,
+                "validation_loss": found.loss,
+                "validation_metric": found.metric,
+                "validation_score": found.value,
+            }
+        )
+        done = replace(done, validation_loss=found.loss)
+        if not _better(found.score, done.best_score):
+            return replace(done, evaluations_without_gain=done.evaluations_without_gain + 1)
+        save_file(snapshot(attached), _best(folder, done.step))
+        for old in folder.glob("best-*.safetensors"):
+            # The best that an older checkpoint names must outlive it.
+            if old not in (_best(folder, done.step), _best(folder, done.best_step or 0)):
+                old.unlink()
     return replace(done, best_step=done.step, best_score=found.score, evaluations_without_gain=0)
 
 
