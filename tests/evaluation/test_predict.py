@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from luthier.config import DecodingConfig
 from luthier.data.batching import micro_batches, plan_batches
 from luthier.data.encoding import Encoder
-from luthier.evaluation.predict import plan, predict, prepare
+from luthier.evaluation.predict import Answering, plan, predict, prepare
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, Example, Prediction
 from tiny_models import tiny_model
@@ -39,15 +39,8 @@ def answers(
     encoder = encoder_of(model)
     requests, dropped = prepare(examples, encoder, new_tokens=8)
     assert not dropped
-    batches = predict(
-        model,
-        encoder,
-        requests,
-        decoding or DecodingConfig(),
-        new_tokens=8,
-        stop=["a"],
-        batch_tokens=batch_tokens,
-    )
+    how = Answering(decoding or DecodingConfig(), new_tokens=8, stop=("a",))
+    batches = predict(model, encoder, requests, how, batch_tokens=batch_tokens)
     return {prediction.id: prediction for batch in batches for prediction in batch}
 
 

@@ -16,6 +16,21 @@ from luthier.records import Dropped, Encoded, Example, Prediction
 
 
 @dataclass(frozen=True, slots=True)
+class Answering:
+    """How answers are made.
+
+    Attributes:
+        decoding: Greedy or sampled.
+        new_tokens: Tokens of an answer at most.
+        stop: Strings that end one.
+    """
+
+    decoding: DecodingConfig
+    new_tokens: int
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """An example made ready: one prompt to answer, or one sequence for each choice."""
 
@@ -64,19 +79,11 @@ def plan(requests: Sequence[Request], *, new_tokens: int, batch_tokens: int) -> 
     return batches
 
 
-def answer(
-    model: LanguageModel,
-    encoder: Encoder,
-    requests: Sequence[Request],
-    decoding: DecodingConfig,
-    *,
-    new_tokens: int,
-    stop: Sequence[str],
-) -> list[Prediction]:
+def answer(model: LanguageModel, encoder: Encoder, requests: Sequence[Request], how: Answering) -> list[Prediction]:
     """Answer one batch of requests, all of one kind."""
     if requests[0].example.choices:
         return _choose(model, requests)
-    return _write(model, encoder, requests, decoding, new_tokens, stop)
+    return _write(model, encoder, requests, how)
 
 
 def _choose(model: LanguageModel, requests: Sequence[Request]) -> list[Prediction]:
@@ -105,24 +112,16 @@ def _choose(model: LanguageModel, requests: Sequence[Request]) -> list[Predictio
     return predictions
 
 
-def _write(
-    model: LanguageModel,
-    encoder: Encoder,
-    requests: Sequence[Request],
-    decoding: DecodingConfig,
-    new_tokens: int,
-    stop: Sequence[str],
-) -> list[Prediction]:
+def _write(model: LanguageModel, encoder: Encoder, requests: Sequence[Request], how: Answering) -> list[Prediction]:
     started = time.monotonic()
-    prompts = [request.items[0] for request in requests]
     generations = generate(
         model,
-        prompts,
+        [request.items[0] for request in requests],
         encoder.decode,
-        decoding,
-        max_new_tokens=new_tokens,
+        how.decoding,
+        max_new_tokens=how.new_tokens,
         end_ids=model.end_ids.union(encoder.stop_ids),
-        stop=stop,
+        stop=how.stop,
     )
     seconds = (time.monotonic() - started) / len(requests)
     return [
@@ -142,16 +141,8 @@ def _write(
 
 
 def predict(
-    model: LanguageModel,
-    encoder: Encoder,
-    requests: Sequence[Request],
-    decoding: DecodingConfig,
-    *,
-    new_tokens: int,
-    stop: Sequence[str],
-    batch_tokens: int,
+    model: LanguageModel, encoder: Encoder, requests: Sequence[Request], how: Answering, *, batch_tokens: int
 ) -> Iterator[list[Prediction]]:
     """Answer all requests, a batch at a time, longest first."""
-    for batch in plan(requests, new_tokens=new_tokens, batch_tokens=batch_tokens):
-        chosen = [requests[index] for index in batch]
-        yield answer(model, encoder, chosen, decoding, new_tokens=new_tokens, stop=stop)
+    for batch in plan(requests, new_tokens=how.new_tokens, batch_tokens=batch_tokens):
+        yield answer(model, encoder, [requests[index] for index in batch], how)

@@ -9,15 +9,13 @@ from pathlib import Path
 from luthier.comparison.measure import score
 from luthier.config import CompareConfig
 from luthier.errors import LuthierError, raise_faults
-from luthier.evaluation.predict import fits_whole
-from luthier.evaluation.shots import with_shots
-from luthier.jobs.measures import context_of, yardstick_of
+from luthier.jobs.measures import answering_of, context_of, show_exemplars, yardstick_of
 from luthier.jobs.plan import PLAIN_TEXT, Subject, collecting, make_encoder, repeated_names
 from luthier.jobs.predict import Conditions, Predicted, finish, read, task_work
 from luthier.methods.folder import load_adapter
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
-from luthier.records import Example, Score
+from luthier.records import Score
 from luthier.tasks.load import library_names, load_examples, load_task
 from luthier.tasks.task import Task
 
@@ -90,13 +88,9 @@ def _builtin() -> tuple[str, ...]:
 
 def _measure(model: LanguageModel, subject: Subject, config: CompareConfig, under: Conditions, shots: int) -> Evaluated:
     task, encoder = subject.task, subject.encoder
-    new_tokens = config.decoding.max_new_tokens or task.max_new_tokens
-
-    def fits(example: Example) -> bool:
-        return fits_whole(example, encoder, new_tokens=new_tokens)
-
     pool = load_examples(task, "train", limit=None, seed=config.seed, evaluation=True) if shots else []
-    shown = with_shots(subject.examples, pool, shots, seed=config.seed, fits=fits)
+    how = answering_of(task, config.decoding)
+    shown = show_exemplars(subject.examples, pool, shots, encoder, how, seed=config.seed)
     work = task_work(model, encoder, task, shown.examples, under, label=task.name)
     if not work.entry.finished:
         finish(work)

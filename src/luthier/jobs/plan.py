@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from luthier.comparison.arms import Arm, make_arms
 from luthier.config import CompareConfig
 from luthier.data.encoding import Encoder
 from luthier.errors import ConfigError, DataError, LuthierError, raise_faults
 from luthier.evaluation.predict import prepare
+from luthier.jobs.measures import answering_of
 from luthier.jobs.train import TrainingData, examples_digest, naming
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
@@ -64,17 +65,8 @@ def read_plan(config: CompareConfig) -> Plan:
     Raises:
         LuthierError: All faults that can be found at once.
     """
+    task, arms, retained_tasks, texts, model = _read_inputs(config)
     faults: list[LuthierError] = []
-    with collecting(faults):
-        task = load_task(config.task)
-        arms = make_arms(config.arms, training=config.training, few_shots=task.few_shot, seed=config.seed)
-    with collecting(faults):
-        retained_tasks = _retained_tasks(config)
-    with collecting(faults):
-        texts = tuple(load_texts(config.retain_text)) if config.retain_text else ()
-    with collecting(faults):
-        model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
-    raise_faults("the comparison cannot start", faults)
     with collecting(faults):
         _check_methods(arms, model)
     with collecting(faults):
@@ -91,18 +83,32 @@ def read_plan(config: CompareConfig) -> Plan:
     pool: list[Example] = []
     if any(arm.shots for arm in arms):
         pool = load_examples(task, "train", limit=config.data.train, seed=config.seed, evaluation=True)
-    return Plan(
-        config,
-        model,
-        Subject(task, encoder, data.test),
-        data,
-        training,
-        tuple(pool),
-        tuple(arms),
-        tuple(retained),
-        texts,
-        counts,
-    )
+    target = Subject(task, encoder, data.test)
+    return Plan(config, model, target, data, training, tuple(pool), tuple(arms), tuple(retained), tuple(texts), counts)
+
+
+class _Inputs(NamedTuple):
+    task: Task
+    arms: list[Arm]
+    retained: list[Task]
+    texts: list[str]
+    model: LanguageModel
+
+
+def _read_inputs(config: CompareConfig) -> _Inputs:
+    """Read what is named by the configuration, each by itself, so that all faults show at once."""
+    faults: list[LuthierError] = []
+    with collecting(faults):
+        task = load_task(config.task)
+        arms = make_arms(config.arms, training=config.training, few_shots=task.few_shot, seed=config.seed)
+    with collecting(faults):
+        retained = _retained_tasks(config)
+    with collecting(faults):
+        texts = load_texts(config.retain_text) if config.retain_text else []
+    with collecting(faults):
+        model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
+    raise_faults("the comparison cannot start", faults)
+    return _Inputs(task, arms, retained, texts, model)
 
 
 @contextlib.contextmanager
@@ -143,8 +149,7 @@ def _retained(task: Task, model: LanguageModel, config: CompareConfig) -> list[S
     examples = load_examples(task, "test", limit=config.evaluation.retain_examples, seed=config.seed, evaluation=True)
     encoder = make_encoder(model, task, config)
     if config.retain is None:
-        new_tokens = config.decoding.max_new_tokens or task.max_new_tokens
-        _, dropped = prepare(examples, encoder, new_tokens=new_tokens)
+        _, dropped = prepare(examples, encoder, new_tokens=answering_of(task, config.decoding).new_tokens)
         if len(dropped) > config.data.max_lost * len(examples):
             say(f"{task.name}: not watched, {len(dropped)} of {len(examples)} examples do not fit this model")
             return []
@@ -225,7 +230,7 @@ def require_test(plan: Plan) -> None:
     if not plan.target.examples:
         became = " ".join(plan.data.report.sentences)
         raise DataError("the test split has no examples", where=task.where, fix=f"What became of the rows: {became}")
-    new_tokens = plan.config.decoding.max_new_tokens or task.max_new_tokens
+    new_tokens = answering_of(task, plan.config.decoding).new_tokens
     reason = ""
     for example in plan.target.examples:
         _, dropped = prepare([example], plan.target.encoder, new_tokens=new_tokens)

@@ -20,8 +20,9 @@ from luthier.config import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.data.encoding import Encoder
 from luthier.errors import DataError
-from luthier.evaluation.predict import Request, answer, plan, prepare
+from luthier.evaluation.predict import answer, plan, prepare
 from luthier.inference.score import answer_logprobs, text_windows
+from luthier.jobs.measures import answering_of
 from luthier.jobs.train import examples_digest
 from luthier.metrics.log import read_predictions, write_predictions
 from luthier.models.language_model import LanguageModel
@@ -100,8 +101,8 @@ def task_work(
     Raises:
         DataError: When not one example fits.
     """
-    new_tokens = under.decoding.max_new_tokens or task.max_new_tokens
-    requests, dropped = prepare(examples, encoder, new_tokens=new_tokens)
+    how = answering_of(task, under.decoding)
+    requests, dropped = prepare(examples, encoder, new_tokens=how.new_tokens)
     if not requests:
         reason = dropped[0].reason if dropped else "there are none"
         raise DataError(
@@ -109,17 +110,16 @@ def task_work(
             where=task.name,
             fix="Use a model that holds longer texts, or lower max_new_tokens.",
         )
-    batches = plan(requests, new_tokens=new_tokens, batch_tokens=under.batch_tokens)
+    batches = plan(requests, new_tokens=how.new_tokens, batch_tokens=under.batch_tokens)
     inputs = _inputs(model, encoder, under) | {
         "examples": examples_digest(examples),
         "decoding": under.decoding.model_dump(mode="json"),
-        "stop": list(task.stop),
-        "new_tokens": new_tokens,
+        "stop": list(how.stop),
+        "new_tokens": how.new_tokens,
     }
 
     def run(index: int) -> list[Prediction]:
-        chosen: list[Request] = [requests[place] for place in batches[index]]
-        return answer(model, encoder, chosen, under.decoding, new_tokens=new_tokens, stop=task.stop)
+        return answer(model, encoder, [requests[place] for place in batches[index]], how)
 
     sizes = tuple(len(batch) for batch in batches)
     order = tuple(request.example.id for request in requests)

@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 from luthier.comparison.arms import Arm
 from luthier.comparison.measure import TOKEN_LOSS, corrected, retention, score
 from luthier.comparison.results import ArmCosts, ArmResult, Retained
-from luthier.evaluation.predict import fits_whole
-from luthier.evaluation.shots import with_shots
-from luthier.jobs.measures import context_of, yardstick_of
+from luthier.jobs.measures import answering_of, context_of, show_exemplars, yardstick_of
 from luthier.jobs.plan import Plan
 from luthier.jobs.predict import Conditions, Predicted, Work, finish, read, task_work, text_work
 from luthier.jobs.train import Trained, train_arm
 from luthier.methods.folder import load_adapter
 from luthier.models.language_model import LanguageModel
-from luthier.records import Example, Prediction
+from luthier.records import Prediction
 
 
 @dataclass(frozen=True)
@@ -93,12 +91,8 @@ def _conditions(plan: Plan, trained: Trained | None) -> Conditions:
 
 def _target_work(plan: Plan, arm: Arm, under: Conditions) -> tuple[Work, tuple[int, int]]:
     task, encoder = plan.target.task, plan.target.encoder
-    new_tokens = plan.config.decoding.max_new_tokens or task.max_new_tokens
-
-    def fits(example: Example) -> bool:
-        return fits_whole(example, encoder, new_tokens=new_tokens)
-
-    shown = with_shots(plan.target.examples, plan.pool, arm.shots, seed=plan.config.seed, fits=fits)
+    how = answering_of(task, plan.config.decoding)
+    shown = show_exemplars(plan.target.examples, plan.pool, arm.shots, encoder, how, seed=plan.config.seed)
     label = f"{arm.name}: {task.name}"
     return task_work(plan.model, encoder, task, shown.examples, under, label=label), shown.used
 

@@ -17,7 +17,7 @@ from luthier.data.batching import micro_batches, plan_steps
 from luthier.data.encoding import Encoder
 from luthier.errors import ConfigError, Faults, TrainingError
 from luthier.evaluation.predict import predict, prepare
-from luthier.jobs.measures import yardstick_of
+from luthier.jobs.measures import answering_of, yardstick_of
 from luthier.methods.base import Attached, count
 from luthier.methods.folder import Card, save_adapter
 from luthier.methods.registry import find_method, read_settings
@@ -197,24 +197,16 @@ def _validator(
     if not data.validation or not arm.training.evaluations:
         return None
     yardstick = yardstick_of(task)
-    new_tokens = decoding.max_new_tokens or task.max_new_tokens
+    how = answering_of(task, decoding)
     chosen = data.validation[: arm.training.validation_examples]
-    requests, _ = prepare(chosen, encoder, new_tokens=new_tokens)
+    requests, _ = prepare(chosen, encoder, new_tokens=how.new_tokens)
     if not requests or not data.encoded_validation:
         say(f"{arm.name}: no validation example fits, so the last weights are kept")
         return None
     losses = micro_batches(data.encoded_validation, evaluation.batch_tokens)
 
     def validate() -> Validation:
-        batches = predict(
-            model,
-            encoder,
-            requests,
-            decoding,
-            new_tokens=new_tokens,
-            stop=task.stop,
-            batch_tokens=evaluation.batch_tokens,
-        )
+        batches = predict(model, encoder, requests, how, batch_tokens=evaluation.batch_tokens)
         predictions = [prediction for batch in batches for prediction in batch]
         scores = score_predictions(predictions, [yardstick.primary_metric], resamples=0)
         value = next(score.value for score in scores if score.metric == yardstick.primary)
