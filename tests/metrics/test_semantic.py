@@ -76,5 +76,5 @@ def test_wrong_settings_are_told(encoder_folder: Path, tmp_path: Path) -> None:
         get_metric(f"bertscore:model={encoder_folder}:layer=x")
     with pytest.raises(ModelError, match="from 0 to 3"):
         load_encoder(str(encoder_folder), 7)
-    with pytest.raises(ModelError, match="The encoder cannot be loaded"):
+    with pytest.raises(ModelError, match="The model cannot be loaded"):
         load_encoder(str(tmp_path))

@@ -16,6 +16,7 @@ from luthier.metrics import (
     correlation,
     likelihood,
     negation,
+    nli,
     rouge,
     semantic,
     tokenisers,
@@ -76,6 +77,7 @@ def _entries() -> dict[str, Entry]:
         "f1_binary": Entry(lambda s: classification.f1_binary_metric(s["positive"]), {"positive": Option("1")}),
         "mcc": _plain(classification.mcc_metric),
         "negation": _plain(negation.negation_metric),
+        "nli": Entry(lambda s: nli.nli_metric(s["model"]), {"model": Option("")}),
         "pearson": _plain(correlation.pearson_metric),
         "perplexity": _plain(likelihood.perplexity_metric),
         "rouge": Entry(lambda s: rouge.rouge_metric(stemmer=s["stemmer"] == "yes"), {"stemmer": Option("no", _YES_NO)}),
@@ -139,5 +141,5 @@ def metric_of_output(output: str) -> str:
 
 def _owners() -> dict[str, str]:
     """The metric that gives each output, with its default settings."""
-    owners = {"bertscore": "bertscore"}  # It cannot be built without a model.
+    owners = {"bertscore": "bertscore", "nli": "nli"}  # They cannot be built without a model.
     return owners | {out: name for name in metric_names() if name not in owners for out in get_metric(name).outputs}

@@ -7,11 +7,9 @@ weights and without rescaling). It sees that words mean the same as far as its m
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +17,7 @@ import numpy as np
 from luthier.errors import ConfigError, ModelError
 from luthier.metrics.bleu import References, as_lists
 from luthier.metrics.metric import Details, FloatArray, Metric, mean_of, with_count
+from luthier.metrics.pretrained import fingerprint, load_pretrained, longest_input
 from luthier.records import Prediction
 
 if TYPE_CHECKING:
@@ -54,18 +53,7 @@ def load_encoder(model: str, layer: int | None = None) -> Encoder:
     Raises:
         ModelError: The model cannot be loaded, or has no such layer.
     """
-    from transformers import AutoModel, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        loaded = AutoModel.from_pretrained(model, use_safetensors=True).eval()
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(
-            f"The encoder cannot be loaded: {reason}",
-            where=model,
-            fix="Name a folder with config, tokenizer and safetensors.",
-        ) from error
+    loaded, tokenizer = load_pretrained("AutoModel", model)
     layers = loaded.config.num_hidden_layers
     if layer is not None and not 0 <= layer <= layers:
         raise ModelError(f"There is no layer {layer}.", where=model, fix=f"Give a layer from 0 to {layers}.")
@@ -104,7 +92,7 @@ def _embed(texts: Sequence[str], encoder: Encoder) -> list[torch.Tensor]:
     import torch
 
     tokenizer, model = encoder.tokenizer, encoder.model
-    most = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 1 << 30))
+    most = longest_input(model, tokenizer)
     ids = [tokenizer.encode(text, truncation=True, max_length=most) for text in texts]
     longest = max(map(len, ids))
     padded = torch.zeros(len(ids), longest, dtype=torch.long)
@@ -114,8 +102,8 @@ def _embed(texts: Sequence[str], encoder: Encoder) -> list[torch.Tensor]:
         mask[row, : len(tokens)] = 1
     padded = torch.where(mask > 0, padded, tokenizer.pad_token_id or 0)
     with torch.no_grad():
-        out = model(padded, attention_mask=mask, output_hidden_states=True)
-    hidden = torch.nn.functional.normalize(out.hidden_states[encoder.layer].float(), dim=-1)
+        out = model(padded.to(model.device), attention_mask=mask.to(model.device), output_hidden_states=True)
+    hidden = torch.nn.functional.normalize(out.hidden_states[encoder.layer].cpu(), dim=-1)
     special = torch.tensor([i for i in (tokenizer.cls_token_id, tokenizer.sep_token_id) if i is not None])
     weight = (~torch.isin(padded, special)).float()
     return [
@@ -158,23 +146,5 @@ def bertscore_metric(model: str, layer: str) -> Metric:
     def details(sums: FloatArray) -> Details:
         return (dict(zip(MEASURES, map(float, mean_of(sums)), strict=True)),)
 
-    options = f"model:{_fingerprint(model)}|layer:{layer or 'last'}|idf:no|rescaled:no"
+    options = f"model:{fingerprint(model)}|layer:{layer or 'last'}|idf:no|rescaled:no"
     return Metric("bertscore", ("bertscore",), "bertscore", True, options, statistics, aggregate, details)
-
-
-def _fingerprint(model: str) -> str:
-    """Name of the model, with a digest of its files where it is a folder."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return model
-    files = sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.txt")])
-    return f"{folder.name}@{_digest(tuple((str(f), f.stat().st_mtime_ns) for f in files))}"
-
-
-@lru_cache(maxsize=8)
-def _digest(files: tuple[tuple[str, int], ...]) -> str:
-    total = hashlib.blake2b(digest_size=6)
-    for name, _ in files:
-        with Path(name).open("rb") as file:
-            total.update(hashlib.file_digest(file, "blake2b").digest())
-    return total.hexdigest()
