@@ -38,8 +38,9 @@ demo: install
 test: install
 	$(BIN)/python -m pytest $(ARGS)
 
+# Two processes of one thread each: side by side they end sooner than one after another with two.
 slow: install
-	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu" -n 2 --durations=10 $(ARGS)
 
 check: lint types
 

@@ -26,7 +26,7 @@ from luthier.training.loop import Validation, train
 from luthier.training.objectives import mean_loss, supervised_tokens
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
 from recipes.mini.card import score_table, write_card
-from recipes.mini.mixture import HELD_OUT, mixture
+from recipes.mini.mixture import HELD_OUT, REPLAYED, training_mixture, validation_mixture
 from recipes.tasks.corpus import documents
 
 SEED = 20261121
@@ -34,9 +34,9 @@ WINDOW = 512
 EMBEDDED = Path(__file__).resolve().parents[2] / "src" / "luthier" / "models" / "mini"
 
 PRETRAINING = TrainingConfig(
-    epochs=2,
+    epochs=1,
     batch_size=16,
-    micro_tokens=8192,
+    micro_tokens=2048,
     learning_rate=2e-3,
     warmup=0.03,
     final=0.05,
@@ -46,10 +46,10 @@ PRETRAINING = TrainingConfig(
     checkpoint_seconds=300,
 )
 INSTRUCTION = TrainingConfig(
-    epochs=3,
+    epochs=1.5,
     batch_size=32,
-    micro_tokens=8192,
-    learning_rate=5e-4,
+    micro_tokens=4096,
+    learning_rate=1e-3,
     warmup=0.05,
     weight_decay=0.01,
     evaluations=6,
@@ -104,8 +104,8 @@ def instruct(out: Path) -> Path:
     if (folder / "config.json").exists():
         return folder
     model = load_model(str(pretrain(out)), device=None)
-    examples = mixture(model, "train", seed=SEED)
-    held_out = mixture(model, "validation", seed=SEED)
+    examples = training_mixture(model, seed=SEED)
+    held_out = validation_mixture(model, seed=SEED)
     say(f"instruction tuning on {len(examples):,} examples")
     fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning")
     save(model, folder)
@@ -174,6 +174,7 @@ def describe(out: Path, folder: Path) -> None:
         "pretraining_steps": f"{first['steps']:,}",
         "pretraining_loss": f"{first['validation_loss']:.3f}",
         "instruction_examples": f"{second['examples']:,}",
+        "replayed": f"{REPLAYED:,}",
         "instruction_steps": f"{second['steps']:,}",
         "instruction_loss": f"{second['validation_loss']:.3f}",
         "held_out": " and ".join(f"`{name}`" for name in sorted(HELD_OUT - {"plain_text"})),

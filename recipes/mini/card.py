@@ -30,8 +30,10 @@ texts and is of no other use.
 | tokenizer | byte-level BPE, $vocabulary tokens, trained on the same texts |
 | context | $context tokens |
 | pretraining | $pretraining_tokens tokens of composed plain text (CC0, written for Luthier), $pretraining_steps steps |
-| instruction tuning | $instruction_examples examples of all built-in tasks but $held_out, $instruction_steps steps |
-| time | $minutes minutes on $threads CPU threads |
+| instruction tuning | $instruction_steps steps over $instruction_examples examples: \
+every training row of every built-in task but $held_out, in each of its training \
+templates, and $replayed plain texts |
+| time | $minutes minutes on $threads CPU threads at most, on a shared machine |
 | validation loss | pretraining $pretraining_loss, instruction tuning $instruction_loss nats a token |
 | made by | `python -m recipes.mini.build --install`, seed $seed |
 

@@ -1,0 +1,42 @@
+"""The embedded model: small, in the ecosystem's layout, and really pretrained."""
+
+from __future__ import annotations
+
+import math
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from luthier.inference.score import answer_logprobs, text_windows
+from luthier.models.load import EMBEDDED, load_model
+from luthier.tasks.load import load_texts
+
+FOLDER = EMBEDDED["mini"]
+
+
+def test_it_is_small_enough_to_ship() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 12e6
+
+
+def test_it_loads_in_plain_transformers() -> None:
+    module = AutoModelForCausalLM.from_pretrained(FOLDER)
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+    assert sum(weight.numel() for weight in module.parameters()) == 3_148_224
+    assert module.config.max_position_embeddings == 1024
+    text = "Mia: Hello, Tom! ¿Qué tal? 你好"
+    assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+    assert tokenizer("Hello")["input_ids"][0] == tokenizer.bos_token_id
+
+
+def test_it_foresees_held_out_text_far_better_than_chance() -> None:
+    """A model of random weights needs ln 4096 = 8.3 nats a token."""
+    model = load_model("mini")
+    windows = [
+        window
+        for number, text in enumerate(load_texts("plain_text")[:40])
+        for window in text_windows(
+            model.tokenizer, text, encoder_decoder=False, max_length=model.max_length, name=str(number)
+        )
+    ]
+    tokens = sum(len(window.target_ids) for window in windows)
+    loss = -sum(answer_logprobs(model, windows)) / tokens
+    assert loss < math.log(model.vocabulary) / 2
