@@ -21,6 +21,7 @@ from luthier.comparison.results import (
     RunResults,
     write_json,
 )
+from luthier.metrics.log import write_predictions
 from luthier.records import Example, Prediction, Score
 
 PARAMETERS = 1_540_096
@@ -229,6 +230,44 @@ def _answer(sketch: Sketch, example: Example) -> Prediction:
     return Prediction(
         example.id, example.task, text, example.targets, prompt_tokens=148, generated_tokens=tokens, seconds=0.156
     )
+
+
+def chosen(sketch: Sketch, count: int, *, known: float = 2.0) -> list[Prediction]:
+    """Return answers to a choice task by an arm that is right more often the higher its score, and too sure of it.
+
+    Args:
+        sketch: The arm.
+        count: Answers.
+        known: How much surer than right the arm is; 1 is calibrated.
+    """
+    made = []
+    for index in range(count):
+        dice = random.Random(f"{sketch.name} {index}")
+        logit = abs(dice.gauss(6 * sketch.score, 1.0))
+        right = dice.random() < 1 / (1 + math.exp(-logit / known))
+        no, yes = (-math.log1p(math.exp(sign * logit)) for sign in (1, -1))
+        target = "yes" if right else "no"
+        choices, values, lengths = ("no", "yes"), (no, yes), (2, 2)
+        made.append(
+            Prediction(
+                f"q-{index:04d}",
+                "boolq",
+                "yes",
+                (target,),
+                choices=choices,
+                choice_logprobs=values,
+                choice_tokens=lengths,
+                finish="choice",
+            )
+        )
+    return made
+
+
+def add_choices(folder: Path, sketches: tuple[Sketch, ...], count: int = 200) -> None:
+    """Turn a run's logs into those of a choice task."""
+    (folder / "predictions" / "examples.jsonl").write_text("", encoding="utf-8")
+    for sketch in sketches:
+        write_predictions(folder / "predictions" / f"{sketch.name}.jsonl", chosen(sketch, count))
 
 
 def curve(sketch: Sketch, steps: int = 75) -> list[dict[str, float | str]]:

@@ -45,7 +45,7 @@ RUNS = {
 @pytest.mark.parametrize("sketches", RUNS.values(), ids=RUNS.keys())
 def test_every_run_is_drawn(sketches: tuple[example_run.Sketch, ...]) -> None:
     results = example_run.results(sketches)
-    drawn = figures(results, example_run.costs(sketches), _curves(sketches), legend=True)
+    drawn = figures(results, example_run.costs(sketches), _curves(sketches), {}, legend=True)
     trained = any(sketch.method for sketch in sketches)
     assert [figure.key for figure in drawn] == (KEYS if trained else KEYS[:1])
     for figure in drawn:
@@ -72,7 +72,7 @@ def _values(figure: Figure | None, *keys: str) -> list[tuple[Any, ...]]:
 
 
 def _drawn(results: RunResults, costs: RunCosts) -> dict[str, Figure]:
-    return {figure.key: figure for figure in figures(results, costs, {}, legend=False)}
+    return {figure.key: figure for figure in figures(results, costs, {}, {}, legend=False)}
 
 
 def test_not_a_number_is_left_out_and_never_drawn_as_zero() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from luthier.comparison.results import Recommendation
 from luthier.errors import StoreError
-from luthier.report.answers import side_by_side
+from luthier.report.answers import read_logs, side_by_side
 from luthier.report.page import write_report
 
 
@@ -173,9 +173,9 @@ def test_half_a_surrogate_pair_reaches_the_page(tmp_path: Path) -> None:
 
 def test_a_page_stays_small_and_says_what_it_left_out(tmp_path: Path) -> None:
     results = example_run.build(tmp_path, example_run.SKETCHES[:2], rows=40)
-    whole = side_by_side(tmp_path, results)
+    whole = side_by_side(tmp_path, read_logs(tmp_path, results))
     assert (len(whole.rows), whole.total) == (40, 40)
-    few = side_by_side(tmp_path, results, most_bytes=5_000)
+    few = side_by_side(tmp_path, read_logs(tmp_path, results), most_bytes=5_000)
     assert few.total == 40
     assert 0 < len(few.rows) < 40
     assert few.rows == whole.rows[: len(few.rows)]

@@ -34,10 +34,24 @@ class SideBySide:
     gaps: tuple[str, ...]
 
 
-def side_by_side(run: Path, results: RunResults, *, most_bytes: int = MOST_BYTES) -> SideBySide:
-    """Read every arm's log and lay the answers beside one another, in the order of the examples."""
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """The predictions of every arm by id, in the order of the arms (empty where there are none), and what is lost."""
+
+    arms: dict[str, dict[str, Prediction]]
+    gaps: tuple[str, ...]
+
+
+def read_logs(run: Path, results: RunResults) -> Logs:
+    """Read every arm's log; one that is missing or damaged is a gap."""
     gaps: list[str] = []
-    logs = [_log(run, arm.name, arm.predictions, gaps) for arm in results.arms]
+    return Logs({arm.name: _log(run, arm.name, arm.predictions, gaps) for arm in results.arms}, tuple(gaps))
+
+
+def side_by_side(run: Path, read: Logs, *, most_bytes: int = MOST_BYTES) -> SideBySide:
+    """Lay the answers of all arms beside one another, in the order of the examples."""
+    gaps = list(read.gaps)
+    logs = list(read.arms.values())
     examples = _examples(run, gaps)
     ids = list(dict.fromkeys([*examples, *(key for log in logs for key in log)]))
     rows: list[dict[str, Any]] = []

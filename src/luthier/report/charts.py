@@ -8,6 +8,7 @@ that is what they cost. A logarithmic axis has no 0, so it is set apart by a rul
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,16 +17,21 @@ import altair as alt
 
 from luthier.comparison.results import ArmResult, RunCosts, RunResults
 from luthier.report import facts, numerals
+from luthier.report.calibration import BINS, Calibration
 from luthier.report.curves import Curve
 from luthier.report.palette import LOSS_TO_GAIN, looks
 
 Chart: TypeAlias = alt.LayerChart
+Charts: TypeAlias = alt.ConcatChart
+"""Small multiples."""
 Record: TypeAlias = dict[str, Any]
 
 WIDTH = 560
 HEIGHT = 300
 FOCUS = "focus"
 """Name of the parameter that holds the arm in focus; "" for all of them. The page sets it."""
+MULTIPLE = 256
+"""Pixels that one small multiple takes in a row, axis and gap included."""
 _ROW = 30
 _LABEL = 48
 """Pixels to the right of a chart for values that are written beside the last interval."""
@@ -306,6 +312,83 @@ def quality_against_forgetting(results: RunResults, *, width: int = WIDTH, legen
     title = "mean change on other tasks, points"
     position = _Position(moved, title, lambda value: numerals.signed(value, 1), False, "left of 0 is forgetting")
     return _scatter(results, position, f"{facts.primary_name(results)} against forgetting", width=width, legend=legend)
+
+
+_CELL = 180
+"""Pixels of one small multiple, both ways, from 0 to 1."""
+_STRIP = 0.24
+"""Height of the strip of counts below a reliability diagram, in units of its axis; the highest bar leaves a quarter."""
+
+
+def reliability(results: RunResults, calibrations: Mapping[str, Calibration], *, columns: int = 4) -> Charts | None:
+    """Draw accuracy against confidence for every arm that was measured, with the number of answers in each bin."""
+    measured = [arm.name for arm in results.arms if arm.name in calibrations]
+    if not measured:
+        return None
+    most = max(one.n / calibrations[name].n for name in measured for one in calibrations[name].bins)
+    cells = [_reliability_cell(results, name, calibrations[name], most) for name in measured]
+    notes = (
+        f"Accuracy in {BINS} bins of confidence; on the dashed diagonal an arm is as often right as it is sure, below "
+        "it too sure; at the foot the answers in each bin. ECE is the answers' mean distance from the diagonal"
+    )
+    missing = [arm.name for arm in results.arms if arm.name not in calibrations]
+    notes += f"; not measured: {', '.join(missing)}" if missing else ""
+    subtitle = textwrap.wrap(notes, 41 * min(columns, len(cells)))
+    title = alt.TitleParams(text="Confidence against accuracy", subtitle=subtitle, anchor="start")
+    padding = {"left": 4, "top": 4, "right": 8, "bottom": 4}
+    chart = alt.concat(*cells, columns=columns, spacing=20, title=title, padding=padding)
+    whole = chart.add_params(alt.param(name=FOCUS, value=""))
+    assert isinstance(whole, alt.ConcatChart), "no part is a facet"
+    return whole
+
+
+def _reliability_cell(results: RunResults, arm: str, found: Calibration, most: float) -> alt.LayerChart:
+    colour, foot = looks([one.name for one in results.arms])[arm].colour, -_STRIP
+    records = [
+        {
+            "arm": arm,
+            "low": one.low,
+            "high": one.high,
+            "middle": (one.low + one.high) / 2,
+            "confidence": one.confidence,
+            "accuracy": one.accuracy,
+            "n": one.n,
+            "count": f"{one.n}" if one.n < 1000 else f"{one.n / 1000:.{int(one.n < 9950)}f}k",
+            "top": foot + 0.75 * _STRIP * one.n / found.n / most,
+        }
+        for one in found.bins
+        if one.n
+    ]
+    base, faded = alt.Chart(_frame(records)), _faded()
+    below = alt.Axis(grid=False, values=[0, 0.5, 1], format=".1f", offset=2)
+    x = alt.X("low:Q", title="confidence", scale=alt.Scale(domain=[0, 1], nice=False), axis=below)
+    left = alt.Axis(values=[0, 0.5, 1], format=".1f", titleY=_CELL / 2)
+    scale = alt.Scale(domain=[foot, 1], nice=False)
+    y = alt.Y("accuracy:Q", title="accuracy", scale=scale, axis=left)
+    tips = [
+        alt.Tooltip("arm:N"),
+        alt.Tooltip("confidence:Q", format=".3f"),
+        alt.Tooltip("accuracy:Q", format=".3f"),
+        alt.Tooltip("n:Q", title="answers", format=","),
+    ]
+    line = alt.Chart(_frame([{"from": 0, "to": 1}])).mark_rule(strokeDash=[3, 3])
+    bars = base.mark_bar(color=colour, fillOpacity=0.28, binSpacing=1, orient="vertical")
+    counts = base.mark_bar(color=colour, fillOpacity=0.7, binSpacing=1, orient="vertical")
+    points = base.mark_point(color=colour, filled=True, size=42, opacity=1)
+    parts = [
+        bars.encode(x=x, x2="high:Q", y=y, y2=alt.datum(0), opacity=faded, tooltip=tips),
+        line.encode(x="from:Q", y="from:Q", x2="to:Q", y2="to:Q"),
+        points.encode(x="confidence:Q", y="accuracy:Q", opacity=faded, tooltip=tips),
+        counts.encode(x="low:Q", x2="high:Q", y="top:Q", y2=alt.datum(foot), opacity=faded, tooltip=tips),
+        base.mark_text(dy=-5, fontSize=8.5).encode(x="middle:Q", y="top:Q", text="count:N", opacity=faded),
+    ]
+    title = alt.TitleParams(
+        text=textwrap.wrap(arm, 25),
+        subtitle=f"ECE {numerals.decimal(found.ece, 3)}, {found.n:,} answers",
+        fontSize=13,
+        offset=8,
+    )
+    return alt.LayerChart(layer=parts, width=_CELL, height=round(_CELL * (1 + _STRIP)), title=title)
 
 
 def forgetting_heat_map(results: RunResults, *, width: int = WIDTH) -> Chart | None:

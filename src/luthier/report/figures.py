@@ -10,6 +10,7 @@ import vl_convert
 
 from luthier.comparison.results import RunCosts, RunResults
 from luthier.report import charts, facts
+from luthier.report.calibration import Calibration
 from luthier.report.curves import Curve
 from luthier.report.palette import theme
 
@@ -23,7 +24,7 @@ class Figure:
 
     Attributes:
         key: Name of the PNG and of the anchor.
-        section: ``"answer"``, ``"retention"`` or ``"learning"``.
+        section: ``"answer"``, ``"calibration"``, ``"retention"`` or ``"learning"``.
         title: What is drawn against what.
         note: How to read it; "" for nothing.
         wide: Whether it takes the page's whole width.
@@ -40,7 +41,14 @@ class Figure:
     spec: dict[str, Any]
 
 
-def figures(results: RunResults, costs: RunCosts, curves: Mapping[str, Curve], *, legend: bool) -> list[Figure]:
+def figures(
+    results: RunResults,
+    costs: RunCosts,
+    curves: Mapping[str, Curve],
+    calibrations: Mapping[str, Calibration],
+    *,
+    legend: bool,
+) -> list[Figure]:
     """Draw all that the run has something for; ``legend`` inside each chart, for where none stands beside them."""
     tasks = len(facts.retained_tasks(results))
     heat = charts.forgetting_heat_map(results, width=max(charts.WIDTH, 64 * tasks))
@@ -49,6 +57,7 @@ def figures(results: RunResults, costs: RunCosts, curves: Mapping[str, Curve], *
         _figure("parameters", "answer", charts.quality_against_parameters(results, legend=legend)),
         _figure("forgetting", "answer", charts.quality_against_forgetting(results, legend=legend)),
         _figure("time", "answer", charts.quality_against_time(results, costs, legend=legend)),
+        _figure("reliability", "calibration", charts.reliability(results, calibrations), wide=True),
         _figure("retention", "retention", heat, wide=tasks > 4, least=150 + 58 * tasks),
         _figure("token_loss", "retention", charts.token_loss(results)),
         _figure("training_loss", "learning", charts.training_loss(results, curves, legend=legend), wide=True),
@@ -58,14 +67,17 @@ def figures(results: RunResults, costs: RunCosts, curves: Mapping[str, Curve], *
     return [figure for figure in made if figure]
 
 
-def _figure(key: str, section: str, chart: charts.Chart | None, *, wide: bool = False, least: int = 0) -> Figure | None:
+def _figure(
+    key: str, section: str, chart: charts.Chart | charts.Charts | None, *, wide: bool = False, least: int = 0
+) -> Figure | None:
     if chart is None:
         return None
     spec: dict[str, Any] = chart.to_dict()
     spec.pop("config", None)
     spec.pop("$schema", None)
     title = spec["title"]
-    return Figure(key, section, title["text"], title.get("subtitle", ""), wide, least, spec)
+    note = title.get("subtitle", "")
+    return Figure(key, section, title["text"], note if isinstance(note, str) else " ".join(note), wide, least, spec)
 
 
 def png(figure: Figure) -> bytes:

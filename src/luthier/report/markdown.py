@@ -8,7 +8,7 @@ from luthier.comparison.results import RunResults
 from luthier.report.figures import Figure
 from luthier.report.sheets import MARKS, Cell, Sheet
 
-_SECTIONS = {"answer": "quality", "retention": "retention", "learning": ""}
+_SECTIONS = {"answer": "quality", "calibration": "quality", "retention": "retention", "learning": ""}
 """Which sheet the charts of a section follow."""
 
 

@@ -12,6 +12,10 @@
   const system = window.matchMedia("(prefers-color-scheme: dark)");
   const dark = () => (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
 
+  // Small multiples keep their size; as many stand in a row as the page has room for.
+  const columns = (place) => Math.max(1, Math.floor(place.clientWidth / data.multiple));
+  const rows = () => all("[data-chart]").map((place) => data.specs[place.dataset.chart].concat ? columns(place) : 0).join();
+
   async function draw() {
     const config = dark() ? data.dark : data.light;
     drawing += 1;
@@ -21,6 +25,7 @@
     old.forEach((result) => result.finalize());
     for (const place of all("[data-chart]")) {
       const spec = JSON.parse(JSON.stringify(data.specs[place.dataset.chart]));
+      if (spec.concat) spec.columns = columns(place);
       const result = await vegaEmbed(place, spec, {
         mode: "vega-lite", renderer: "svg", actions: false, ast: true, defaultStyle: false, config,
         tooltip: { disableDefaultStyle: true },
@@ -44,6 +49,8 @@
     draw();
   });
   system.addEventListener("change", () => { if (!root.dataset.theme) draw(); });
+  let fits = rows();
+  window.addEventListener("resize", () => { if (fits !== rows()) { fits = rows(); draw(); } });
   draw();
 
   // Predictions: every text is set as text, never as markup.

@@ -25,7 +25,9 @@ from markupsafe import Markup, escape
 from luthier.comparison.results import ArmResult, RunCosts, RunResults, read_costs, read_results
 from luthier.errors import LuthierError
 from luthier.report import facts, numerals, sheets
-from luthier.report.answers import SideBySide, side_by_side
+from luthier.report.answers import SideBySide, read_logs, side_by_side
+from luthier.report.calibration import calibrations
+from luthier.report.charts import MULTIPLE
 from luthier.report.curves import Curve, read_curve
 from luthier.report.figures import VEGA_LITE, Figure, figures, png
 from luthier.report.markdown import markdown
@@ -51,14 +53,16 @@ def write_report(run: Path) -> Path:
     """
     results, costs = read_results(run), read_costs(run)
     curves, gaps = _read_curves(run, results)
-    answers = side_by_side(run, results)
-    missing = (*gaps, *answers.gaps)
-    pictures = figures(results, costs, curves, legend=True)
+    logs = read_logs(run, results)
+    answers = side_by_side(run, logs)
+    measured, unmeasured = calibrations(logs.arms)
+    missing = (*gaps, *answers.gaps, *unmeasured)
+    pictures = figures(results, costs, curves, measured, legend=True)
     for figure in pictures:
         write_atomically(run / "charts" / f"{figure.key}.png", png(figure))
     text = markdown(results, _all_sheets(results, costs), pictures, missing)
     write_atomically(run / "report.md", _utf8(text))
-    page = render(results, costs, curves, answers, missing)
+    page = render(results, costs, figures(results, costs, curves, measured, legend=False), answers, missing)
     write_atomically(run / "report.html", _utf8(page))
     return run / "report.html"
 
@@ -92,10 +96,9 @@ def _all_sheets(results: RunResults, costs: RunCosts) -> list[Sheet]:
 
 
 def render(
-    results: RunResults, costs: RunCosts, curves: Mapping[str, Curve], answers: SideBySide, gaps: Sequence[str]
+    results: RunResults, costs: RunCosts, drawn: Sequence[Figure], answers: SideBySide, gaps: Sequence[str]
 ) -> str:
-    """Return the page's HTML."""
-    drawn = figures(results, costs, curves, legend=False)
+    """Return the page's HTML; the arms' names stand beside the charts, so these need no legend."""
     bundle, script = _bundle(), _resource("page.js")
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -157,6 +160,7 @@ def _page_data(results: RunResults, drawn: Sequence[Figure], answers: SideBySide
     return {
         "arms": [{"name": name, "colour": look.colour} for name, look in looks([a.name for a in results.arms]).items()],
         "specs": {figure.key: _responsive(figure.spec) for figure in drawn},
+        "multiple": MULTIPLE,
         "light": theme(),
         "dark": theme(dark=True),
         "rows": answers.rows,
@@ -164,8 +168,9 @@ def _page_data(results: RunResults, drawn: Sequence[Figure], answers: SideBySide
 
 
 def _responsive(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Let the page give the width, and its own words the title."""
-    return {key: value for key, value in spec.items() if key != "title"} | {"width": "container"}
+    """Let the page give the width, and its own words the title; small multiples are laid in rows by the script."""
+    rest = {key: value for key, value in spec.items() if key != "title"}
+    return rest if "concat" in spec else rest | {"width": "container"}
 
 
 def _json_for_html(value: Any) -> str:
