@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from luthier.records import Encoded
 from luthier.training.loop import Validation, train
 from luthier.training.objectives import mean_loss, supervised_tokens
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
-from recipes.mini.card import score_table, write_card
+from recipes.mini.card import heldout_loss, score_table, write_card
 from recipes.mini.mixture import HELD_OUT, REPLAYED, training_mixture, validation_mixture
 from recipes.tasks.corpus import documents
 
@@ -181,6 +182,8 @@ def describe(out: Path, folder: Path) -> None:
         "minutes": f"{(first['seconds'] + second['seconds']) / 60:.0f}",
         "threads": second["threads"],
         "seed": SEED,
+        "heldout_loss": f"{heldout_loss(model):.2f}",
+        "uniform_loss": f"{math.log(model.vocabulary):.2f}",
         "scores": score_table(str(folder), out / "scores"),
     }
     write_card(folder, facts)
@@ -193,6 +196,8 @@ def save(model: LanguageModel, folder: Path) -> None:
     model.module.half().save_pretrained(writing)
     model.tokenizer.save_pretrained(writing)
     model.module.float()
+    for path in writing.iterdir():
+        path.chmod(0o644)  # safetensors writes for the owner alone
     writing.rename(folder)
 
 
