@@ -78,8 +78,7 @@ class Entry:
                     self.work.mkdir(exist_ok=True)
             yield
         finally:
-            if self.finished:
-                Path(lock.lock_file).unlink(missing_ok=True)
+            Path(lock.lock_file).unlink(missing_ok=True)  # before the release: who waits takes a file of its own
             lock.release()
 
     def finish(self) -> None:
