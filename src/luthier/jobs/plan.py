@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from luthier.comparison.arms import Arm, make_arms
 from luthier.config import CompareConfig
 from luthier.data.encoding import Encoder
+from luthier.data.splits import digest_examples
 from luthier.errors import ConfigError, DataError, LuthierError, raise_faults
 from luthier.evaluation.predict import prepare
 from luthier.jobs.measures import answering_of
-from luthier.jobs.train import TrainingData, examples_digest, naming
+from luthier.jobs.train import TrainingData, naming
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
@@ -216,7 +217,7 @@ def encode_training(encoder: Encoder, data: TaskData, config: CompareConfig) -> 
         "validation_cut": validation.cut,
         "validation_dropped": len(validation.dropped),
     }
-    key = digest([examples_digest(data.train), examples_digest(data.validation)])
+    key = digest([digest_examples(data.train), digest_examples(data.validation)])
     return TrainingData(tuple(train.encoded), data.validation, tuple(validation.encoded), key), counts
 
 

@@ -19,11 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 from luthier.config import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.data.encoding import Encoder
+from luthier.data.splits import digest_examples
 from luthier.errors import DataError
 from luthier.evaluation.predict import answer, plan, prepare
 from luthier.inference.score import answer_logprobs, text_windows
 from luthier.jobs.measures import answering_of
-from luthier.jobs.train import examples_digest
 from luthier.metrics.log import read_predictions, write_predictions
 from luthier.models.language_model import LanguageModel
 from luthier.progress import progress
@@ -112,7 +112,7 @@ def task_work(
         )
     batches = plan(requests, new_tokens=how.new_tokens, batch_tokens=under.batch_tokens)
     inputs = _inputs(model, encoder, under) | {
-        "examples": examples_digest(examples),
+        "examples": digest_examples(examples),
         "decoding": under.decoding.model_dump(mode="json"),
         "stop": list(how.stop),
         "new_tokens": how.new_tokens,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from luthier.metrics.scoring import score_predictions
 from luthier.models.language_model import LanguageModel
 from luthier.progress import say
 from luthier.records import Encoded, Example
-from luthier.store import Entry, code_digest, digest, open_entry, reading, writing
+from luthier.store import Entry, code_digest, open_entry, reading, writing
 from luthier.tasks.task import Task
 from luthier.training.checkpoint import Progress
 from luthier.training.loop import Validate, Validation, train
@@ -247,8 +247,3 @@ def _read(entry: Entry) -> Trained:
         result = json.loads((entry.folder / "result.json").read_text())
         costs = json.loads((entry.folder / "costs.json").read_text())
         return Trained(entry, dict(result), dict(costs))
-
-
-def examples_digest(examples: Sequence[Example]) -> str:
-    """Return a digest of rendered examples."""
-    return digest([asdict(example) for example in examples])
