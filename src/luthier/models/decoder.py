@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from luthier.models.language_model import LanguageModel, pad
+from luthier.models.soft_prompt import refuse_recomputing, with_prefix_mask
 from luthier.records import Encoded, TokenIds
 
 
@@ -25,6 +26,10 @@ class DecoderModel(LanguageModel):
         Rows are padded on the left, so that the targets of all rows end together and the vocabulary logits are formed
         for the last positions only, by the model's own head.
         """
+        if self.soft_prompt is not None:
+            batch = self.soft_prompt.before_each(batch)
+            if self.soft_prompt.cache is not None:
+                return self._logprobs_after_prefix(batch)
         # The last token of a row is predicted, never read.
         rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
         lengths = [len(item.target_ids) for item in batch]
@@ -33,6 +38,29 @@ class DecoderModel(LanguageModel):
         with self.precision():
             logits = self.module(
                 input_ids=ids, attention_mask=mask, position_ids=_positions(mask), use_cache=False, logits_to_keep=kept
+            ).logits  # (B, kept, V)
+        supervised = _last(lengths, logits.shape[1], self.device)  # (B, kept)
+        targets = torch.from_numpy(np.concatenate([item.target_ids for item in batch]).astype("int64"))
+        chosen = logits[:, -supervised.shape[1] :][supervised].float()  # (S, V)
+        return -torch.nn.functional.cross_entropy(chosen, targets.to(self.device), reduction="none")
+
+    def _logprobs_after_prefix(self, batch: Sequence[Encoded]) -> Tensor:
+        """:meth:`target_logprobs` where keys and values stand before every row, in the key-value cache."""
+        assert self.soft_prompt is not None
+        assert self.soft_prompt.cache is not None
+        refuse_recomputing(self.module)
+        rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
+        lengths = [len(item.target_ids) for item in batch]
+        ids, own = pad(rows, side="left", value=0, device=self.device)  # (B, T)
+        mask = with_prefix_mask(own, self.virtual_tokens)  # (B, n + T)
+        with self.precision():
+            logits = self.module(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=_positions(mask)[:, self.virtual_tokens :],
+                past_key_values=self.soft_prompt.cache(len(batch)),
+                use_cache=True,
+                logits_to_keep=max(lengths),
             ).logits  # (B, kept, V)
         supervised = _last(lengths, logits.shape[1], self.device)  # (B, kept)
         targets = torch.from_numpy(np.concatenate([item.target_ids for item in batch]).astype("int64"))
@@ -49,9 +77,14 @@ class DecoderContinuation:
 
     def __init__(self, model: DecoderModel, prompts: Sequence[TokenIds]) -> None:
         self.model = model
-        ids, self.mask = pad(prompts, side="left", value=0, device=model.device)  # (B, T)
+        soft = model.soft_prompt
+        read = soft.before(prompts) if soft is not None else prompts
+        ids, self.mask = pad(read, side="left", value=0, device=model.device)  # (B, T)
         self.cache = DynamicCache(config=model.module.config)
-        self.logits = self._read(ids, _positions(self.mask))
+        if soft is not None and soft.cache is not None:
+            self.cache = soft.cache(len(prompts))
+            self.mask = with_prefix_mask(self.mask, soft.tokens)  # (B, n + T)
+        self.logits = self._read(ids, _positions(self.mask)[:, -ids.shape[1] :])
 
     def _read(self, ids: Tensor, positions: Tensor) -> Tensor:
         with self.model.precision():

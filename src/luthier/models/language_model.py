@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from luthier.errors import ModelError
 from luthier.models.pretrained import read_module
+from luthier.models.soft_prompt import SoftPrompt
 from luthier.records import Encoded, TokenIds
 
 
@@ -42,6 +43,7 @@ class LanguageModel(ABC):
         module: The Hugging Face module; methods attach to it.
         tokenizer: The Hugging Face tokenizer.
         max_length: Tokens of prompt and target together (decoder), or of each (encoder-decoder).
+        soft_prompt: Virtual tokens that a method has put before every prompt, or None.
     """
 
     encoder_decoder: ClassVar[bool]
@@ -54,6 +56,7 @@ class LanguageModel(ABC):
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.end_ids = _end_ids(module, tokenizer)
+        self.soft_prompt: SoftPrompt | None = None
 
     @property
     def device(self) -> torch.device:
@@ -65,6 +68,11 @@ class LanguageModel(ABC):
     def parameters(self) -> int:
         """Number of weights, tied ones counted once."""
         return sum(parameter.numel() for parameter in self.module.parameters())
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Tokens of context that an attached soft prompt takes."""
+        return self.soft_prompt.tokens if self.soft_prompt else 0
 
     @property
     def vocabulary(self) -> int:
