@@ -30,6 +30,9 @@ class Attached(Protocol):
     def detach(self) -> None:
         """Take the method off; the base is bit-identical to what it was."""
 
+    def reattach(self) -> None:
+        """Put the method on again, as it was when it was taken off; the same bits come out."""
+
     def save(self, folder: Path) -> None:
         """Write the method's own files into a folder, in the ecosystem's layout."""
 
@@ -52,6 +55,11 @@ class Method(Protocol):
 
     def load(self, model: LanguageModel, folder: Path) -> Attached:
         """Put a stored instance on the model."""
+
+
+def virtual_tokens(settings: Settings) -> int:
+    """Return how many tokens of context a method takes from every prompt: those of a soft prompt, else none."""
+    return int(getattr(settings, "virtual_tokens", 0))
 
 
 def freeze_all_but(module: nn.Module, trainable: Mapping[str, nn.Parameter]) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import nn
 
 from luthier.config import Settings
+from luthier.errors import ModelError
 from luthier.methods.base import freeze_all_but, load_weights, require_fit
 from luthier.models.language_model import LanguageModel
 from luthier.models.pretrained import read_module
@@ -18,10 +19,16 @@ class FullSettings(Settings):
 
 
 class AttachedFull:
-    """The model itself, trainable."""
+    """The model itself, trainable.
 
-    def __init__(self, model: LanguageModel) -> None:
+    Args:
+        model: The model.
+        folder: Where its trained weights are stored, if they are.
+    """
+
+    def __init__(self, model: LanguageModel, folder: Path | None = None) -> None:
         self.model = model
+        self.folder = folder
         freeze_all_but(model.module, self.trainable())
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -32,6 +39,17 @@ class AttachedFull:
         """Read the base weights again from the model's folder."""
         self.model.restore()
         freeze_all_but(self.model.module, {})
+
+    def reattach(self) -> None:
+        """Read the trained weights again: a second copy of a whole model is not kept in memory.
+
+        Raises:
+            ModelError: When they were never stored.
+        """
+        if self.folder is None:
+            raise ModelError("the trained weights of a whole model were not stored", fix="Save them, then load them.")
+        load_weights(self, _read(self.model, self.folder), where=str(self.folder))
+        freeze_all_but(self.model.module, self.trainable())
 
     def save(self, folder: Path) -> None:
         """Write a whole model that loads in plain ``transformers``."""
@@ -52,9 +70,13 @@ class Full:
 
     def load(self, model: LanguageModel, folder: Path) -> AttachedFull:
         """Put the weights of a stored whole model in place of the base's."""
-        stored = read_module(type(model.module), folder, dtype=model.module.dtype, refuse_foreign=True)
-        tensors = dict(stored.named_parameters())
+        tensors = _read(model, folder)
         require_fit(dict(model.module.named_parameters()), tensors, where=str(folder))
-        attached = AttachedFull(model)
+        attached = AttachedFull(model, folder)
         load_weights(attached, tensors, where=str(folder))
         return attached
+
+
+def _read(model: LanguageModel, folder: Path) -> dict[str, nn.Parameter]:
+    stored = read_module(type(model.module), folder, dtype=model.module.dtype, refuse_foreign=True)
+    return dict(stored.named_parameters())

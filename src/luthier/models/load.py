@@ -56,8 +56,18 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
             fix="Use the tokenizer that belongs to this model.",
         )
     module.to(pick_device(device)).eval()
+    _steady_head(module)
     kind = EncoderDecoderModel if config.is_encoder_decoder else DecoderModel
     return kind(name, folder, folder_digest(folder), module, tokenizer, max_length(config, tokenizer))
+
+
+def _steady_head(module: Any) -> None:
+    """Hand the head its hidden states in one piece.
+
+    It reads the last positions only, a view with gaps. torch multiplies such a view by another routine, with other last
+    bits, when the weight is frozen: then attaching a method would change logits that it does not touch.
+    """
+    module.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
 
 
 @dataclass(frozen=True, slots=True)
