@@ -6,6 +6,7 @@ A new method gets all of this by being in the registry; it must add its paramete
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from luthier.config import DecodingConfig, TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.errors import ConfigError, LuthierError, ModelError
 from luthier.inference.generate import generate
-from luthier.methods.base import Attached, count, snapshot
+from luthier.methods.base import Attached, count, snapshot, virtual_tokens
 from luthier.methods.folder import CARD, REFERENCE, Card, load_adapter, read_card, save_adapter
 from luthier.methods.registry import METHODS, find_method, read_settings
 from luthier.models.language_model import LanguageModel
@@ -32,8 +33,18 @@ from luthier.training.objectives import cross_entropy
 from tiny_models import encoded, same_bits, state, tiny_folder, tiny_model
 
 MODELS = ("llama", "gpt2", "t5", "bart")
-RANK = 2
-SETTINGS: dict[str, dict[str, Any]] = {"full": {}, "lora": {"rank": RANK, "alpha": 8.0}}
+RANK, BOTTLENECK, VIRTUAL = 2, 4, 8
+SETTINGS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "selective": {"last": 1},
+    "lora": {"rank": RANK, "alpha": 8.0},
+    "adapter": {"bottleneck": BOTTLENECK},
+    "prompt_tuning": {"virtual_tokens": VIRTUAL},
+    "prefix_tuning": {"virtual_tokens": VIRTUAL},
+    "peft": {"peft_type": "IA3"},
+}
+# Few weights must go far: soft prompts and IA3 have 256 to 1,024 here.
+RATES = {"prompt_tuning": 0.5, "prefix_tuning": 0.3, "peft": 0.1}
 ITEMS = encoded(21, [(6, 4), (9, 2), (3, 7), (12, 5)])
 PROBES = encoded(22, [(7, 5), (11, 3)])
 
@@ -50,9 +61,43 @@ def linear_layers(module: nn.Module) -> list[tuple[int, int]]:
     return sizes
 
 
-FORMULAS: dict[str, Callable[[nn.Module], int]] = {
+WIDTH, HIDDEN, BLOCKS = 32, 48, 2  # of every tiny model; GPT-2's MLP is 4 * 32 wide
+
+
+def in_the_last_block(name: str) -> bool:
+    return re.search(r"(layers|h|block)\.1\.", name) is not None and ".encoder." not in f".{name}"
+
+
+def sublayers(module: Any) -> int:
+    """Attentions and MLPs: two in a block, three in a decoder's block of an encoder-decoder."""
+    return BLOCKS * (2 + 3) if module.config.is_encoder_decoder else BLOCKS * 2
+
+
+def key_width(module: Any) -> int:
+    """Llama has four heads of 8, of which two have keys and values."""
+    return 16 if module.config.model_type == "llama" else WIDTH
+
+
+def ia3(module: Any) -> int:
+    """IA3 scales keys, values and the MLP's inside (Liu et al. 2022, arXiv:2205.05638, section 3.3); in GPT-2 queries too."""
+    if module.config.model_type == "gpt2":
+        return BLOCKS * (3 * WIDTH + 4 * WIDTH)
+    attentions = BLOCKS * (1 + 2) if module.config.is_encoder_decoder else BLOCKS
+    mlps = BLOCKS * 2 if module.config.is_encoder_decoder else BLOCKS
+    return attentions * 2 * key_width(module) + mlps * HIDDEN
+
+
+FORMULAS: dict[str, Callable[[Any], int]] = {
     "full": lambda module: sum(parameter.numel() for parameter in module.parameters()),
+    "selective": lambda module: sum(
+        weight.numel() for name, weight in module.named_parameters() if in_the_last_block(name)
+    ),
     "lora": lambda module: sum(RANK * (ins + outs) for ins, outs in linear_layers(module)),
+    # Houlsby et al. 2019, section 2.1: 2 m d + d + m for each.
+    "adapter": lambda module: sublayers(module) * (2 * BOTTLENECK * WIDTH + WIDTH + BOTTLENECK),
+    "prompt_tuning": lambda module: VIRTUAL * WIDTH,
+    "prefix_tuning": lambda module: VIRTUAL * BLOCKS * 2 * key_width(module),
+    "peft": ia3,
 }
 
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -62,6 +107,11 @@ every_model = pytest.mark.parametrize("name", MODELS)
 def attach(model: LanguageModel, method: str, *, seed: int = 0) -> Attached:
     found = find_method(method)
     return found.attach(model, read_settings(found, SETTINGS[method], where="test"), seed=seed)
+
+
+def is_soft(method: str) -> bool:
+    """Whether a method declares virtual tokens, and so does not begin as the base."""
+    return virtual_tokens(read_settings(find_method(method), SETTINGS[method], where="test")) > 0
 
 
 @torch.no_grad()
@@ -92,7 +142,7 @@ def card(model: LanguageModel, attached: Attached, method: str) -> Card:
 def trained(model: LanguageModel, method: str, tmp_path: Path) -> tuple[Attached, Path]:
     """Attach, take a few steps, save."""
     attached = attach(model, method)
-    learn(model, attached, tmp_path / "work", steps=3)
+    learn(model, attached, tmp_path / "work", steps=3, rate=RATES.get(method, 1e-2))
     save_adapter(model, attached, tmp_path / "adapter", card(model, attached, method))
     return attached, tmp_path / "adapter"
 
@@ -114,11 +164,12 @@ def test_every_method_has_settings_and_a_formula() -> None:
 
 @every_method
 @every_model
-def test_attaching_changes_no_output(method: str, name: str) -> None:
+def test_attaching_changes_no_output_but_a_soft_prompt_s(method: str, name: str) -> None:
     model = tiny_model(name)
     base = outputs(model)
     attach(model, method)
-    assert torch.equal(outputs(model), base)
+    assert torch.equal(outputs(model), base) is not is_soft(method)
+    assert bool(model.virtual_tokens) is is_soft(method)
 
 
 @every_method
@@ -151,7 +202,7 @@ def test_frozen_weights_keep_their_bits_and_declared_ones_move(method: str, name
         key: tensor.clone() for key, tensor in model.module.state_dict().items() if tensor.data_ptr() not in declared
     }
     before = snapshot(attached)
-    learn(model, attached, tmp_path, steps=3)
+    learn(model, attached, tmp_path, steps=3, rate=RATES.get(method, 1e-2))
     after = model.module.state_dict()
     assert all(torch.equal(after[key], tensor) for key, tensor in frozen.items())
     moved = [key for key, tensor in snapshot(attached).items() if not torch.equal(tensor, before[key])]
@@ -165,7 +216,7 @@ def test_detaching_gives_the_base_back(method: str, name: str, tmp_path: Path) -
     base, expected = state(model), outputs(model)
     for _ in range(2):
         attached = attach(model, method)
-        learn(model, attached, tmp_path / "work", steps=2)
+        learn(model, attached, tmp_path / "work", steps=2, rate=RATES.get(method, 1e-2))
         assert not torch.equal(outputs(model), expected)
         attached.detach()
         nothing_is_left(model, base, expected)
@@ -182,7 +233,10 @@ def test_saved_and_loaded_gives_the_same_logits(method: str, name: str, tmp_path
     attached.detach()
     loaded = load_adapter(model, folder)
     assert torch.equal(outputs(model), expected)
-    assert same_bits(snapshot(loaded), weights)
+    if not is_soft(method):  # trained in units, loaded as they are
+        assert same_bits(snapshot(loaded), weights)
+    save_adapter(model, loaded, tmp_path / "again", read_card(folder))
+    assert weights_file(folder).read_bytes() == weights_file(tmp_path / "again").read_bytes()
     loaded.detach()
     nothing_is_left(model, base, untrained)
     # In a fresh process the model is read again: the same.
@@ -201,7 +255,7 @@ def test_the_same_seed_draws_the_same_weights_and_leaves_the_stream_alone(method
         drawn.append(snapshot(attach(tiny_model(name), method, seed=5)))
         assert torch.equal(torch.get_rng_state(), before)
     assert same_bits(*drawn)
-    if method == "lora":
+    if method in ("lora", "adapter", "prompt_tuning", "prefix_tuning"):
         assert not same_bits(snapshot(attach(tiny_model(name), method, seed=6)), drawn[0])
 
 
@@ -209,19 +263,104 @@ def test_the_same_seed_draws_the_same_weights_and_leaves_the_stream_alone(method
 @every_model
 def test_four_rows_can_be_learned_by_heart(method: str, name: str, tmp_path: Path) -> None:
     model = tiny_model(name)
-    losses = learn(model, attach(model, method), tmp_path, steps=60, rate=1e-2)
+    steps = 400 if is_soft(method) or method == "peft" else 80
+    losses = learn(model, attach(model, method), tmp_path, steps=steps, rate=RATES.get(method, 1e-2))
+    assert losses[19] < 0.75 * losses[0]
     assert losses[-1] < 0.05 < 4 < losses[0]
     answers = generate(model, ITEMS, lambda ids: str(ids), DecodingConfig(), max_new_tokens=8, end_ids=model.end_ids)
     assert [answer.text for answer in answers] == [str(item.target_ids[:-1].tolist()) for item in ITEMS]
     assert {answer.finish for answer in answers} == {"stop"}
 
 
+@every_method
+@every_model
+def test_how_a_step_is_cut_does_not_matter(method: str, name: str) -> None:
+    model = tiny_model(name)
+    attached = attach(model, method)
+    gradients = []
+    for batches in ([ITEMS], [[item] for item in ITEMS]):
+        for weight in attached.trainable().values():
+            weight.grad = None
+        for batch in batches:
+            (cross_entropy(model, batch) / 18).backward()
+        gradients.append({key: weight.grad for key, weight in attached.trainable().items()})
+    for key, whole in gradients[0].items():
+        assert whole is not None
+        torch.testing.assert_close(gradients[1][key], whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()) + 1e-7)
+
+
+@every_method
+@every_model
+def test_taken_off_and_put_on_again_gives_the_same_bits(method: str, name: str, tmp_path: Path) -> None:
+    model = tiny_model(name)
+    base, untrained = state(model), outputs(model)
+    attached, folder = trained(model, method, tmp_path)
+    expected = outputs(model)
+    attached.detach()
+    attached = load_adapter(model, folder)
+    for _ in range(2):
+        attached.detach()
+        nothing_is_left(model, base, untrained)
+        attached.reattach()
+        assert torch.equal(outputs(model), expected)
+
+
+@every_method
+@every_model
+def test_what_is_generated_is_what_is_scored(method: str, name: str, tmp_path: Path) -> None:
+    """The log-probability of each token, read all at once and one after another: caches, positions, virtual tokens."""
+    model = tiny_model(name)
+    attach(model, method)
+    with torch.no_grad():
+        at_once = model.target_logprobs(PROBES)
+        continuation = model.begin([item.prompt_ids for item in PROBES])
+        stepwise: list[list[torch.Tensor]] = [[] for _ in PROBES]
+        for place in range(max(len(item.target_ids) for item in PROBES)):
+            tokens = torch.tensor([int(item.target_ids[min(place, len(item.target_ids) - 1)]) for item in PROBES])
+            logprobs = continuation.logits.log_softmax(dim=-1)
+            for row, item in enumerate(PROBES):
+                if place < len(item.target_ids):
+                    stepwise[row].append(logprobs[row, tokens[row]])
+            continuation.advance(tokens)
+    torch.testing.assert_close(torch.stack([value for row in stepwise for value in row]), at_once, rtol=1e-4, atol=1e-4)
+
+
+@every_method
+@every_model
+def test_an_example_does_not_feel_its_neighbours(method: str, name: str) -> None:
+    model = tiny_model(name)
+    attach(model, method)
+    with torch.no_grad():
+        alone = torch.cat([model.target_logprobs([item]) for item in ITEMS])
+        together = model.target_logprobs(ITEMS)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
 # The folder.
+
+
+def plain_logits(module: Any, encoder_decoder: bool) -> torch.Tensor:
+    """Logits at the targets of the probes, one example at a time, by the module's own forward pass."""
+    found = []
+    for item in PROBES:
+        prompt, target = torch.tensor(item.prompt_ids[None].astype("int64")), item.target_ids.astype("int64")
+        if encoder_decoder:
+            start = module.config.decoder_start_token_id
+            read = torch.tensor([[start, *target[:-1]]])
+            logits = module(input_ids=prompt, attention_mask=torch.ones_like(prompt), decoder_input_ids=read).logits
+        else:
+            ids = torch.cat([prompt, torch.tensor(target[None, :-1])], dim=1)
+            logits = module(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        logprobs = logits[0, -len(target) :].log_softmax(dim=-1)
+        found.append(logprobs[torch.arange(len(target)), torch.tensor(target)])
+    return torch.cat(found)
 
 
 @every_method
 @every_model
 def test_the_folder_loads_in_the_plain_ecosystem(method: str, name: str, tmp_path: Path) -> None:
+    if method in ("selective", "adapter"):
+        pytest.skip("the ecosystem has no format for these; docs/methods.md says what their folders hold")
     model = tiny_model(name)
     _, folder = trained(model, method, tmp_path)
     expected = outputs(model)
@@ -232,8 +371,9 @@ def test_the_folder_loads_in_the_plain_ecosystem(method: str, name: str, tmp_pat
         assert tokenizer("the cat").input_ids == model.tokenizer("the cat").input_ids
     else:
         plain = peft.PeftModel.from_pretrained(auto.from_pretrained(tiny_folder(name)), folder)
-    model.module = plain.eval()
-    torch.testing.assert_close(outputs(model), expected, rtol=0, atol=1e-6)
+    with torch.no_grad():
+        found = plain_logits(plain.eval(), model.encoder_decoder)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
 
 
 @every_method
@@ -292,16 +432,18 @@ def test_missing_foreign_and_misshapen_tensors_are_all_listed(method: str, name:
     attached.detach()
     path = weights_file(folder)
     tensors = load_file(path)
-    missing, misshapen = [key for key, tensor in tensors.items() if tensor.ndim == 2][1:3]
-    del tensors[missing]
+    # A soft prompt is a single tensor.
+    *_, missing, misshapen = [None, *(key for key, tensor in tensors.items() if tensor.ndim == 2)][:4]
+    assert misshapen is not None
+    if missing is not None:
+        del tensors[missing]
     tensors[misshapen] = torch.zeros(3, 5)
     tensors["model.nobody.weight"] = torch.zeros(2)
     save_file(tensors, path, metadata={"format": "pt"})
     with pytest.raises(LuthierError) as caught:
         load_adapter(model, folder)
     text = str(caught.value)
-    assert f"'{missing}'" in text
-    assert "is missing" in text
+    assert missing is None or (f"'{missing}'" in text and "is missing" in text)
     assert f"'{misshapen}' has shape (3, 5), the model has " in text
     assert "'model.nobody.weight' belongs to nothing in this model" in text
     nothing_is_left(model, base, expected)
@@ -321,7 +463,7 @@ def cut(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a flipped bit": (lambda folder: flip(weights_file(folder)), "other logits than when it was stored"),
+    "a flipped bit": (lambda folder: flip(weights_file(folder)), "other logits than when it was stored|not the one that was stored"),
     "cut weights": (lambda folder: cut(weights_file(folder)), "safetensors|damaged|cannot be loaded"),
     "no weights": (lambda folder: weights_file(folder).unlink(), "safetensors"),
     "no reference": (lambda folder: (folder / REFERENCE).unlink(), f"no {REFERENCE}"),

@@ -30,6 +30,8 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _EMBEDDED = ("PROMPT_TUNING", "P_TUNING")
 _CACHED = ("PREFIX_TUNING", "CARTRIDGE")
+# These have a forward pass of their own, or ask for the task of each row.
+_NOT_LAYERS = ("XLORA", "SHADOW", "POLY")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Swap:
 
 
 class AttachedPeft:
-    """A PEFT adapter around the model's module."""
+    """PEFT's layers inside the model's module. The module itself stays the one that it was."""
 
     def __init__(self, model: LanguageModel, base: nn.Module, wrapped: Any, swaps: tuple[Swap, ...]) -> None:
         self.model = model
@@ -68,10 +70,8 @@ class AttachedPeft:
 
     def detach(self) -> None:
         """Put the base's own modules back; its tensors were never written to."""
-        training = self.wrapped.training
         _put_back(self.base, self.swaps)
-        self.base.train(training)
-        self.model.module = self.base
+        self.base.train(self.base.training)
 
     def reattach(self) -> None:
         """Put the adapter's modules where they were."""
@@ -83,7 +83,6 @@ class AttachedPeft:
 
     def _switch_on(self) -> None:
         self.wrapped.train(self.base.training)
-        self.model.module = self.wrapped
         freeze_all_but(self.wrapped, self._trainable)
 
     def save(self, folder: Path) -> None:
@@ -186,13 +185,13 @@ def complete_config(model: LanguageModel, config: Any) -> None:
     config.task_type = "SEQ_2_SEQ_LM" if model.encoder_decoder else "CAUSAL_LM"
     if hasattr(config, "fan_in_fan_out"):
         config.fan_in_fan_out = any(isinstance(layer, Conv1D) for layer in model.module.modules())
-    if not config.is_prompt_learning:
+    if not config.is_prompt_learning and _kind(config) not in _NOT_LAYERS:
         return
     if _kind(config) not in (*_EMBEDDED, *_CACHED):
         raise ConfigError(
             f"peft_type {_kind(config)} needs more than a prompt and a target",
             where="settings.peft_type",
-            fix=f"Use one of {', '.join((*_EMBEDDED, *_CACHED))}.",
+            fix="Use one whose layers stand in the model's, such as LORA, or a plain prompt, such as PROMPT_TUNING.",
         )
     if _kind(config) in _CACHED:
         config.num_layers, config.num_attention_heads, width = cache_shape(model)

@@ -1,4 +1,4 @@
-"""Any method of ``peft``, by its own configuration: ``method: {peft: {peft_type: IA3}}``. No code of ours is about one."""
+"""Any method of ``peft``, by its own configuration: ``method: {peft: {peft_type: IA3}}``; no code is about one."""
 
 from __future__ import annotations
 

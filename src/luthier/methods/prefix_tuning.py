@@ -1,7 +1,8 @@
 """Prefix tuning (Li and Liang 2021, arXiv:2101.00190), through ``peft``: keys and values before the first token.
 
-They begin as those that the model itself computes for real tokens (section 7.4: that is far better than at random), and are
-trained in units of these, layer by layer, as in ``prompt_tuning``. In an encoder-decoder they stand before the target.
+They begin as those that the model itself computes for real tokens (section 7.4: that is far better than at random), and
+are trained in units of these, layer by layer, as in ``prompt_tuning``. In an encoder-decoder they stand before the
+target.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class PrefixTuning:
 
         assert isinstance(settings, PrefixTuningSettings)
         vectors, unit = _begin(model, settings, seed)
-        config = PrefixTuningConfig(num_virtual_tokens=settings.virtual_tokens)  # type: ignore[call-arg]
+        config = PrefixTuningConfig(num_virtual_tokens=settings.virtual_tokens)
         attached = attach_peft(model, config, seed=seed)
         assert isinstance(attached, AttachedSoftPrompt)
         begin_in_units(attached, vectors, unit)
@@ -49,7 +50,7 @@ class PrefixTuning:
 
 
 def _begin(model: LanguageModel, settings: SoftPromptSettings, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the first keys and values and their units, both as PEFT lays them out: ``(tokens, layers * 2 * width)``."""
+    """Return the first keys and values, and their units, in PEFT's layout: ``(tokens, layers * 2 * width)``."""
     ids = first_ids(model, settings, seed).numpy().astype("int32")
     parts = [part for layer in read_cache(model, ids) for part in (layer.keys, layer.values)]  # each (1, H, n, w)
     rows = [part[0].float().transpose(0, 1).flatten(1) for part in parts]  # each (n, H * w)

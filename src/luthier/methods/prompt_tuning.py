@@ -1,9 +1,9 @@
 """Prompt tuning (Lester et al. 2021, arXiv:2104.08691), through ``peft``: vectors before the prompt, and nothing else.
 
 Two things make it converge where the field's defaults do not. The vectors begin among those of real tokens (section
-3.2), not far outside them. And they are trained in units of the model's own embeddings, whose size differs from model to
-model by a factor of a thousand: one learning rate then suits them all. The unit is a power of two, so that what is stored
-is what was trained, bit for bit.
+3.2), not far outside them. And they are trained in units of the model's own embeddings, whose size differs from model
+to model by a factor of a thousand: one learning rate then suits them all. The unit is a power of two, so that what is
+stored is what was trained, bit for bit.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class InUnits(nn.Module):
         unit: Powers of two, so that multiplying and dividing are exact.
     """
 
+    unit: Tensor
+
     def __init__(self, unit: Tensor) -> None:
         super().__init__()
         self.register_buffer("unit", unit, persistent=False)
@@ -82,7 +84,7 @@ class PromptTuning:
         assert isinstance(settings, PromptTuningSettings)
         vectors = _begin(model, settings, seed)
         unit = power_of_two(_embed(model, _spread(model)).square().mean().sqrt())
-        config = PromptTuningConfig(num_virtual_tokens=settings.virtual_tokens)  # type: ignore[call-arg]
+        config = PromptTuningConfig(num_virtual_tokens=settings.virtual_tokens)
         attached = attach_peft(model, config, seed=seed)
         assert isinstance(attached, AttachedSoftPrompt)
         begin_in_units(attached, vectors, unit)

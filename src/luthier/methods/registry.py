@@ -7,11 +7,25 @@ from typing import Any
 
 from luthier.config import Settings, validate
 from luthier.errors import ConfigError, did_you_mean
+from luthier.methods.adapter import Adapter
 from luthier.methods.base import Method
 from luthier.methods.full import Full
 from luthier.methods.lora import Lora
+from luthier.methods.peft_method import Peft
+from luthier.methods.prefix_tuning import PrefixTuning
+from luthier.methods.prompt_tuning import PromptTuning
+from luthier.methods.selective import Selective
 
-METHODS: Mapping[str, Method] = {method.name: method for method in (Full(), Lora())}
+_ALL: tuple[Method, ...] = (
+    Full(),
+    Selective(),
+    Lora(),
+    Adapter(),
+    PromptTuning(),
+    PrefixTuning(),
+    Peft(),
+)
+METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 
 
 def find_method(name: str) -> Method:

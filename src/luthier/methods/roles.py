@@ -1,8 +1,8 @@
 """What the parts of a transformer are for, found in any architecture: blocks, attention, MLP, norms, embeddings.
 
 Architectures name their parts as they like; they agree in structure. Blocks stand in the longest lists of like modules.
-Inside a block, linear layers of a module of class ``…Attention`` are attention's, and all others are the MLP's; the last
-of each writes back to the hidden states. Normalisation layers have ``Norm`` in the name of their class.
+Inside a block, linear layers of a module of class ``…Attention`` are attention's, and all others are the MLP's; the
+last of each writes back to the hidden states. Normalisation layers have ``Norm`` in the name of their class.
 """
 
 from __future__ import annotations

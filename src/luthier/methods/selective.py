@@ -176,8 +176,8 @@ def _part(module: Any, own: dict[str, nn.Parameter], part: str) -> Iterator[str]
     else:
         for block in blocks(module):
             layers = block.mlp if part == "mlp" else [layer for layers in block.attentions for layer in layers]
-            for layer in layers:
-                yield from (name for name, _ in layer.module.named_parameters(prefix=layer.name))
+            for linear in layers:
+                yield from (name for name, _ in linear.module.named_parameters(prefix=linear.name))
 
 
 def _embeddings(module: Any) -> set[int]:
