@@ -127,6 +127,33 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "bart": {"model_type": "bart", **_BART_LIKE, "dropout": 0.0},
     "mbart": {"model_type": "mbart", **_BART_LIKE, "dropout": 0.0},
 }
+_PHI_LIKE = {
+    **_COMMON,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 128,
+}
+FURTHER: dict[str, dict[str, Any]] = {
+    "qwen2": {"model_type": "qwen2", **_LLAMA_LIKE},
+    "gemma": {"model_type": "gemma", **_LLAMA_LIKE},
+    "smollm3": {"model_type": "smollm3", **_LLAMA_LIKE},
+    "olmo2": {"model_type": "olmo2", **_LLAMA_LIKE},
+    "phi": {"model_type": "phi", **_PHI_LIKE},
+    "phi3": {"model_type": "phi3", **_PHI_LIKE},
+    "stablelm": {"model_type": "stablelm", **_PHI_LIKE},
+    "falcon": {
+        "model_type": "falcon",
+        **_COMMON,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "alibi": False,
+    },
+}
+"""Architectures that only the tests of padding-free batches ask."""
 ENCODER_DECODERS = tuple(name for name in CONFIGURATIONS if name in ("t5", "t5-untied", "mt5", "bart", "mbart"))
 DECODERS = tuple(name for name in CONFIGURATIONS if name not in ENCODER_DECODERS)
 
@@ -167,7 +194,7 @@ def _spread(module: torch.nn.Module) -> None:
 
 def write_folder(folder: Path, name: str, **changes: Any) -> Path:
     """Write a tiny model of a named configuration into a folder."""
-    settings = {**CONFIGURATIONS[name], **changes}
+    settings = {**(CONFIGURATIONS | FURTHER)[name], **changes}
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     module = auto.from_config(config)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
 
@@ -80,6 +80,8 @@ class TrainingConfig(Settings):
     """Evaluations without a gain after which training stops early."""
     checkpoint_seconds: float = Field(default=60, ge=0)
     """Seconds between checkpoints from which a killed run goes on; 0 checkpoints every step."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """Of matrix products in training; the weights stay float32. ``auto`` is bf16 on CUDA and float32 on a CPU."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
 
@@ -118,13 +120,25 @@ class ArmConfig(Settings):
     name: str = Field(pattern=r"^\w[\w.+-]*$", max_length=60)
     """What tables and files call it: letters, digits, ``_ . + -``."""
     method: str | None = None
-    """Name of a method; none for in-context learning."""
+    """Name of a method, or a method with its settings as ``{lora: {rank: 4}}``; none for in-context learning."""
     shots: int = Field(default=0, ge=0)
     """Exemplars before the prompt, as many as fit."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The method's own settings, e.g. ``{rank: 4}``."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Training settings that differ from the run's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_with_settings(cls, given: Any) -> Any:
+        """Read ``method: {lora: {rank: 4}}`` as ``method: lora, settings: {rank: 4}``."""
+        method = given.get("method") if isinstance(given, Mapping) else None
+        if not isinstance(method, Mapping):
+            return given
+        if len(method) != 1 or "settings" in given:
+            raise ValueError("`method` holds one name with its settings, and then there is no `settings` beside it")
+        ((name, settings),) = method.items()
+        return {**given, "method": name, "settings": settings or {}}
 
 
 def _arm_kind(value: object) -> str:

@@ -18,6 +18,7 @@ from luthier.data.batching import plan_steps
 from luthier.errors import StoreError, TrainingError
 from luthier.methods.base import snapshot
 from luthier.models.language_model import LanguageModel
+from luthier.models.soft_prompt import recomputes
 from luthier.records import Encoded
 from luthier.training.log import read_log
 from luthier.training.loop import Validation, validation_steps
@@ -274,7 +275,7 @@ def test_golden_losses(tmp_path: Path) -> None:
 
 GOLDEN: dict[str, list[float]] = {
     "full llama": [8.95054, 7.64422, 5.26205, 3.61229, 4.42611],
-    "lora llama": [8.95054, 7.9004, 7.50765, 6.64078, 8.61897],
+    "lora llama": [8.95054, 7.89491, 7.47776, 6.58757, 8.63665],
     "full t5": [5.87324, 5.63228, 4.629, 2.94883, 3.27506],
     "lora t5": [5.87324, 5.85939, 5.87301, 5.23399, 5.0285],
 }
@@ -287,9 +288,9 @@ def test_activation_checkpointing_changes_nothing(tmp_path: Path) -> None:
             model, attached = start(method)
             run(model, attached, tmp_path / f"{method}{switch}", activation_checkpointing=switch, steps=3)
             found.append(snapshot(attached))
-            assert not model.module.is_gradient_checkpointing
+            assert not recomputes(model.module)
         for key, weight in found[0].items():
-            torch.testing.assert_close(found[1][key], weight, atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(found[1][key], weight, atol=5e-6, rtol=1e-5)
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:

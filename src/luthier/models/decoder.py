@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from luthier.models.head import is_plain, logprobs_of_targets
 from luthier.models.language_model import LanguageModel, pad
 from luthier.models.soft_prompt import refuse_recomputing, with_prefix_mask
+from luthier.models.varlen import bounds, padding_free
+from luthier.models.ways import fastest_that_agrees
 from luthier.records import Encoded, TokenIds
 
 
@@ -21,15 +27,56 @@ class DecoderModel(LanguageModel):
     encoder_decoder: ClassVar[bool] = False
 
     def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:
-        """See :meth:`LanguageModel.target_logprobs`.
-
-        Rows are padded on the left, so that the targets of all rows end together and the vocabulary logits are formed
-        for the last positions only, by the model's own head.
-        """
+        """See :meth:`LanguageModel.target_logprobs`."""
         if self.soft_prompt is not None:
             batch = self.soft_prompt.before_each(batch)
             if self.soft_prompt.cache is not None:
                 return self._logprobs_after_prefix(batch)
+        if max(len(item.prompt_ids) + len(item.target_ids) for item in batch) > self._window:
+            return self._logprobs_padded(batch)
+        return self._way(batch)
+
+    @cached_property
+    def _window(self) -> float:
+        """Tokens that every layer sees at once."""
+        return getattr(self.module.config.get_text_config(), "sliding_window", None) or math.inf
+
+    @cached_property
+    def _way(self) -> Callable[[Sequence[Encoded]], Tensor]:
+        """The fastest way that gives this model's own logits, found by trying: see :mod:`luthier.models.varlen`."""
+        ways = [partial(self._logprobs_end_to_end, own_head=False), partial(self._logprobs_end_to_end, own_head=True)]
+        return fastest_that_agrees(self, ways, self._logprobs_padded)
+
+    def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, own_head: bool) -> Tensor:
+        """Log-probabilities of examples laid end to end: nothing is padded, and only targets see the vocabulary."""
+        rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
+        lengths = [len(row) for row in rows]
+        ends = np.cumsum(lengths)
+        asked = np.concatenate(
+            [np.arange(end - len(item.target_ids), end) for end, item in zip(ends, batch, strict=True)]
+        )
+        targets = _on(self.device, np.concatenate([item.target_ids for item in batch]))
+        places = _on(self.device, asked)
+        cuts = bounds(lengths, self.device)
+        read = {
+            "input_ids": _on(self.device, np.concatenate(rows))[None],  # (1, T)
+            "position_ids": _on(self.device, np.concatenate([np.arange(length) for length in lengths]))[None],
+            "use_cache": False,
+            "cu_seq_lens_q": cuts,
+            "cu_seq_lens_k": cuts,
+        }
+        with self.precision(), padding_free(self.module):
+            if own_head or not is_plain(self.module.get_output_embeddings()):
+                logits = self.module(**read, logits_to_keep=places).logits[0].float()  # (S, V)
+                return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+            hidden = self.module.base_model(**read).last_hidden_state[0]  # (T, D)
+            return logprobs_of_targets(hidden[places], self.module.get_output_embeddings(), targets)
+
+    def _logprobs_padded(self, batch: Sequence[Encoded]) -> Tensor:
+        """Rows are padded on the left, so that the targets of all rows end together.
+
+        The vocabulary logits are formed for the last positions only, by the model's own head.
+        """
         # The last token of a row is predicted, never read.
         rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
         lengths = [len(item.target_ids) for item in batch]
@@ -109,6 +156,11 @@ class DecoderContinuation:
         self.cache.batch_select_indices(rows)
         self.mask = self.mask[rows]
         self.logits = self.logits[rows]
+
+
+def _on(device: torch.device, numbers: npt.NDArray[Any]) -> Tensor:
+    """The numbers as an int64 tensor on a device."""
+    return torch.from_numpy(numbers.astype("int64")).to(device)
 
 
 def _positions(mask: Tensor) -> Tensor:

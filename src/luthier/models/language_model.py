@@ -6,13 +6,14 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
 from luthier.models.pretrained import read_module
+from luthier.models.shelf import Shelf
 from luthier.models.soft_prompt import SoftPrompt
 from luthier.records import Encoded, TokenIds
 
@@ -44,6 +45,7 @@ class LanguageModel(ABC):
         tokenizer: The Hugging Face tokenizer.
         max_length: Tokens of prompt and target together (decoder), or of each (encoder-decoder).
         soft_prompt: Virtual tokens that a method has put before every prompt, or None.
+        adapters: Adapters kept in memory by name; see :meth:`using`.
     """
 
     encoder_decoder: ClassVar[bool]
@@ -57,6 +59,8 @@ class LanguageModel(ABC):
         self.max_length = max_length
         self.end_ids = _end_ids(module, tokenizer)
         self.soft_prompt: SoftPrompt | None = None
+        self.adapters = Shelf()
+        self._autocast: torch.dtype | Literal["auto"] | None = "auto"
 
     @property
     def device(self) -> torch.device:
@@ -74,6 +78,27 @@ class LanguageModel(ABC):
         """Tokens of context that an attached soft prompt takes."""
         return self.soft_prompt.tokens if self.soft_prompt else 0
 
+    def using(self, name: str | None) -> contextlib.AbstractContextManager[None]:
+        """Compute with a named adapter inside: ``with model.using("summaries"):``; None is the base alone.
+
+        Raises:
+            ModelError: When there is no adapter of that name.
+        """
+        return self.adapters.using(name)
+
+    def keep_free(self, tokens: int) -> None:
+        """Leave room for virtual tokens: prompts and targets get that much less of ``max_length``.
+
+        Raises:
+            ModelError: When nothing would be left.
+        """
+        if tokens >= self.max_length:
+            raise ModelError(
+                f"{tokens} virtual tokens leave no room in a model of {self.max_length} tokens",
+                fix="Ask for fewer virtual tokens.",
+            )
+        self.max_length -= tokens
+
     @property
     def vocabulary(self) -> int:
         """Rows of the output distribution."""
@@ -81,12 +106,22 @@ class LanguageModel(ABC):
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
-        """Compute in bf16 on CUDA and in the weights' own type elsewhere."""
-        if self.device.type == "cuda":
-            with torch.autocast("cuda", dtype=torch.bfloat16):
-                yield
-        else:
+        """Compute in bf16 on CUDA and in the weights' own type elsewhere, or as :meth:`in_precision` says."""
+        dtype = self._autocast if self._autocast != "auto" else torch.bfloat16 if self.device.type == "cuda" else None
+        if dtype is None:
             yield
+            return
+        with torch.autocast(self.device.type, dtype=dtype):
+            yield
+
+    @contextlib.contextmanager
+    def in_precision(self, dtype: torch.dtype | Literal["auto"] | None) -> Iterator[None]:
+        """Compute matrix products in this type inside; None is the weights' own, "auto" what suits the device."""
+        before, self._autocast = self._autocast, dtype
+        try:
+            yield
+        finally:
+            self._autocast = before
 
     @abstractmethod
     def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:

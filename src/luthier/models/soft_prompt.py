@@ -92,9 +92,14 @@ def refuse_recomputing(module: Any) -> None:
     Raises:
         TrainingError: When activation checkpointing is on.
     """
-    if module.training and module.is_gradient_checkpointing:
+    if module.training and recomputes(module):
         raise TrainingError(
             "prefix tuning cannot recompute activations",
             where="training.activation_checkpointing",
             fix="Switch it off for this arm, or use prompt_tuning.",
         )
+
+
+def recomputes(module: nn.Module) -> bool:
+    """Whether activation checkpointing is on in any part of a model."""
+    return any(getattr(part, "gradient_checkpointing", False) for part in module.modules())

@@ -7,7 +7,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -17,6 +19,7 @@ from luthier.data.batching import ENOUGH, ENOUGH_ON_ACCELERATOR, StepPlan, micro
 from luthier.errors import TrainingError
 from luthier.methods.base import Attached, load_weights, read_tensors, snapshot
 from luthier.models.language_model import LanguageModel
+from luthier.models.varlen import as_now
 from luthier.progress import progress as show_progress
 from luthier.records import Encoded
 from luthier.store import writing
@@ -50,6 +53,12 @@ class Validation:
 
 
 Validate = Callable[[], Validation]
+
+_PRECISIONS: dict[str, torch.dtype | Literal["auto"] | None] = {
+    "auto": "auto",
+    "float32": None,
+    "bf16": torch.bfloat16,
+}
 
 
 def train(
@@ -226,9 +235,12 @@ def _training_mode(model: LanguageModel, config: TrainingConfig) -> Iterator[Non
     """Dropout on (and activations recomputed, if asked) inside; off again after, whatever happens."""
     model.module.train()
     if config.activation_checkpointing:
-        model.module.gradient_checkpointing_enable({"use_reentrant": False})
+        model.module.gradient_checkpointing_enable(
+            {"use_reentrant": False, "context_fn": partial(as_now, model.module)}
+        )
     try:
-        yield
+        with model.in_precision(_PRECISIONS[config.precision]):
+            yield
     finally:
         model.module.eval()
         if config.activation_checkpointing:

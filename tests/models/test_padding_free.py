@@ -1,0 +1,146 @@
+"""Padding-free batches: the logits of each example alone, whatever the architecture, or the padded way."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from luthier.models import head as head_module
+from luthier.models.decoder import DecoderModel
+from luthier.models.head import logprobs_of_targets
+from luthier.models.varlen import NAME, as_now, attend, bounds, groups, padding_free
+from tiny_models import DECODERS, FURTHER, encoded, tiny_model
+
+LENGTHS = ((5, 3), (20, 9), (12, 1), (3, 14), (17, 6), (18, 6))
+# Their windows are shorter than the examples here, they cap logits, or they ask no attention function.
+PADDED = {"gemma2", "gemma3", "mistral", "bloom", "falcon"}
+
+
+def decoder(name: str) -> DecoderModel:
+    model = tiny_model(name)
+    assert isinstance(model, DecoderModel)
+    return model
+
+
+@pytest.mark.parametrize("name", [*DECODERS, *FURTHER])
+def test_together_end_to_end_is_like_each_alone_and_padded(name: str) -> None:
+    model = decoder(name)
+    items = encoded(1, LENGTHS)
+    with torch.no_grad():
+        alone = torch.cat([model._logprobs_padded([item]) for item in items])
+        torch.testing.assert_close(model.target_logprobs(items), alone, atol=1e-5, rtol=1e-5)
+    assert (model._way == model._logprobs_padded) is (name in PADDED)
+
+
+@pytest.mark.parametrize("name", [name for name in (*DECODERS, *FURTHER) if name not in PADDED])
+def test_gradients_are_those_of_the_padded_way(name: str) -> None:
+    found = []
+    for way in ("_way", "_logprobs_padded"):
+        model = decoder(name)
+        items = encoded(2, LENGTHS)
+        weights = torch.linspace(0.5, 2.0, sum(len(item.target_ids) for item in items))
+        (getattr(model, way)(items) * weights).sum().backward()
+        found.append({key: w.grad.clone() for key, w in model.module.named_parameters() if w.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for key, gradient in found[0].items():
+        torch.testing.assert_close(
+            gradient, found[1][key], atol=2e-5, rtol=1e-4, msg=lambda text, key=key: f"{key} {text}"
+        )
+
+
+def test_a_model_that_ignores_the_bounds_would_be_wrong_and_is_found_out() -> None:
+    """Falcon warns at best; laid end to end its examples see one another."""
+    model = decoder("falcon")
+    items = encoded(1, LENGTHS)
+    with torch.no_grad():
+        right = model.target_logprobs(items)
+        try:
+            wrong = model._logprobs_end_to_end(items, own_head=True)
+        except (TypeError, RuntimeError, ValueError):
+            return  # a version that refuses is as good
+    assert float((wrong - right).abs().max()) > 1e-2
+
+
+def test_the_other_attention_is_back_afterwards() -> None:
+    model = decoder("llama")
+    before = model.module.config._attn_implementation
+    with padding_free(model.module):
+        assert model.module.config._attn_implementation == NAME
+    assert model.module.config._attn_implementation == before
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2), (4, 1)])
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_within_examples_is_attention_behind_a_mask(heads: tuple[int, int], causal: bool) -> None:
+    lengths = [9, 8, 8, 3, 3, 1]
+    total, size = sum(lengths), 8
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, count, total, size, requires_grad=True) for count in (heads[0], *heads[1:] * 2))
+    owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    seen = owner[:, None] == owner[None, :]
+    seen = seen.tril() if causal else seen
+    expected = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=True, scale=0.3)
+    cuts = bounds(lengths, torch.device("cpu"))
+    own, _ = attend(
+        nn.Module(), query, key, value, None, scaling=0.3, is_causal=causal, cu_seq_lens_q=cuts, cu_seq_lens_k=cuts
+    )
+    torch.testing.assert_close(own.transpose(1, 2), expected, atol=1e-5, rtol=1e-5)
+    change = torch.randn_like(expected)
+    ours = torch.autograd.grad(own.transpose(1, 2), (query, key, value), change)
+    theirs = torch.autograd.grad(expected, (query, key, value), change)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_examples_of_like_length_make_a_group() -> None:
+    assert groups([10, 9, 7, 6, 6, 2]) == [slice(0, 3), slice(3, 5), slice(5, 6)]
+    assert groups([4]) == [slice(0, 1)]
+
+
+@pytest.mark.parametrize("held", [1, 7, 1000])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_head_in_pieces_is_log_softmax(monkeypatch: pytest.MonkeyPatch, held: int, bias: bool) -> None:
+    torch.manual_seed(1)
+    hidden = torch.randn(23, 12, requires_grad=True)
+    head = nn.Linear(12, 50, bias=bias)
+    targets = torch.randint(0, 50, (23,))
+    monkeypatch.setattr(head_module, "_BYTES", held * 4 * 50)
+    weights = torch.randn(23)
+
+    def loss(logprobs: Tensor) -> Tensor:
+        return (logprobs * weights).sum()
+
+    parts: list[Any] = [hidden, *head.parameters()]
+    expected = head(hidden).log_softmax(dim=1)[torch.arange(23), targets]
+    found = logprobs_of_targets(hidden, head, targets)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(loss(found), parts), torch.autograd.grad(loss(expected), parts), strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_a_frozen_head_gets_no_gradient() -> None:
+    hidden = torch.randn(5, 4, requires_grad=True)
+    head = nn.Linear(4, 9).requires_grad_(False)
+    logprobs_of_targets(hidden, head, torch.arange(5)).sum().backward()
+    assert hidden.grad is not None
+    assert head.weight.grad is None
+
+
+def test_recomputed_activations_see_what_the_first_ones_saw() -> None:
+    found = []
+    for recompute in (False, True):
+        model = decoder("llama")
+        model.module.train()
+        if recompute:
+            context = partial(as_now, model.module)
+            model.module.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": context})
+        model.target_logprobs(encoded(3, LENGTHS)).sum().backward()
+        found.append({key: weight.grad.clone() for key, weight in model.module.named_parameters()})
+    for key, gradient in found[0].items():
+        torch.testing.assert_close(found[1][key], gradient, atol=1e-5, rtol=1e-5)
