@@ -18,7 +18,13 @@ PRESETS: dict[str, ArmConfig] = {
     "zero_shot": ArmConfig(name="zero_shot"),
     "one_shot": ArmConfig(name="one_shot", shots=1),
     "full": ArmConfig(name="full", method="full"),
+    "selective": ArmConfig(name="selective", method="selective"),
     "lora": ArmConfig(name="lora", method="lora"),
+    "adapter": ArmConfig(name="adapter", method="adapter"),
+    "prompt_tuning": ArmConfig(name="prompt_tuning", method="prompt_tuning"),
+    "prefix_tuning": ArmConfig(name="prefix_tuning", method="prefix_tuning"),
+    # A scale of one is a weight to learn; it moves little and may move fast.
+    "ia3": ArmConfig(name="ia3", method="peft", settings={"peft_type": "IA3"}, training={"learning_rate": 1e-2}),
 }
 FEW_SHOT = "few_shot"
 _K_SHOT = re.compile(r"(\d{1,3})_shot")
@@ -62,11 +68,10 @@ def make_arms(items: Sequence[str | ArmConfig], *, training: TrainingConfig, few
     for item in items:
         try:
             spelled = item if isinstance(item, ArmConfig) else _preset(item, few_shots)
-            own = validate(
-                TrainingConfig,
-                merge(training.model_dump(exclude_unset=True), spelled.training),
-                source=f"arm '{spelled.name}', training",
-            )
+            given = training.model_dump(exclude_unset=True)
+            # What an arm spells out wins over the run; what a preset suggests does not.
+            both = merge(given, spelled.training) if spelled is item else merge(spelled.training, given)
+            own = validate(TrainingConfig, both, source=f"arm '{spelled.name}', training")
             arms.append(Arm(spelled.name, spelled.method, spelled.shots, dict(spelled.settings), own, seed))
         except LuthierError as fault:
             faults.append(fault)

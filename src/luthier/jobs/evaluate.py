@@ -66,13 +66,14 @@ def evaluate(
     with collecting(faults):
         model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
     raise_faults("nothing can be measured", faults)
+    attached = load_adapter(model, adapter, any_base=any_base) if adapter else None
+    model.keep_free(model.virtual_tokens)
     subjects: list[Subject] = []
     for task in loaded:
         with collecting(faults):
             examples = load_examples(task, "test", limit=config.data.test, seed=config.seed, evaluation=True)
             subjects.append(Subject(task, make_encoder(model, task, config), tuple(examples)))
     raise_faults("nothing can be measured", faults)
-    attached = load_adapter(model, adapter, any_base=any_base) if adapter else None
     key = folder_digest(adapter) if adapter else ""
     under = Conditions(config.out, key, config.decoding, config.evaluation.batch_tokens)
     try:

@@ -17,6 +17,7 @@ from luthier.errors import ConfigError, DataError, LuthierError, raise_faults
 from luthier.evaluation.predict import prepare
 from luthier.jobs.measures import answering_of
 from luthier.jobs.train import TrainingData, naming
+from luthier.methods.base import virtual_tokens
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
@@ -70,6 +71,7 @@ def read_plan(config: CompareConfig) -> Plan:
     faults: list[LuthierError] = []
     with collecting(faults):
         _check_methods(arms, model)
+        model.keep_free(_virtual_tokens(arms))
     with collecting(faults):
         data = load_splits(task, config.data, config.seed)
     retained: list[Subject] = []
@@ -164,10 +166,22 @@ def _check_methods(arms: Sequence[Arm], model: LanguageModel) -> None:
             with collecting(faults), naming(arm):
                 method = find_method(arm.method)
                 settings = read_settings(method, arm.settings, where="settings")
-                if arm.settings:
+                if arm.settings or virtual_tokens(settings):
                     # Settings can name layers that this model does not have: that must not show after hours.
                     method.attach(model, settings, seed=arm.seed).detach()
     raise_faults("the arms have faults", faults)
+
+
+def _virtual_tokens(arms: Sequence[Arm]) -> int:
+    """Tokens that the longest soft prompt takes: they are kept free for every arm, so that all read the same text."""
+    return max(
+        (
+            virtual_tokens(read_settings(find_method(arm.method), arm.settings, where="settings"))
+            for arm in arms
+            if arm.method is not None
+        ),
+        default=0,
+    )
 
 
 def _require_training(training: TrainingData, data: TaskData, encoder: Encoder, config: CompareConfig) -> None:

@@ -145,7 +145,7 @@ def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], unde
     if not documents:
         raise DataError("no text is long enough to predict anything", where="retain_text", fix="Give longer documents.")
     batches = plan_batches([document.tokens for document in documents], under.batch_tokens)
-    inputs = _inputs(model, encoder, under) | {"texts": digest(list(texts))}
+    inputs = _inputs(model, encoder, under) | {"texts": digest(list(texts)), "max_length": model.max_length}
 
     def run(index: int) -> list[Prediction]:
         return _text_losses(model, [documents[place] for place in batches[index]])

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from luthier.errors import LuthierError, ModelError, raise_faults
 from luthier.methods.base import Attached, read_tensors, require_fit
+from luthier.methods.peft_adapter import CONFIG, load_peft, read_config
 from luthier.methods.registry import find_method
 from luthier.models.language_model import LanguageModel
 from luthier.store import file_digest
@@ -77,14 +78,19 @@ def read_card(folder: Path) -> Card:
 def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) -> Attached:
     """Put a stored adapter on a model and check that it computes what it did when it was stored.
 
+    A folder in PEFT's layout that others made has no card: its base is known by name alone, and no logits are checked.
+
     Args:
         model: The base.
-        folder: What :func:`save_adapter` wrote.
+        folder: What :func:`save_adapter` wrote, or an adapter in PEFT's layout.
         any_base: Accept a base other than the one that the adapter was trained on; the logits are not checked then.
 
     Raises:
         ModelError: When the base is another one, tensors do not fit, or the logits differ.
     """
+    model.adapters.require_free()
+    if (folder / CONFIG).is_file() and not (folder / CARD).exists():
+        return _load_published(model, folder, any_base=any_base)
     card = read_card(folder)
     same = card.base_digest == model.digest
     if not same and not any_base:
@@ -103,6 +109,34 @@ def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) 
         attached.detach()
         raise
     return attached
+
+
+def add_adapter(model: LanguageModel, name: str, folder: Path | str, *, any_base: bool = False) -> None:
+    """Keep a stored adapter in memory beside others on the same base, for ``with model.using(name):``.
+
+    Args:
+        model: The base; it is left as it was.
+        name: What ``using`` calls the adapter.
+        folder: What ``tune`` wrote, or an adapter in PEFT's layout.
+        any_base: Accept a base other than the one that the adapter was trained on.
+
+    Raises:
+        ModelError: When the name is taken, the base is another one, or the folder is damaged.
+    """
+    model.adapters.put(name, load_adapter(model, Path(folder), any_base=any_base))
+
+
+def _load_published(model: LanguageModel, folder: Path, *, any_base: bool) -> Attached:
+    """Put an adapter without a card on the model, if it names the model as its base."""
+    stated = str(read_config(folder).get("base_model_name_or_path") or "")
+    if not any_base and Path(stated).name != Path(model.name).name:
+        known = f"for '{stated}'" if stated else "for a base that it does not name"
+        raise ModelError(
+            f"the adapter was trained {known}, not for '{model.name}'",
+            where=str(folder / CONFIG),
+            fix="Load the base that it belongs to, or allow any base if you know that it fits.",
+        )
+    return load_peft(model, folder)
 
 
 def _digests(folder: Path) -> dict[str, str]:

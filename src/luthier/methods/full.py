@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -50,6 +51,11 @@ class AttachedFull:
             raise ModelError("the trained weights of a whole model were not stored", fix="Save them, then load them.")
         load_weights(self, _read(self.model, self.folder), where=str(self.folder))
         freeze_all_but(self.model.module, self.trainable())
+
+    def merge(self) -> Callable[[], None]:
+        """Stop training: the change is in the model's weights already. Undone, they are trainable again."""
+        freeze_all_but(self.model.module, {})
+        return lambda: freeze_all_but(self.model.module, self.trainable())
 
     def save(self, folder: Path) -> None:
         """Write a whole model that loads in plain ``transformers``."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,37 @@ class AttachedPeft:
         if self._configs is not None:
             vars(self.base)["peft_config"] = self._configs
         self._switch_on()
+
+    def merge(self) -> Callable[[], None]:
+        """Fold the change into the base's weights and take the adapter off; see ``methods/merge.py``.
+
+        Raises:
+            ModelError: When ``peft`` cannot merge this kind, or the merged weights are not finite.
+        """
+        owned = [weight for swap in self.swaps if swap.base is not None for weight in swap.base.parameters()]
+        kept = [weight.detach().clone() for weight in owned]
+
+        def undo() -> None:
+            with torch.no_grad():
+                for weight, tensor in zip(owned, kept, strict=True):
+                    weight.copy_(tensor)
+            self.reattach()
+
+        try:
+            with torch.no_grad(), _silent():
+                self.wrapped.base_model.merge_adapter(safe_merge=True)
+        except (ValueError, NotImplementedError, AttributeError, TypeError) as fault:
+            undo()
+            raise ModelError(
+                f"{_kind(self.wrapped.active_peft_config)} cannot be merged: {first_line(fault)}",
+                fix="Keep the adapter as it is.",
+            ) from None
+        for swap in self.swaps:
+            merged = getattr(swap.adapted, "merged_adapters", None)
+            if merged is not None:
+                merged.clear()  # put on again, it computes beside the base's own weights
+        self.detach()
+        return undo
 
     def _switch_on(self) -> None:
         self.wrapped.train(self.base.training)

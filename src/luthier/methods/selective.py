@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -63,6 +63,11 @@ class AttachedSelective:
         """Put the trained weights in place again."""
         self._put(self._own)
         freeze_all_but(self.model.module, self._chosen)
+
+    def merge(self) -> Callable[[], None]:
+        """Stop training: the change is in the model's weights already. Undone, they are trainable again."""
+        freeze_all_but(self.model.module, {})
+        return lambda: freeze_all_but(self.model.module, self.trainable())
 
     def save(self, folder: Path) -> None:
         """Write the trained weights alone, and a list of them."""

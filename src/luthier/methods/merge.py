@@ -1,0 +1,101 @@
+"""Merging that proves itself: a method's change is folded into the weights, and the logits before and after compared.
+
+Defined where a method's change is a change of weights: LoRA and its like, IA3, selective and full tuning. Bottleneck
+adapters and soft prompts compute something that no weights of the base can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from luthier.errors import ModelError
+from luthier.methods.base import Attached
+from luthier.models.language_model import LanguageModel
+from luthier.records import Encoded
+
+TOLERANCE = 1e-3
+"""Greatest difference, as a share of the greatest logit, in float32; a wrong merge is off by tenths."""
+TOLERANCE_IN_BF16 = 5e-2
+"""The same where the model computes in bfloat16."""
+
+
+@runtime_checkable
+class Mergeable(Protocol):
+    """An attached method whose change can be folded into the base's weights."""
+
+    def merge(self) -> Callable[[], None]:
+        """Fold it in and take it off; return what puts the base back, bit for bit, and the method on it."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge came to.
+
+    Attributes:
+        greatest_difference: Of any logit of the sample, before against after.
+        tolerance: The greatest that was allowed.
+        metric_before: On a sample, unmerged; None when not asked for.
+        metric_after: The same, merged.
+        undo: Puts the base back, bit for bit, and the method on it.
+    """
+
+    greatest_difference: float
+    tolerance: float
+    metric_before: float | None
+    metric_after: float | None
+    undo: Callable[[], None]
+
+
+def merge(
+    model: LanguageModel,
+    attached: Attached,
+    sample: Sequence[Encoded],
+    *,
+    metric: Callable[[], float] | None = None,
+    tolerance: float | None = None,
+) -> Merged:
+    """Fold an attached method into the model's weights.
+
+    Args:
+        model: The method is attached to it.
+        attached: The method.
+        sample: The logits after each prompt and the log-probabilities of each target are compared.
+        metric: Measures the model on a sample, before and after.
+        tolerance: Greatest difference allowed, as a share of the greatest logit (at least 1).
+
+    Raises:
+        ModelError: When the method cannot be merged, or the logits differ by more; nothing is changed then.
+    """
+    if not isinstance(attached, Mergeable):
+        raise ModelError(
+            "this method computes beside the weights, so it cannot be merged into them",
+            fix="Keep it as it is; lora, ia3, selective and full can be merged.",
+        )
+    before, measured = look(model, sample), metric() if metric else None
+    share = tolerance if tolerance is not None else TOLERANCE if model.device.type == "cpu" else TOLERANCE_IN_BF16
+    allowed = share * max(1.0, float(before.abs().max()))
+    undo = attached.merge()
+    worst = float((look(model, sample) - before).abs().max())
+    if not worst <= allowed:
+        undo()
+        raise ModelError(
+            f"merged, the model gives other logits (greatest difference {worst:.3g}, allowed {allowed:.3g})",
+            fix="Keep the adapter unmerged, or merge into weights of a higher precision.",
+        )
+    return Merged(worst, allowed, measured, metric() if metric else None, undo)
+
+
+@torch.no_grad()
+def look(model: LanguageModel, sample: Sequence[Encoded]) -> Tensor:
+    """Return what is compared: float32 logits after each prompt, then the log-probabilities of the targets."""
+    training = model.module.training
+    model.module.eval()
+    seen = [model.begin([item.prompt_ids]).logits.flatten() for item in sample]
+    seen += [model.target_logprobs([item]) for item in sample]
+    model.module.train(training)
+    return torch.cat(seen)
