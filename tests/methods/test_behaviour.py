@@ -542,6 +542,52 @@ def test_targets_by_name(tmp_path: Path) -> None:
     assert count(method.attach(gpt, settings, seed=0).trainable()) == 2 * 4 * (32 + 96)
 
 
+def lora_layers(name: str, **settings: Any) -> dict[str, torch.Size]:
+    """Attach, and return the shape of A of every layer that has an update."""
+    model, method = tiny_model(name), find_method("lora")
+    attached = method.attach(model, read_settings(method, settings, where="test"), seed=0)
+    prefix, suffix = "base_model.model.", ".lora_A.default.weight"
+    return {
+        key.removeprefix(prefix).removesuffix(suffix): weight.shape
+        for key, weight in attached.trainable().items()
+        if key.endswith(suffix)
+    }
+
+
+def test_targets_by_role() -> None:
+    assert {key.split(".")[-1] for key in lora_layers("llama", targets=["attention"])} == {
+        f"{part}_proj" for part in "qkvo"
+    }
+    # GPT-2 calls the last layer of both attention and MLP c_proj; roles tell them apart.
+    assert {key.split(".", 3)[-1] for key in lora_layers("gpt2", targets=["mlp"])} == {"mlp.c_fc", "mlp.c_proj"}
+    assert {key.split(".", 3)[-1] for key in lora_layers("bart", targets=["mlp"])} == {
+        "0.fc1",
+        "0.fc2",
+        "1.fc1",
+        "1.fc2",
+    }
+    assert len(lora_layers("t5", targets=["attention"])) == (2 + 2 + 2) * 4
+
+
+def test_ranks_alphas_and_layers_of_their_own() -> None:
+    shapes = lora_layers("llama", rank=2, ranks={"down_proj": 5}, layers=[1])
+    assert {key.split(".")[2] for key in shapes} == {"1"}
+    assert {key.split(".")[-1]: shape[0] for key, shape in shapes.items()} == {
+        **{f"{part}_proj": 2 for part in ("q", "k", "v", "o", "gate", "up")},
+        "down_proj": 5,
+    }
+    assert set(lora_layers("llama", targets=["q_proj"], layers=[0])) == {"model.layers.0.self_attn.q_proj"}
+    with pytest.raises(ConfigError, match="no block 2"):
+        lora_layers("llama", layers=[2])
+    model, method = tiny_model("llama"), find_method("lora")
+    settings = read_settings(method, {"rank": 4, "ranks": {"q_proj": 8}, "alphas": {"v_proj": 2.0}}, where="test")
+    method.attach(model, settings, seed=0)
+    block = model.module.model.layers[0].self_attn
+    # alpha / rank is 2 unless an alpha is given.
+    assert (block.k_proj.scaling, block.q_proj.scaling) == ({"default": 2.0}, {"default": 2.0})
+    assert block.v_proj.scaling == {"default": 0.5}
+
+
 def test_unknown_targets_are_all_named() -> None:
     method = find_method("lora")
     settings = read_settings(method, {"targets": ["q_prj", "v_proj", "w_proj"]}, where="test")
