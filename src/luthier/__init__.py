@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     )
     from luthier.jobs.compare import compare
     from luthier.jobs.evaluate import evaluate
+    from luthier.jobs.merge import merge
     from luthier.jobs.tune import tune
+    from luthier.methods.folder import add_adapter
     from luthier.models.load import load_model
     from luthier.records import Dropped, Encoded, Example, Prediction, Score, Turn
     from luthier.report.page import write_report
@@ -67,10 +69,12 @@ __all__ = [
     "TrainingError",
     "Turn",
     "__version__",
+    "add_adapter",
     "compare",
     "evaluate",
     "load_model",
     "load_task",
+    "merge",
     "read_costs",
     "read_results",
     "tune",
@@ -99,7 +103,9 @@ _HOMES = {
     ),
     "luthier.jobs.compare": ("compare",),
     "luthier.jobs.evaluate": ("evaluate",),
+    "luthier.jobs.merge": ("merge",),
     "luthier.jobs.tune": ("tune",),
+    "luthier.methods.folder": ("add_adapter",),
     "luthier.models.load": ("load_model",),
     "luthier.records": ("Dropped", "Encoded", "Example", "Prediction", "Score", "Turn"),
     "luthier.report.page": ("write_report",),

@@ -224,6 +224,7 @@ def complete_config(model: LanguageModel, config: Any) -> None:
             where="settings.peft_type",
             fix="Use one whose layers stand in the model's, such as LORA, or a plain prompt, such as PROMPT_TUNING.",
         )
+    model.require_room(int(config.num_virtual_tokens or 0))
     if _kind(config) in _CACHED:
         config.num_layers, config.num_attention_heads, width = cache_shape(model)
         config.token_dim = config.num_attention_heads * width

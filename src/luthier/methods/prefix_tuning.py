@@ -29,7 +29,7 @@ class PrefixTuning:
     """See the module."""
 
     name: ClassVar[str] = "prefix_tuning"
-    learning_rate: ClassVar[float] = 3e-2
+    learning_rate: ClassVar[float] = 0.1
     settings_class: ClassVar[type[Settings]] = PrefixTuningSettings
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
@@ -51,6 +51,7 @@ class PrefixTuning:
 
 def _begin(model: LanguageModel, settings: SoftPromptSettings, seed: int) -> tuple[Tensor, Tensor]:
     """Return the first keys and values, and their units, in PEFT's layout: ``(tokens, layers * 2 * width)``."""
+    model.require_room(settings.virtual_tokens)
     ids = first_ids(model, settings, seed).numpy().astype("int32")
     parts = [part for layer in read_cache(model, ids) for part in (layer.keys, layer.values)]  # each (1, H, n, w)
     rows = [part[0].float().transpose(0, 1).flatten(1) for part in parts]  # each (n, H * w)

@@ -74,7 +74,7 @@ class PromptTuning:
     """See the module."""
 
     name: ClassVar[str] = "prompt_tuning"
-    learning_rate: ClassVar[float] = 1e-1
+    learning_rate: ClassVar[float] = 0.3
     settings_class: ClassVar[type[Settings]] = PromptTuningSettings
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:

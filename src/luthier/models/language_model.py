@@ -92,12 +92,20 @@ class LanguageModel(ABC):
         Raises:
             ModelError: When nothing would be left.
         """
+        self.require_room(tokens)
+        self.max_length -= tokens
+
+    def require_room(self, tokens: int) -> None:
+        """Check that so many virtual tokens leave room for anything else.
+
+        Raises:
+            ModelError: When they do not.
+        """
         if tokens >= self.max_length:
             raise ModelError(
                 f"{tokens} virtual tokens leave no room in a model of {self.max_length} tokens",
                 fix="Ask for fewer virtual tokens.",
             )
-        self.max_length -= tokens
 
     @property
     def vocabulary(self) -> int:
