@@ -11,7 +11,7 @@ from recipes.tasks.world import Setting, read_lists
 
 LABELS = {"good": "acceptable", "bad": "unacceptable", "+": "positive", "-": "negative"}
 KEEP_CAPITAL = re.compile(r"^(I\b|[A-Z][a-z]+'s\b)")
-ASIDE_SHARE, BYE_SHARE, MAX_TURNS = 0.4, 0.25, 10
+ASIDE_SHARE, BYE_SHARE, MAX_TURNS = 0.4, 0.25, 14
 CONTRASTS = ("Still", "All the same", "Even so", "However", "Apart from that")
 
 
