@@ -13,7 +13,6 @@ import math
 import shutil
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from luthier.config import TrainingConfig
@@ -27,30 +26,33 @@ from luthier.training.loop import Validation, train
 from luthier.training.objectives import mean_loss, supervised_tokens
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
 from recipes.mini.card import heldout_loss, score_table, write_card
-from recipes.mini.mixture import HELD_OUT, REPLAYED, training_mixture, validation_mixture
+from recipes.mini.mixture import HELD_OUT, REPLAYED, as_examples, training_mixture, validation_mixture
 from recipes.tasks.corpus import documents
+from recipes.tasks.files import read_rows, write_rows
 
 SEED = 20261121
-WINDOW = 512
+TOKENIZER_SHARE = 4  # one document in so many is enough to train the tokenizer on
 EMBEDDED = Path(__file__).resolve().parents[2] / "src" / "luthier" / "models" / "mini"
 
 PRETRAINING = TrainingConfig(
     epochs=1,
-    batch_size=16,
-    micro_tokens=2048,
-    learning_rate=2e-3,
-    warmup=0.03,
+    batch_size=64,
+    micro_tokens=4096,
+    learning_rate=2.5e-3,
+    warmup=0.02,
     final=0.05,
+    precision="bf16",
     weight_decay=0.1,
     betas=(0.9, 0.95),
     evaluations=10,
     checkpoint_seconds=300,
 )
 INSTRUCTION = TrainingConfig(
-    epochs=1.5,
-    batch_size=32,
+    epochs=1,
+    batch_size=64,
     micro_tokens=4096,
-    learning_rate=1e-3,
+    learning_rate=1.5e-3,
+    precision="bf16",
     warmup=0.05,
     weight_decay=0.01,
     evaluations=6,
@@ -58,42 +60,37 @@ INSTRUCTION = TrainingConfig(
 )
 
 
+def corpus(out: Path) -> list[str]:
+    """The documents of the plain text; made at the first call and then read."""
+    folder = out / "corpus"
+    if not (folder / "train.jsonl.gz").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_rows(folder / "train.jsonl.gz", [{"text": text} for text in documents()])
+    return [str(row["text"]) for row in read_rows(folder / "train.jsonl.gz")]
+
+
 def make_base(out: Path) -> Path:
     """Train the tokenizer and write a model of random weights."""
     folder = out / "random"
     if not (folder / "config.json").exists():
-        texts = list(documents())
+        texts = corpus(out)
         say(f"corpus: {len(texts):,} documents, {sum(len(text.split()) for text in texts):,} words")
-        tokenizer = train_tokenizer(texts)
+        tokenizer = train_tokenizer(texts[::TOKENIZER_SHARE])
         torch.manual_seed(SEED)
         tokenizer.save_pretrained(folder)
         new_model(len(tokenizer)).save_pretrained(folder)
     return folder
 
 
-def pack(model: LanguageModel) -> list[Encoded]:
-    """Concatenate the corpus, an end and a begin token between documents, and cut it into windows."""
-    tokenizer = model.tokenizer
-    texts = list(documents())
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    stream = np.concatenate([[*own, tokenizer.eos_token_id, tokenizer.bos_token_id] for own in ids]).astype(np.int32)
-    begin = np.array([tokenizer.bos_token_id], dtype=np.int32)
-    size = WINDOW - 1
-    return [
-        Encoded(f"window-{number}", begin, stream[start : start + size])
-        for number, start in enumerate(range(0, len(stream) - size + 1, size))
-    ]
-
-
 def pretrain(out: Path) -> Path:
-    """Pretrain on the packed corpus; one window in a hundred is kept for validation."""
+    """Pretrain on the corpus, each document by itself; one document in 200 is kept for validation."""
     folder = out / "base"
     if (folder / "config.json").exists():
         return folder
     model = load_model(str(make_base(out)), device=None)
-    windows = pack(model)
-    held_out, kept = windows[::100], [window for number, window in enumerate(windows) if number % 100]
-    say(f"pretraining on {len(kept) * (WINDOW - 1):,} tokens")
+    read = as_examples(model, corpus(out))
+    held_out, kept = read[::200], [document for number, document in enumerate(read) if number % 200]
+    say(f"pretraining on {supervised_tokens(kept):,} tokens")
     fit(model, kept, held_out, PRETRAINING, out / "pretraining", "pretraining")
     save(model, folder)
     return folder
@@ -105,7 +102,7 @@ def instruct(out: Path) -> Path:
     if (folder / "config.json").exists():
         return folder
     model = load_model(str(pretrain(out)), device=None)
-    examples = training_mixture(model, seed=SEED)
+    examples = training_mixture(model, corpus(out), seed=SEED)
     held_out = validation_mixture(model, seed=SEED)
     say(f"instruction tuning on {len(examples):,} examples")
     fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning")

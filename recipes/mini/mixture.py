@@ -1,13 +1,13 @@
 """The instruction mixture: every built-in task but those held out, in proportion to its examples.
 
-Each training example stands there once in the wording of every training template, so that the model learns the task and
+Each training example stands there in the wordings of several training templates, so that the model learns the task and
 not a string; among them stands plain text, so that it does not unlearn to write.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
@@ -16,10 +16,12 @@ from luthier.data.encoding import Encoder
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, Example
 from luthier.tasks.load import library_names, load_splits, load_task
-from recipes.tasks.corpus import documents
+from recipes.mini.architecture import CONTEXT
 
 HELD_OUT = frozenset({"dialogue_summary", "story_ending", "plain_text"})
-REPLAYED = 3000
+WORDINGS = 5
+"""Training templates in which each example stands there."""
+REPLAYED = 6000
 
 
 def tasks() -> tuple[str, ...]:
@@ -27,16 +29,18 @@ def tasks() -> tuple[str, ...]:
     return tuple(name for name in library_names() if name not in HELD_OUT)
 
 
-def training_mixture(model: LanguageModel, *, seed: int) -> list[Encoded]:
-    """Encode the training split of all tasks in every training template, and some plain text."""
+def training_mixture(model: LanguageModel, texts: Sequence[str], *, seed: int) -> list[Encoded]:
+    """Encode the training split of all tasks, each example in several training templates, and some plain text."""
     examples: list[Example] = []
     for name in tasks():
         task = load_task(name)
-        for template in task.training_templates:
+        for number, template in enumerate(task.training_templates):
             alone = replace(task, templates=(template,))
             rows = load_splits(alone, DataConfig(), seed).train
-            examples += [replace(row, id=f"{row.id}/{template.name}") for row in rows]
-    return [*_encode(model, examples), *_replay(model)]
+            count = len(task.training_templates)
+            kept = [row for place, row in enumerate(rows) if (place + number) % count < WORDINGS]
+            examples += [replace(row, id=f"{row.id}/{template.name}") for row in kept]
+    return [*_encode(model, examples), *as_examples(model, texts[-REPLAYED:])]
 
 
 def validation_mixture(model: LanguageModel, *, seed: int) -> list[Encoded]:
@@ -45,17 +49,17 @@ def validation_mixture(model: LanguageModel, *, seed: int) -> list[Encoded]:
     return _encode(model, examples)
 
 
+def as_examples(model: LanguageModel, texts: Sequence[str]) -> list[Encoded]:
+    """Documents as a model reads them alone: everything after the begin token is learned."""
+    tokenizer = model.tokenizer
+    begin = np.array([tokenizer.bos_token_id], dtype=np.int32)
+    ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return [
+        Encoded(f"text-{number}", begin, np.array([*own, tokenizer.eos_token_id], dtype=np.int32)[: CONTEXT - 1])
+        for number, own in enumerate(ids)
+    ]
+
+
 def _encode(model: LanguageModel, examples: list[Example]) -> list[Encoded]:
     encoder = Encoder(model.tokenizer, encoder_decoder=False, max_length=model.max_length, chat="never")
     return list(encoder.encode_all(examples).encoded)
-
-
-def _replay(model: LanguageModel) -> list[Encoded]:
-    tokenizer = model.tokenizer
-    begin = np.array([tokenizer.bos_token_id], dtype=np.int32)
-    texts = list(islice(documents(), REPLAYED))
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return [
-        Encoded(f"text-{number}", begin, np.array([*own, tokenizer.eos_token_id], dtype=np.int32))
-        for number, own in enumerate(ids)
-    ]

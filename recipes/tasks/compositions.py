@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from recipes.tasks import library
+from recipes.tasks import bilingual, counting, entailment, entities, library
 from recipes.tasks.scenarios import Scenario
 from recipes.tasks.splits import Row
 from recipes.tasks.world import Setting, read_lists
 
 NEXT = ("The next day", "Some weeks later", "In {month}", "On {day}", "A year later", "One evening", "After that")
-FORMAT_SHARE = 0.2  # how many documents that could end in "Question:" or "Summary:" do
+FORMAT_SHARE = 0.3  # how many documents that could end in "Question:" or "Summary:" do
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def sentences(material: Material, rng: random.Random) -> str:
 
 def tale(material: Material, rng: random.Random) -> str:
     """One to three things that happened to the same person; now and then a summary or questions."""
-    chosen = rng.sample(list(material.beats), rng.choice((1, 2, 2, 3)))
+    chosen = rng.sample(list(material.beats), rng.choice((1, 1, 2, 2, 3)))
     first = Setting(chosen[0], material.own_pool, rng)
     settings = [first]
     paragraphs = [_told(first)]
@@ -187,6 +187,46 @@ def _task_row(material: Material, task: str, rng: random.Random, variant: str = 
         row = recipe.render(Setting(scenario, material.task_pool, rng), drawn)
         if str(row[recipe.key[0]]) not in material.kept_back:
             return row
+
+
+def phrase_book(material: Material, rng: random.Random) -> str:
+    """A page of a phrase book, English and Spanish."""
+    return bilingual.phrasebook(
+        material.tasks["translation_en_es"], material.task_pool, rng, kept_back=material.kept_back
+    )
+
+
+def spanish(material: Material, rng: random.Random) -> str:
+    """A paragraph of Spanish."""
+    return bilingual.spanish_page(
+        material.tasks["translation_en_es"], material.task_pool, rng, kept_back=material.kept_back
+    )
+
+
+def word_exercise(material: Material, rng: random.Random) -> str:
+    """A page of exercises: who and what is in a text."""
+    return _without(
+        material, lambda: entities.composition(material.tasks["entity_extraction"], material.task_pool, rng)
+    )
+
+
+def arithmetic(material: Material, rng: random.Random) -> str:
+    """A page of sums and of things to count."""
+    return _without(material, lambda: counting.composition(material.tasks["counting"], material.task_pool, rng))
+
+
+def quiz(material: Material, rng: random.Random) -> str:
+    """A page of a quiz: what follows from a text, what cannot be, and what it leaves open."""
+    scenarios = material.tasks["entailment"]
+    return entailment.quiz(scenarios, material.task_pool, rng, kept_back=material.kept_back)
+
+
+def _without(material: Material, compose: Callable[[], str]) -> str:
+    """Compose until nothing that is kept back stands in the document."""
+    while True:
+        text = compose()
+        if not any(kept in text for kept in material.kept_back):
+            return text
 
 
 FROM_SCENARIOS = (conversation, tale, passage, short_story, reviews, newspaper, sentences)

@@ -24,27 +24,32 @@ from recipes.tasks.scenarios import Scenario, read_scenarios
 from recipes.tasks.splits import Row
 from recipes.tasks.statistics import words
 
-WORDS = 4_000_000
+WORDS = 14_000_000
 SEED = 2026
 HELDOUT_DOCUMENTS = 150
 HELDOUT_WORDS = (60, 200)
-HELDOUT_BEATS = 0.2
+HELDOUT_BEATS = 0.1
 
 Compose = Callable[[Material, random.Random], str]
 
 # How often each kind of document is drawn, out of the sum; chosen so that no kind has to repeat itself.
 KINDS: tuple[tuple[Compose, int], ...] = (
-    (compositions.conversation, 24),
-    (compositions.tale, 22),
-    (compositions.letter, 14),
-    (compositions.passage, 10),
-    (compositions.short_story, 9),
-    (compositions.diary, 6),
-    (compositions.talk, 6),
-    (compositions.reviews, 5),
-    (compositions.newspaper, 4),
-    (compositions.sentences, 3),
-    (compositions.notes, 3),
+    (compositions.tale, 26),
+    (compositions.conversation, 18),
+    (compositions.passage, 16),
+    (compositions.phrase_book, 14),
+    (compositions.letter, 10),
+    (compositions.talk, 9),
+    (compositions.short_story, 8),
+    (compositions.word_exercise, 8),
+    (compositions.arithmetic, 8),
+    (compositions.quiz, 8),
+    (compositions.reviews, 6),
+    (compositions.newspaper, 6),
+    (compositions.diary, 4),
+    (compositions.sentences, 4),
+    (compositions.spanish, 4),
+    (compositions.notes, 2),
 )
 
 
@@ -59,7 +64,7 @@ class Beats:
 @cache
 def beats() -> Beats:
     """Divide the corpus's own scenarios by a seeded shuffle."""
-    scenarios = read_scenarios("beats.txt")
+    scenarios = read_scenarios("beats.txt", "beats_more.txt", "beats_tales.txt", "essays.txt")
     random.Random("beats").shuffle(scenarios)
     first = round(len(scenarios) * HELDOUT_BEATS)
     return Beats(tuple(scenarios[first:]), tuple(scenarios[:first]))

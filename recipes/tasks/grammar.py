@@ -12,7 +12,9 @@ from collections.abc import Callable
 
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
 SLOT = re.compile(r"\{([^{}]+)\}")
-SENTENCE_START = re.compile(r"(^\"?|[.!?]\"? \"?)([a-z])")
+SPOKEN = r"(?:asked|said|called|cried|shouted|whispered|answered|wondered|laughed|thought|told|replied|begged|sighed)"
+# `"Is it?" asked Tom` and `"No!" she cried` go on; what follows any other full stop begins anew.
+SENTENCE_START = re.compile(rf"(^\"?|[.!?] \"?|\.\" \"?|[!?]\" \"|[!?]\" (?!(?:s?he |they |I )?{SPOKEN}\b))([a-z])")
 BEFORE_VOWEL = re.compile(r"\b([Aa]) (?=(?!one\b|once\b|uni|use|eu)[aeiou])")
 
 

@@ -16,8 +16,8 @@ from luthier.models.varlen import NAME, as_now, attend, bounds, groups, padding_
 from tiny_models import DECODERS, FURTHER, encoded, tiny_model
 
 LENGTHS = ((5, 3), (20, 9), (12, 1), (3, 14), (17, 6), (18, 6))
-# Their windows are shorter than the examples here, they cap logits, or they ask no attention function.
-PADDED = {"gemma2", "gemma3", "mistral", "bloom", "falcon"}
+# Their windows are shorter than the examples here, they cap logits, or they do not hand on where examples lie.
+PADDED = {"gemma2", "gemma3", "mistral", "bloom", "falcon", "stablelm"}
 
 
 def decoder(name: str) -> DecoderModel:
