@@ -32,7 +32,6 @@ from luthier.training.loop import train
 from luthier.training.objectives import cross_entropy
 from tiny_models import encoded, same_bits, state, tiny_folder, tiny_model
 
-MODELS = ("llama", "gpt2", "t5", "bart")
 RANK, BOTTLENECK, VIRTUAL = 2, 4, 24
 SETTINGS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -106,7 +105,8 @@ def slow(name: str) -> Any:
 
 
 every_method = pytest.mark.parametrize("method", METHODS)
-every_model = pytest.mark.parametrize("name", MODELS)
+every_model = pytest.mark.parametrize("name", ["llama", "t5", slow("gpt2"), slow("bart")])
+in_the_ecosystem = pytest.mark.parametrize("method", [name for name in METHODS if name not in ("selective", "adapter")])
 
 
 def attach(model: LanguageModel, method: str, *, seed: int = 0) -> Attached:
@@ -265,7 +265,7 @@ def test_the_same_seed_draws_the_same_weights_and_leaves_the_stream_alone(method
 
 
 @every_method
-@pytest.mark.parametrize("name", ["llama", "t5", slow("gpt2"), slow("bart")])
+@every_model
 def test_four_rows_can_be_learned_by_heart(method: str, name: str, tmp_path: Path) -> None:
     model = tiny_model(name)
     steps = 400 if is_soft(method) or method == "peft" else 80
@@ -365,11 +365,9 @@ def plain_logits(module: Any, encoder_decoder: bool) -> torch.Tensor:
     return torch.cat(found)
 
 
-@every_method
+@in_the_ecosystem
 @every_model
 def test_the_folder_loads_in_the_plain_ecosystem(method: str, name: str, tmp_path: Path) -> None:
-    if method in ("selective", "adapter"):
-        pytest.skip("the ecosystem has no format for these; docs/methods.md says what their folders hold")
     model = tiny_model(name)
     _, folder = trained(model, method, tmp_path)
     expected = outputs(model)
@@ -481,6 +479,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no reference": (lambda folder: (folder / REFERENCE).unlink(), f"no {REFERENCE}"),
     "cut reference": (lambda folder: cut(folder / REFERENCE), "damaged"),
     "other reference": (lambda folder: save_file({"x": torch.zeros(1)}, folder / REFERENCE), "'logits' .* is missing"),
+    "no card": (lambda folder: (folder / CARD).unlink(), f"no {CARD}: not an adapter made by Luthier"),
     "broken card": (lambda folder: (folder / CARD).write_text("{"), "damaged"),
     "half a card": (lambda folder: (folder / CARD).write_text('{"luthier": "0"}'), "damaged"),
 }
@@ -503,11 +502,14 @@ def test_a_damaged_folder_is_refused_and_the_model_left_alone(method: str, fault
 
 
 @every_method
-def test_a_folder_without_a_card_is_refused_unless_it_is_in_peft_s_layout(method: str, tmp_path: Path) -> None:
+def test_a_folder_without_anything_of_ours_is_refused_unless_it_is_in_peft_s_layout(
+    method: str, tmp_path: Path
+) -> None:
     model = tiny_model("llama")
     _, folder = trained(model, method, tmp_path)
     expected = outputs(model)
     (folder / CARD).unlink()
+    (folder / REFERENCE).unlink()
     other = tiny_model("llama")
     if (folder / "adapter_config.json").exists():
         load_adapter(other, folder)

@@ -24,7 +24,7 @@ PRESETS: dict[str, ArmConfig] = {
     "prompt_tuning": ArmConfig(name="prompt_tuning", method="prompt_tuning"),
     "prefix_tuning": ArmConfig(name="prefix_tuning", method="prefix_tuning"),
     # A scale of one is a weight to learn; it moves little and may move fast.
-    "ia3": ArmConfig(name="ia3", method="peft", settings={"peft_type": "IA3"}, training={"learning_rate": 1e-2}),
+    "ia3": ArmConfig(name="ia3", method="peft", settings={"peft_type": "IA3"}, training={"learning_rate": 3e-2}),
 }
 FEW_SHOT = "few_shot"
 _K_SHOT = re.compile(r"(\d{1,3})_shot")

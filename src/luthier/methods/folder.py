@@ -89,7 +89,7 @@ def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) 
         ModelError: When the base is another one, tensors do not fit, or the logits differ.
     """
     model.adapters.require_free()
-    if (folder / CONFIG).is_file() and not (folder / CARD).exists():
+    if (folder / CONFIG).is_file() and not any((folder / own).exists() for own in (CARD, REFERENCE)):
         return _load_published(model, folder, any_base=any_base)
     card = read_card(folder)
     same = card.base_digest == model.digest
