@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from luthier.comparison.arms import make_arms
 from luthier.config import CompareConfig, TrainingConfig, validate
 from luthier.errors import LuthierError, ModelError
-from luthier.methods.base import Attached
+from luthier.methods.base import Attached, count
 from luthier.methods.folder import add_adapter, load_adapter
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
@@ -62,6 +63,37 @@ def test_a_configuration_is_all_that_is_needed(kind: str, tmp_path: Path) -> Non
     attached.detach()
     load_adapter(model, tmp_path / "adapter")
     torch.testing.assert_close(outputs(model), tuned, rtol=0, atol=1e-5)
+
+
+def test_layers_that_peft_does_not_know_are_found_by_role(tmp_path: Path) -> None:
+    """PEFT has no list of mBART's layers for IA3."""
+    model = tiny_model("mbart")
+    base = outputs(model)
+    attached = put(model, "IA3")
+    # Attentions of 4 outputs of 32, MLPs of one output of 48 and one input of 48: two encoder and two decoder blocks.
+    assert count(attached.trainable()) == (2 + 4) * 4 * 32 + 4 * (48 + 48)
+    assert torch.equal(outputs(model), base)
+    losses = learn(model, attached, tmp_path, steps=5, rate=0.03)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", ["opt", "bloom", "gemma3", "mistral", "qwen3"])
+@pytest.mark.parametrize("method", ["prompt_tuning", "prefix_tuning"])
+def test_virtual_tokens_in_every_architecture(method: str, name: str) -> None:
+    """Scaled embeddings, position tables, ALiBi, sliding windows: alone as in a batch, scored as generated."""
+    model, found = tiny_model(name), find_method(method)
+    base = outputs(model)
+    attached = found.attach(model, read_settings(found, {"virtual_tokens": 3}, where="test"), seed=0)
+    items = [replace(item, prompt_ids=item.prompt_ids[-4:], target_ids=item.target_ids[:1]) for item in ITEMS]
+    items += [replace(items[0], prompt_ids=items[0].prompt_ids[-2:])]  # within the windows of 8 tokens
+    with torch.no_grad():
+        alone = torch.cat([model.target_logprobs([item]) for item in items])
+        torch.testing.assert_close(model.target_logprobs(items), alone, rtol=1e-4, atol=1e-4)
+        logits = model.begin([item.prompt_ids for item in items]).logits.log_softmax(dim=-1)
+    generated = torch.stack([logits[row, int(item.target_ids[0])] for row, item in enumerate(items)])
+    torch.testing.assert_close(generated, alone, rtol=1e-4, atol=1e-4)
+    attached.detach()
+    assert torch.equal(outputs(model), base)
 
 
 def test_settings_are_checked_by_peft_s_own_names() -> None:

@@ -22,6 +22,7 @@ from transformers.pytorch_utils import Conv1D
 
 from luthier.errors import ConfigError, LuthierError, ModelError, raise_faults
 from luthier.methods.base import Attached, freeze_all_but, read_tensors, require_fit
+from luthier.methods.roles import blocks
 from luthier.models.language_model import LanguageModel
 from luthier.models.pretrained import first_line
 from luthier.models.soft_prompt import SoftPrompt, WithVirtualTokens
@@ -190,17 +191,15 @@ def attach_peft(model: LanguageModel, config: Any, *, seed: int) -> AttachedPeft
     Raises:
         ConfigError: When ``peft`` cannot put it on this model.
     """
-    from peft import get_peft_model
-
     complete_config(model, config)
     base = model.module
     if config.is_prompt_learning:
         with _seeded(seed), _refusing(config), _silent():
-            return AttachedSoftPrompt(model, get_peft_model(base, config))
+            return AttachedSoftPrompt(model, _wrap(base, config))
     tree = _tree(base)
     try:
         with _seeded(seed), _refusing(config), _silent():
-            wrapped = get_peft_model(base, config)
+            wrapped = _wrap(base, config)
     except ConfigError:
         _put_back(base, _swaps(tree))
         raise
@@ -209,6 +208,24 @@ def attach_peft(model: LanguageModel, config: Any, *, seed: int) -> AttachedPeft
         attached.detach()
         raise ConfigError(f"{_kind(config)} trains nothing on this model", where="settings", fix="Look at its targets.")
     return attached
+
+
+def _wrap(base: nn.Module, config: Any) -> Any:
+    """Let ``peft`` put a configuration on; where it does not know which layers of this architecture, roles tell."""
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(base, config)
+    except ValueError:
+        if getattr(config, "target_modules", "given") is not None:
+            raise
+        found = blocks(base)
+        config.target_modules = {
+            layer.name for block in found for part in (*block.attentions, block.mlp) for layer in part
+        }
+        if hasattr(config, "feedforward_modules"):
+            config.feedforward_modules = {block.mlp[-1].name for block in found if block.mlp}
+        return get_peft_model(base, config)
 
 
 def complete_config(model: LanguageModel, config: Any) -> None:

@@ -2,7 +2,7 @@
 
 They begin as those that the model itself computes for real tokens (section 7.4: that is far better than at random), and
 are trained in units of these, layer by layer, as in ``prompt_tuning``. In an encoder-decoder they stand before the
-target.
+target. A layer with a sliding window loses sight of them as the text grows, as of any other token.
 """
 
 from __future__ import annotations
