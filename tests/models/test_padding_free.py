@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from luthier.models import encoder_decoder as encoder_decoder_module
 from luthier.models import head as head_module
 from luthier.models.decoder import DecoderModel
+from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.head import logprobs_of_targets
 from luthier.models.varlen import NAME, as_now, attend, bounds, groups, padding_free
-from tiny_models import DECODERS, FURTHER, encoded, tiny_model
+from tiny_models import DECODERS, ENCODER_DECODERS, FURTHER, encoded, tiny_model
 
 LENGTHS = ((5, 3), (20, 9), (12, 1), (3, 14), (17, 6), (18, 6))
 # Their windows are shorter than the examples here, they cap logits, or they do not hand on where examples lie.
@@ -24,6 +27,14 @@ def decoder(name: str) -> DecoderModel:
     model = tiny_model(name)
     assert isinstance(model, DecoderModel)
     return model
+
+
+def require_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Within 1e-5 of one, and of the greatest of a tensor where that is more: the sums are long."""
+    assert found.keys() == expected.keys()
+    for key, gradient in found.items():
+        scale, off = float(expected[key].abs().max()), float((gradient - expected[key]).abs().max())
+        assert off <= 1e-5 * max(1.0, scale), f"{key}: {off} of {scale}"
 
 
 @pytest.mark.parametrize("name", [*DECODERS, *FURTHER])
@@ -45,11 +56,85 @@ def test_gradients_are_those_of_the_padded_way(name: str) -> None:
         weights = torch.linspace(0.5, 2.0, sum(len(item.target_ids) for item in items))
         (getattr(model, way)(items) * weights).sum().backward()
         found.append({key: w.grad.clone() for key, w in model.module.named_parameters() if w.grad is not None})
-    assert found[0].keys() == found[1].keys()
-    for key, gradient in found[0].items():
-        torch.testing.assert_close(
-            gradient, found[1][key], atol=2e-5, rtol=1e-4, msg=lambda text, key=key: f"{key} {text}"
-        )
+    require_same_gradients(*found)
+
+
+def reader(name: str) -> EncoderDecoderModel:
+    model: LanguageModel = tiny_model(name)
+    assert isinstance(model, EncoderDecoderModel)
+    return model
+
+
+def scale_of(model: EncoderDecoderModel) -> object:
+    way = model._chosen.way
+    assert isinstance(way, partial)
+    return way.keywords["scale"]
+
+
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
+def test_encoder_decoders_together_are_like_each_alone(name: str) -> None:
+    """Lengths on both sides of 48 tokens, where a group of examples ends, and prompts longer and shorter."""
+    model = reader(name)
+    items = encoded(1, (*LENGTHS, (90, 3), (52, 60), (1, 1), (70, 55)))
+    with torch.no_grad():
+        alone = torch.cat([model._logprobs_padded([item]) for item in items])
+        torch.testing.assert_close(model.target_logprobs(items), alone, atol=1e-5, rtol=1e-5)
+    assert model.why_padded() is None
+    assert scale_of(model) == (32**-0.5 if name == "t5" else 1.0)  # tied T5 alone scales
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
+def test_gradients_of_encoder_decoders_are_those_of_the_padded_way(name: str, recompute: bool) -> None:
+    found = []
+    for laid_out in (True, False):
+        model = reader(name)
+        items = encoded(2, (*LENGTHS, (90, 3), (52, 60)))
+        weights = torch.linspace(0.5, 2.0, sum(len(item.target_ids) for item in items))
+        way = model._chosen.way if laid_out else model._logprobs_padded
+        if recompute and laid_out:
+            model.module.train()
+            context = partial(as_now, model.module)
+            model.module.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": context})
+        (way(items) * weights).sum().backward()
+        found.append({key: w.grad.clone() for key, w in model.module.named_parameters() if w.grad is not None})
+    require_same_gradients(*found)
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_hooks_are_gone_afterwards(name: str) -> None:
+    model = reader(name)
+    before = [len(part._forward_pre_hooks) + len(part._forward_hooks) for part in model.module.modules()]
+    model.target_logprobs(encoded(1, LENGTHS))
+    assert before == [len(part._forward_pre_hooks) + len(part._forward_hooks) for part in model.module.modules()]
+
+
+def test_a_head_with_a_bias_is_the_models_own() -> None:
+    model = reader("bart")
+    model.module.final_logits_bias.normal_(generator=torch.Generator().manual_seed(1))
+    items = encoded(1, LENGTHS)
+    with torch.no_grad():
+        alone = torch.cat([model._logprobs_padded([item]) for item in items])
+        torch.testing.assert_close(model.target_logprobs(items), alone, atol=1e-5, rtol=1e-5)
+    assert scale_of(model) is None
+    assert model.why_padded() is None
+
+
+@pytest.mark.parametrize(("name", "reason"), [("llama", None), ("falcon", "end to end"), ("gemma2", "soft-capping")])
+def test_a_model_that_is_padded_says_why(name: str, reason: str | None) -> None:
+    said = tiny_model(name).why_padded()
+    assert said is None if reason is None else reason in (said or "")
+
+
+def test_an_encoder_decoder_that_fails_is_padded_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = reader("bart")
+    monkeypatch.setattr(encoder_decoder_module, "positions_restart", lambda *_: contextlib.nullcontext())
+    items = encoded(1, LENGTHS)
+    with torch.no_grad():
+        alone = torch.cat([model._logprobs_padded([item]) for item in items])
+        torch.testing.assert_close(model.target_logprobs(items), alone, atol=1e-5, rtol=1e-5)
+    assert "off by" in (model.why_padded() or "")
+    assert scale_of(model) == 1.0  # padded, but the head still sees targets alone
 
 
 def test_a_model_that_ignores_the_bounds_would_be_wrong_and_is_found_out() -> None:
@@ -76,7 +161,7 @@ def test_the_other_attention_is_back_afterwards() -> None:
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (4, 1)])
 @pytest.mark.parametrize("causal", [True, False])
 def test_attention_within_examples_is_attention_behind_a_mask(heads: tuple[int, int], causal: bool) -> None:
-    lengths = [9, 8, 8, 3, 3, 1]
+    lengths = [90, 80, 80, 30, 30, 1]
     total, size = sum(lengths), 8
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, count, total, size, requires_grad=True) for count in (heads[0], *heads[1:] * 2))
@@ -97,8 +182,10 @@ def test_attention_within_examples_is_attention_behind_a_mask(heads: tuple[int, 
 
 
 def test_examples_of_like_length_make_a_group() -> None:
-    assert groups([10, 9, 7, 6, 6, 2]) == [slice(0, 3), slice(3, 5), slice(5, 6)]
+    assert groups([100, 90, 70, 60, 60, 20]) == [slice(0, 3), slice(3, 5), slice(5, 6)]
     assert groups([4]) == [slice(0, 1)]
+    assert groups([10, 9, 2, 2]) == [slice(0, 4)]  # too short for calls of their own
+    assert groups([10, 9, 2, 2], [100, 90, 90, 60]) == [slice(0, 3), slice(3, 4)]  # what they look at is not
 
 
 @pytest.mark.parametrize("held", [1, 7, 1000])

@@ -17,7 +17,7 @@ from luthier.models.head import is_plain, logprobs_of_targets
 from luthier.models.language_model import LanguageModel, pad
 from luthier.models.soft_prompt import refuse_recomputing, with_prefix_mask
 from luthier.models.varlen import bounds, padding_free
-from luthier.models.ways import fastest_that_agrees
+from luthier.models.ways import Chosen, fastest_that_agrees
 from luthier.records import Encoded, TokenIds
 
 
@@ -41,8 +41,18 @@ class DecoderModel(LanguageModel):
         """Tokens that every layer sees at once."""
         return getattr(self.module.config.get_text_config(), "sliding_window", None) or math.inf
 
-    @cached_property
+    def why_padded(self) -> str | None:
+        """See :meth:`LanguageModel.why_padded`."""
+        if self.soft_prompt is not None and self.soft_prompt.cache is not None:
+            return "prefixes lie in the key-value cache, before padded rows"
+        return self._chosen.refused[-1] if self._way == self._logprobs_padded else None
+
+    @property
     def _way(self) -> Callable[[Sequence[Encoded]], Tensor]:
+        return self._chosen.way
+
+    @cached_property
+    def _chosen(self) -> Chosen:
         """The fastest way that gives this model's own logits, found by trying: see :mod:`luthier.models.varlen`."""
         ways = [partial(self._logprobs_end_to_end, own_head=False), partial(self._logprobs_end_to_end, own_head=True)]
         return fastest_that_agrees(self, ways, self._logprobs_padded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,8 +12,11 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
+from luthier.models.head import is_plain, logprobs_of_targets
 from luthier.models.language_model import LanguageModel, pad
 from luthier.models.soft_prompt import refuse_recomputing, with_prefix_mask
+from luthier.models.varlen import bounds, padding_free, positions_restart
+from luthier.models.ways import Chosen, Way, fastest_that_agrees
 from luthier.records import Encoded, TokenIds
 
 
@@ -32,21 +36,87 @@ class EncoderDecoderModel(LanguageModel):
             batch = self.soft_prompt.before_each(batch)
             if self.soft_prompt.cache is not None:
                 return self._logprobs_after_prefix(batch)
+        return self._chosen.way(batch)
+
+    def why_padded(self) -> str | None:
+        """See :meth:`LanguageModel.why_padded`."""
+        if self.soft_prompt is not None and self.soft_prompt.cache is not None:
+            return "prefixes lie in the key-value cache, before padded rows"
+        refused, tried = self._chosen.refused, len(self._scales) + 1
+        return None if len(refused) < tried else refused[tried - 1]
+
+    @property
+    def _scales(self) -> tuple[float, ...]:
+        """What hidden states may be multiplied by before a plain head: T5 with tied embeddings scales them."""
+        return 1.0, float(self.module.config.hidden_size) ** -0.5
+
+    @cached_property
+    def _chosen(self) -> Chosen:
+        """The fastest way that gives this model's own logits, found by trying: see :mod:`luthier.models.varlen`."""
+        ways: list[Way] = [partial(self._logprobs_end_to_end, scale=scale) for scale in (*self._scales, None)]
+        ways += [partial(self._logprobs_padded, scale=scale) for scale in self._scales]
+        return fastest_that_agrees(self, ways, self._logprobs_padded)
+
+    def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, scale: float | None) -> Tensor:
+        """Log-probabilities of examples laid end to end, in the encoder and in the decoder: nothing is padded.
+
+        Args:
+            batch: At least one example.
+            scale: Of the hidden states, before the head by itself; None for whatever the model does.
+        """
+        asked, answered = [len(item.prompt_ids) for item in batch], [len(item.target_ids) for item in batch]
+        of_prompts, of_targets = bounds(asked, self.device), bounds(answered, self.device)
+        targets = self._joined([item.target_ids for item in batch])
+        encoder, decoder = self.module.get_encoder(), self.module.get_decoder()
+        with self.precision(), padding_free(self.module):
+            with positions_restart(encoder, asked):
+                ids = self._joined([item.prompt_ids for item in batch])[None]  # (1, P)
+                states = encoder(input_ids=ids, cu_seq_lens_q=of_prompts, cu_seq_lens_k=of_prompts).last_hidden_state
+            read = {"cu_seq_lens_q": of_targets, "cu_seq_lens_k": of_targets, "encoder_cu_seq_lens": of_prompts}
+            ids = self._joined(self._read_by_decoder(batch))[None]  # (1, T)
+            with positions_restart(decoder, answered):
+                if scale is None or not is_plain(self.module.get_output_embeddings()):
+                    encoded = BaseModelOutput(last_hidden_state=states)
+                    output = self.module(encoder_outputs=encoded, decoder_input_ids=ids, use_cache=False, **read)
+                    return -torch.nn.functional.cross_entropy(output.logits[0].float(), targets, reduction="none")
+                output = decoder(input_ids=ids, encoder_hidden_states=states, use_cache=False, **read)
+            return self._through_head(output.last_hidden_state[0], scale, targets)
+
+    def _logprobs_padded(self, batch: Sequence[Encoded], *, scale: float | None = None) -> Tensor:
+        """The same of examples side by side, padded on the right."""
         ids, mask = pad([item.prompt_ids for item in batch], side="right", value=0, device=self.device)  # (B, P)
-        start = np.array([self.start_id], dtype=np.int32)
-        read = [np.concatenate([start, item.target_ids[:-1]]) for item in batch]
-        decoder_ids, decoder_mask = pad(read, side="right", value=0, device=self.device)  # (B, T)
+        decoder_ids, own = pad(self._read_by_decoder(batch), side="right", value=0, device=self.device)  # (B, T)
+        targets = self._joined([item.target_ids for item in batch])
         with self.precision():
-            logits = self.module(
-                input_ids=ids,
-                attention_mask=mask,
-                decoder_input_ids=decoder_ids,
-                decoder_attention_mask=decoder_mask,
+            if scale is None or not is_plain(self.module.get_output_embeddings()):
+                logits = self.module(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    decoder_input_ids=decoder_ids,
+                    decoder_attention_mask=own,
+                    use_cache=False,
+                ).logits  # (B, T, V)
+                return -torch.nn.functional.cross_entropy(logits[own.bool()].float(), targets, reduction="none")
+            states = self.module.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, P, D)
+            hidden = self.module.get_decoder()(
+                input_ids=decoder_ids,
+                attention_mask=own,
+                encoder_hidden_states=states,
+                encoder_attention_mask=mask,
                 use_cache=False,
-            ).logits  # (B, T, V)
-        targets = torch.from_numpy(np.concatenate([item.target_ids for item in batch]).astype("int64"))
-        chosen = logits[decoder_mask.bool()].float()  # (S, V)
-        return -torch.nn.functional.cross_entropy(chosen, targets.to(self.device), reduction="none")
+            ).last_hidden_state  # (B, T, D)
+            return self._through_head(hidden[own.bool()], scale, targets)
+
+    def _through_head(self, hidden: Tensor, scale: float, targets: Tensor) -> Tensor:
+        scaled = hidden if scale == 1 else hidden * scale
+        return logprobs_of_targets(scaled, self.module.get_output_embeddings(), targets)
+
+    def _read_by_decoder(self, batch: Sequence[Encoded]) -> list[TokenIds]:
+        start = np.array([self.start_id], dtype=np.int32)
+        return [np.concatenate([start, item.target_ids[:-1]]) for item in batch]
+
+    def _joined(self, rows: Sequence[TokenIds]) -> Tensor:
+        return torch.from_numpy(np.concatenate(rows).astype("int64")).to(self.device)
 
     def _logprobs_after_prefix(self, batch: Sequence[Encoded]) -> Tensor:
         """:meth:`target_logprobs` where keys and values stand before every target, in the decoder's own cache."""

@@ -139,6 +139,10 @@ class LanguageModel(ABC):
             float32 ``(target tokens of the whole batch,)``, example after example; differentiable.
         """
 
+    def why_padded(self) -> str | None:
+        """Why batches of this model are padded, as it is now; None when they are laid end to end."""
+        return None
+
     @abstractmethod
     def begin(self, prompts: Sequence[TokenIds]) -> Continuation:
         """Read the prompts and stand ready to generate after each of them."""

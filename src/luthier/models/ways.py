@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -17,13 +18,26 @@ if TYPE_CHECKING:
 Way: TypeAlias = Callable[[Sequence[Encoded]], Tensor]
 
 TOLERANCE = 1e-4
-"""Nats, in float32; a wrong way is off by tenths."""
+"""Nats, in float32, and as a share of what lies beyond one nat; a wrong way is off by tenths."""
 _LENGTHS = ((9, 4), (3, 2), (6, 5))
 """Prompt and target tokens of the examples that are tried."""
 
 
-def fastest_that_agrees(model: LanguageModel, ways: Sequence[Way], reference: Way) -> Way:
-    """Return the first way that, on a few examples together, agrees with ``reference`` on each of them alone.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A way that is trusted.
+
+    Attributes:
+        way: It.
+        refused: Why each of the faster ones is not, from the fastest.
+    """
+
+    way: Way
+    refused: tuple[str, ...]
+
+
+def fastest_that_agrees(model: LanguageModel, ways: Sequence[Way], reference: Way) -> Chosen:
+    """Choose the first way that, on a few examples together, agrees with ``reference`` on each of them alone.
 
     Many architectures take a padding-free batch and give its logits; some ignore what they are told and give wrong ones
     with no word of it. So nothing is believed of a model that it has not shown.
@@ -31,15 +45,21 @@ def fastest_that_agrees(model: LanguageModel, ways: Sequence[Way], reference: Wa
     Args:
         model: Its vocabulary, device and mode; dropout is off while trying, and no random state is used.
         ways: From the fastest.
-        reference: Right on one example; what is returned when no way agrees.
+        reference: Right on one example; what is chosen when no way agrees.
     """
     examples = _examples(model)
     training = model.module.training
+    refused: list[str] = []
     model.module.eval()
     try:
         with torch.no_grad(), model.in_precision(None):
             expected = torch.cat([reference([example]) for example in examples])
-            return next((way for way in ways if _agrees(way, examples, expected)), reference)
+            for way in ways:
+                fault = _fault(way, examples, expected)
+                if fault is None:
+                    return Chosen(way, tuple(refused))
+                refused.append(fault)
+            return Chosen(reference, tuple(refused))
     finally:
         model.module.train(training)
 
@@ -50,9 +70,14 @@ def _examples(model: LanguageModel) -> list[Encoded]:
     return [Encoded(f"tried-{cut}", ids[:cut], ids[cut:]) for ids, (cut, _) in zip(drawn, _LENGTHS, strict=True)]
 
 
-def _agrees(way: Way, examples: Sequence[Encoded], expected: Tensor) -> bool:
+def _fault(way: Way, examples: Sequence[Encoded], expected: Tensor) -> str | None:
+    """What is wrong with a way, or None."""
     try:
         found = way(examples)
-    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError):
-        return False  # whatever a foreign architecture stumbles over, the reference does not
-    return found.shape == expected.shape and bool((found - expected).abs().max() <= TOLERANCE)
+    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError) as fault:
+        # Whatever a foreign architecture stumbles over, the reference does not.
+        return f"it takes no examples laid end to end ({fault or type(fault).__name__})"
+    if found.shape != expected.shape:
+        return f"it gives {len(found)} log-probabilities instead of {len(expected)}"
+    off = float(((found - expected).abs() / expected.abs().clamp(min=1)).max())
+    return None if off <= TOLERANCE else f"its log-probabilities would be off by {off:.2g}"

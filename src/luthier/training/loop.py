@@ -21,6 +21,7 @@ from luthier.methods.base import Attached, load_weights, read_tensors, snapshot
 from luthier.models.language_model import LanguageModel
 from luthier.models.varlen import as_now
 from luthier.progress import progress as show_progress
+from luthier.progress import say
 from luthier.records import Encoded
 from luthier.store import writing
 from luthier.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -102,6 +103,9 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         log = TrainingLog(folder / "log.jsonl", step=done.step)
     looks = validation_steps(plan.steps, config.evaluations if validate else 0)
+    padded = model.why_padded()
+    if padded is not None and done.step < plan.steps:
+        say(f"{label}: batches of this model are padded: {padded}")
     saved = time.monotonic()
     with show_progress(label, plan.steps, "steps", done=done.step) as advance, _training_mode(model, config):
         while done.step < plan.steps and not _exhausted(done, config):
