@@ -176,10 +176,13 @@ def evaluate(
     settings = _settings(config, set_, flags)
     _quiet_libraries()
     from luthier.jobs import evaluate as job
-    from luthier.report.evaluation import evaluation_json, evaluation_table
+    from luthier.report.evaluation import EvaluationRow, evaluation_json, evaluation_table
 
     found = job.evaluate(settings, _words(tasks) or (), shots=shots, adapter=adapter, any_base=any_base)
-    rows = [(item.task.name, item.task.chance, item.scores, item.shots_used, item.dropped) for item in found]
+    rows = [
+        EvaluationRow(item.task.name, item.task.chance, item.scores, item.shots_used, item.dropped, item.parts)
+        for item in found
+    ]
     if json_:
         typer.echo(evaluation_json(rows))
     else:

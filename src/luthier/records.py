@@ -40,6 +40,7 @@ class Example:
         turns: Earlier exchanges, oldest first.
         system: System message of a conversation, or "".
         group: Examples of one group share a passage; resampling keeps them together. "" means alone.
+        part: Part of the split that is also scored by itself; "" where the task has no parts.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Example:
     turns: tuple[Turn, ...] = ()
     system: str = ""
     group: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)

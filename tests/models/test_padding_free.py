@@ -60,7 +60,7 @@ def test_gradients_are_those_of_the_padded_way(name: str) -> None:
 
 
 def reader(name: str) -> EncoderDecoderModel:
-    model: LanguageModel = tiny_model(name)
+    model = tiny_model(name)
     assert isinstance(model, EncoderDecoderModel)
     return model
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Evaluated:
         shots_used: Fewest and most exemplars that fitted.
         dropped: Examples that do not fit and were not answered.
         log: The predictions and the time that they took.
+        parts: The scores of each part of the test split, where the task names parts.
     """
 
     task: Task
@@ -39,6 +40,7 @@ class Evaluated:
     shots_used: tuple[int, int]
     dropped: int
     log: Predicted
+    parts: Mapping[str, tuple[Score, ...]]
 
 
 def evaluate(
@@ -96,5 +98,11 @@ def _measure(model: LanguageModel, subject: Subject, config: CompareConfig, unde
     if not work.entry.finished:
         finish(work)
     log = read(work)
-    scores = score(log.predictions, yardstick_of(task), config.evaluation, context_of(task, shots))
-    return Evaluated(task, scores, shown.used, len(work.dropped), log)
+    yardstick, context = yardstick_of(task), context_of(task, shots)
+    scores = score(log.predictions, yardstick, config.evaluation, context)
+    part_of = {example.id: example.part for example in subject.examples}
+    parts = {
+        part: score([own for own in log.predictions if part_of[own.id] == part], yardstick, config.evaluation, context)
+        for part in sorted({part_of[own.id] for own in log.predictions} - {""})
+    }
+    return Evaluated(task, scores, shown.used, len(work.dropped), log, parts)

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from rich import box
 from rich.table import Table
 
 from luthier.records import Score
 
-EvaluationRow: TypeAlias = tuple[str, float | None, tuple[Score, ...], tuple[int, int], int]
-"""Task, chance level, scores (the primary first), exemplars used, examples dropped."""
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    """One task, measured.
+
+    Attributes:
+        task: Its name.
+        chance: What guessing gets, or None.
+        scores: The primary one first.
+        shots: Fewest and most exemplars that were shown.
+        dropped: Examples that did not fit.
+        parts: The same scores for each part of the test split, where the task names parts.
+    """
+
+    task: str
+    chance: float | None
+    scores: tuple[Score, ...]
+    shots: tuple[int, int]
+    dropped: int
+    parts: Mapping[str, tuple[Score, ...]]
 
 
 def evaluation_table(rows: Sequence[EvaluationRow]) -> Table:
@@ -24,33 +41,38 @@ def evaluation_table(rows: Sequence[EvaluationRow]) -> Table:
     table.add_column("metric")
     for title in ("score", "95 % interval", "chance", "n", "shots", "dropped"):
         table.add_column(title, justify="right", no_wrap=True)
-    for task, chance, scores, shots, dropped in rows:
-        first = scores[0]
-        table.add_row(
-            task,
-            first.metric,
-            _number(first.value),
-            f"{_number(first.low)} – {_number(first.high)}",
-            "–" if chance is None else _number(chance),
-            str(first.n),
-            str(shots[0]) if shots[0] == shots[1] else f"{shots[0]}–{shots[1]}",
-            str(dropped),
-        )
+    for row in rows:
+        few, most = row.shots
+        shots = str(few) if few == most else f"{few}–{most}"
+        chance = "–" if row.chance is None else _number(row.chance)
+        table.add_row(row.task, *_measured(row.scores[0]), chance, str(row.scores[0].n), shots, str(row.dropped))
+        for part, scores in row.parts.items():
+            metric, value, interval = _measured(scores[0])
+            table.add_row(f"  {part}", metric, value, interval, "", str(scores[0].n), "", "", style="dim")
     return table
+
+
+def _measured(score: Score) -> tuple[str, str, str]:
+    return score.metric, _number(score.value), f"{_number(score.low)} – {_number(score.high)}"
 
 
 def evaluation_json(rows: Sequence[EvaluationRow]) -> str:
     """Return every score of every task as JSON; what was not measured is null."""
     found = {
-        task: {
-            "chance": chance,
-            "shots": list(shots),
-            "dropped": dropped,
-            "scores": [{key: _finite(value) for key, value in asdict(score).items()} for score in scores],
+        row.task: {
+            "chance": row.chance,
+            "shots": list(row.shots),
+            "dropped": row.dropped,
+            "scores": _plain(row.scores),
+            "parts": {part: _plain(scores) for part, scores in row.parts.items()},
         }
-        for task, chance, scores, shots, dropped in rows
+        for row in rows
     }
     return json.dumps(found, indent=2, ensure_ascii=False)
+
+
+def _plain(scores: Sequence[Score]) -> list[dict[str, object]]:
+    return [{key: _finite(value) for key, value in asdict(score).items()} for score in scores]
 
 
 def _number(value: float) -> str:

@@ -91,6 +91,7 @@ def render_with(
         targets = _answers(template.answers or task.split_answers.get(split, task.answers), row)
         choices = _choices(task, row)
         span = find_input(prompt, row, _input_column(task, row), template.prompt.render)
+        part = task.part.render(row).strip() if task.part is not None else ""
     except LuthierError as fault:
         raise template_problem(fault, where) from None
     if not prompt.strip():
@@ -100,7 +101,7 @@ def render_with(
     if choices and (strays := [target for target in targets if target not in choices]):
         what = f"the target '{strays[0]}' is not among the choices"
         raise DataError(what, where=where, fix=did_you_mean(strays[0], choices))
-    return _whole(Example(key, task.name, template.name, prompt, targets, choices, span, group=group), where)
+    return _whole(Example(key, task.name, template.name, prompt, targets, choices, span, group=group, part=part), where)
 
 
 def _whole(example: Example, where: str) -> Example:

@@ -168,6 +168,8 @@ class TaskSpec(Settings):
     """Column with a unique id; a digest of the row when not given."""
     group: str | None = None
     """Column that rows sharing a passage have in common."""
+    part: str | None = None
+    """Jinja text that names the part of its split a row belongs to; evaluation scores each part by itself as well."""
     input: str | None = None
     """Column of the input text, the only one that may be cut; the longest in the prompt when not given."""
     target: str | None = None
@@ -324,6 +326,7 @@ class Task:
         choices_column: Column that holds a row's choices, or None.
         id_column: Column with a unique id, or None for a digest of the row.
         group_column: Column that rows sharing a passage have in common, or None.
+        part: Renders the part of its split that a row belongs to, or None.
         input_column: Column of the input text, or None for the longest.
         fractions: Shares of the splits that the sources do not have.
         metrics: Names of metrics.
@@ -353,6 +356,7 @@ class Task:
     choices_column: str | None
     id_column: str | None
     group_column: str | None
+    part: Template | None
     input_column: str | None
     fractions: Fractions
     metrics: tuple[str, ...]
@@ -442,6 +446,7 @@ def build_task(spec: TaskSpec, path: Path, lines: Mapping[KeyPath, int] | None =
         choices_column=spec.choices_column,
         id_column=spec.id,
         group_column=spec.group,
+        part=template(spec.part, "part") if spec.part is not None else None,
         input_column=spec.input,
         fractions=Fractions(spec.split.train, spec.split.validation, spec.split.test),
         metrics=spec.metrics,
@@ -580,6 +585,7 @@ def shape_task(source: Source, shape: Shape) -> Task:
         choices_column=None,
         id_column=None,
         group_column=None,
+        part=None,
         input_column=shape.input,
         fractions=Fractions(),
         metrics=("rouge", "exact_match"),
