@@ -1,7 +1,8 @@
-"""Generate answers; a sequence that has ended leaves the batch at once."""
+"""Generate answers: sequences that have ended leave the batch at once, and waiting ones take their places."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,16 @@ import torch
 
 from luthier.config import DecodingConfig
 from luthier.inference.decoding import choose, stream
+from luthier.inference.running import Running, Waves
+from luthier.inference.slots import Slots
+from luthier.inference.stopping import Answer, Ending, cut
+from luthier.inference.trust import trust, window
 from luthier.models.language_model import LanguageModel
-from luthier.records import Encoded
+from luthier.records import Encoded, TokenIds
+
+__all__ = ["Generation", "cut", "generate"]
+_AT_A_TIME = 8
+"""Of the places in a batch, one in so many is free before others join: reading a prompt alone wastes a pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +47,9 @@ def generate(
     max_new_tokens: int,
     end_ids: Collection[int],
     stop: Sequence[str] = (),
+    budget: int | None = None,
 ) -> list[Generation]:
-    """Generate one answer to each prompt of a batch.
+    """Generate one answer to each prompt.
 
     Args:
         model: In evaluation mode.
@@ -49,51 +59,70 @@ def generate(
         max_new_tokens: Tokens generated at most.
         end_ids: Tokens that end an answer.
         stop: Strings that end an answer; looked for in the text, so that they may span tokens.
+        budget: Tokens of prompts and answers held at a time at most; one sequence is always held. None is no limit.
 
     Returns:
         Generations in the order of the prompts; none depends on its neighbours (float32).
     """
-    answers: list[list[int]] = [[] for _ in prompts]
-    finished: dict[int, Generation] = {}
+    if not prompts:
+        return []
+    ending = Ending(decode, frozenset(end_ids), tuple(stop), max_new_tokens)
+    answers = [Answer(ending) for _ in prompts]
     streams = [stream(decoding.seed, prompt.id) for prompt in prompts]
-    running = list(range(len(prompts)))
-    continuation = model.begin([prompt.prompt_ids for prompt in prompts])
-    while running:
-        tokens = choose(continuation.logits, decoding, [streams[index] for index in running])
-        kept = []
-        for row, (index, token) in enumerate(zip(running, tokens.tolist(), strict=True)):
-            answers[index].append(token)
-            end = _finished(answers[index], end_ids, decode, stop, max_new_tokens)
-            if end is None:
-                kept.append(row)
-            else:
-                finished[index] = end
-        if kept and len(kept) < len(running):
-            rows = torch.tensor(kept, device=tokens.device)
-            continuation.keep(rows)
+    batch = _open(model, [prompt.prompt_ids for prompt in prompts], max_new_tokens, budget)
+    # The longest first: if memory does not suffice, it shows at once.
+    waiting = deque(sorted(range(len(prompts)), key=lambda index: (-len(prompts[index].prompt_ids), index)))
+    finished: dict[int, Generation] = {}
+    running: list[int] = []
+    while running or waiting:
+        joining = _joining(batch, prompts, waiting, len(running))
+        if joining:
+            batch.admit([prompts[index].prompt_ids for index in joining])
+            running += joining
+        tokens = choose(batch.logits, decoding, [streams[index] for index in running])
+        ends = [answers[index].add(token) for index, token in zip(running, tokens.tolist(), strict=True)]
+        for index, end in zip(running, ends, strict=True):
+            if end is not None:
+                finished[index] = Generation(answers[index].text(), len(answers[index].tokens), end)
+        kept = _closed_up([end is None for end in ends])
+        if len(kept) < len(running):
+            rows = torch.tensor(kept, dtype=torch.int64, device=tokens.device)
+            batch.keep(rows)
             tokens = tokens[rows]
-        running = [running[row] for row in kept]
+            running = [running[row] for row in kept]
         if running:
-            continuation.advance(tokens)
+            batch.advance(tokens)
     return [finished[index] for index in range(len(prompts))]
 
 
-def _finished(
-    answer: list[int], end_ids: Collection[int], decode: Callable[[list[int]], str], stop: Sequence[str], limit: int
-) -> Generation | None:
-    """Return the generation if the newest token has ended it."""
-    if answer[-1] in end_ids:
-        return Generation(cut(decode(answer[:-1]), stop), len(answer), "stop")
-    if stop:
-        text = decode(answer)
-        if any(string in text for string in stop):
-            return Generation(cut(text, stop), len(answer), "stop")
-    if len(answer) >= limit:
-        return Generation(cut(decode(answer), stop), len(answer), "length")
-    return None
+def _open(model: LanguageModel, prompts: Sequence[TokenIds], new_tokens: int, budget: int | None) -> Running:
+    """Return the fastest batch that the model has shown itself able to."""
+    if trust(model).slots:
+        longest = max(len(prompt) for prompt in prompts) + model.virtual_tokens + new_tokens
+        if longest <= window(model):
+            return Slots(model, prompts, new_tokens, budget)
+    return Waves(model, new_tokens, budget)
 
 
-def cut(text: str, stop: Sequence[str]) -> str:
-    """Return the text before the first stop string."""
-    places = [text.find(string) for string in stop]
-    return text[: min((place for place in places if place >= 0), default=len(text))]
+def _joining(batch: Running, prompts: Sequence[Encoded], waiting: deque[int], running: int) -> list[int]:
+    """Take those that join now from the ones that wait."""
+    if not waiting:
+        return []
+    room = min(batch.room(len(prompts[waiting[0]].prompt_ids)), len(waiting))
+    if running and room < min(len(waiting), max(1, running // _AT_A_TIME)):
+        return []
+    return [waiting.popleft() for _ in range(room)]
+
+
+def _closed_up(going_on: Sequence[bool]) -> list[int]:
+    """Return the rows that go on, the last ones in the places of those that have ended: few change their place."""
+    rows = list(range(len(going_on)))
+    place = 0
+    while place < len(rows):
+        if going_on[rows[place]]:
+            place += 1
+            continue
+        last = rows.pop()
+        if place < len(rows):
+            rows[place] = last
+    return rows

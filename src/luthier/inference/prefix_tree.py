@@ -1,0 +1,136 @@
+"""Rows of tokens as a tree: what they begin with in common stands there once.
+
+Nodes lie in the order of a walk from the root, each before its children, so that a node's descendants are one stretch
+of places: who may see a token is a comparison of two numbers, and no search.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from luthier.records import TokenIds
+
+Places: TypeAlias = npt.NDArray[np.int64]
+WORTH = 4
+"""Tokens in common that are worth a node: attention to one more place costs about as much as reading three tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Tokens that follow one another in every row below.
+
+    Attributes:
+        parent: Its place among the nodes, or -1.
+        start: Place of its first token.
+        stop: Place after its last token.
+        end: Place after the last token of all its descendants.
+        depth: Tokens of a row before its first.
+    """
+
+    parent: int
+    start: int
+    stop: int
+    end: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class PrefixTree:
+    """Rows laid out as a tree.
+
+    Attributes:
+        tokens: int32 ``(tokens,)``, node after node.
+        positions: int64 ``(tokens,)``: tokens of its row before each token.
+        nodes: Each before its children.
+        leaves: The node in which each row ends.
+    """
+
+    tokens: TokenIds
+    positions: Places
+    nodes: tuple[Node, ...]
+    leaves: tuple[int, ...]
+
+    def places(self, row: int, first: int, last: int) -> Places:
+        """Return where tokens ``[first, last)`` of a row stand."""
+        parts: list[Places] = []
+        index = self.leaves[row]
+        while index >= 0:
+            node = self.nodes[index]
+            low, high = max(first, node.depth), min(last, node.depth + node.stop - node.start)
+            if low < high:
+                parts.append(np.arange(low, high) + (node.start - node.depth))
+            index = node.parent
+        return np.concatenate(parts[::-1]) if parts else np.zeros(0, dtype=np.int64)
+
+    def ends(self) -> Places:
+        """Return for each token the place after the last one that sees it: int64 ``(tokens,)``."""
+        found = np.zeros(len(self.tokens), dtype=np.int64)
+        for node in self.nodes:
+            found[node.start : node.stop] = node.end
+        return found
+
+
+def sort_key(row: TokenIds) -> bytes:
+    """Return what sorts rows so that those that begin alike stand together."""
+    return row.astype(">u4").tobytes()
+
+
+def in_common(one: TokenIds, other: TokenIds) -> int:
+    """Return how many tokens two rows begin with in common."""
+    shorter = min(len(one), len(other))
+    differs = np.flatnonzero(one[:shorter] != other[:shorter])
+    return int(differs[0]) if len(differs) else shorter
+
+
+def grow(rows: Sequence[TokenIds], *, skip: int = 0, worth: int = WORTH) -> PrefixTree:
+    """Lay rows out as a tree.
+
+    Args:
+        rows: In any order; each longer than ``skip``.
+        skip: First tokens of every row, the same in all, that are left out.
+        worth: Tokens in common that make a node; fewer are repeated.
+    """
+    order = sorted(range(len(rows)), key=lambda index: sort_key(rows[index]))
+    ordered = [rows[index] for index in order]
+    alike = [0, *(in_common(one, other) for one, other in itertools.pairwise(ordered))]
+    drawn: list[tuple[int, int, int, int]] = []  # parent, start, stop, depth
+    pieces: list[TokenIds] = []
+    leaves = [0] * len(rows)
+    place = 0
+    left = [(0, len(rows), skip, -1)]  # rows [low, high), which share `depth` tokens and stand below `parent`
+    while left:
+        low, high, depth, parent = left.pop()
+        shared = min(alike[low + 1 : high], default=len(ordered[low]))
+        same = shared == len(ordered[high - 1])  # sorted: then all of them are the shared tokens
+        if shared > depth and (same or shared - depth >= worth):
+            piece = ordered[low][depth:shared]
+            drawn.append((parent, place, place + len(piece), depth))
+            pieces.append(piece)
+            place, depth, parent = place + len(piece), shared, len(drawn) - 1
+        if same:
+            for row in range(low, high):
+                leaves[order[row]] = parent
+            continue
+        cuts = [low, *(row for row in range(low + 1, high) if alike[row] == shared), high]
+        left += [(one, other, depth, parent) for one, other in itertools.pairwise(cuts)][::-1]
+    return _finished(drawn, pieces, leaves)
+
+
+def _finished(drawn: list[tuple[int, int, int, int]], pieces: list[TokenIds], leaves: list[int]) -> PrefixTree:
+    ends = [stop for _, _, stop, _ in drawn]
+    for index in range(len(drawn) - 1, -1, -1):
+        parent = drawn[index][0]
+        if parent >= 0:
+            ends[parent] = max(ends[parent], ends[index])
+    nodes = tuple(
+        Node(parent, start, stop, end, depth) for (parent, start, stop, depth), end in zip(drawn, ends, strict=True)
+    )
+    tokens = np.concatenate(pieces).astype(np.int32)
+    positions = np.concatenate([np.arange(node.stop - node.start) + node.depth for node in nodes])
+    return PrefixTree(tokens, positions, nodes, tuple(leaves))

@@ -1,0 +1,203 @@
+"""Log-probabilities of given targets by a decoder: what prompts begin with in common is read once.
+
+All rows of a call are sorted, so that their order does not matter, and cut into forward passes of a stated number of
+tokens; what a pass begins with in common with the one before it is not read again, its keys and values are kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from luthier.inference.laid_out import Memory, read, standing_before
+from luthier.inference.prefix_tree import WORTH, Places, grow, in_common, sort_key
+from luthier.inference.tree_layout import BLOCK, lay_out
+from luthier.models.head import is_plain
+from luthier.models.language_model import LanguageModel
+from luthier.records import Encoded, TokenIds
+
+Found: TypeAlias = tuple[Tensor, Tensor]
+"""Of each target token: float32 log-probability (nats), and bool, whether it is the likeliest."""
+KEPT = 32
+"""Tokens in common with the pass before that are worth keeping their keys and values for."""
+_BUSY = 512
+_BYTES = 32 * 2**20
+"""Float32 logits that are held at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is read of one example, and where its targets are predicted.
+
+    Attributes:
+        index: Of the example.
+        tokens: Prompt and target without its last token.
+        first: Place in the row at which the first target is predicted.
+        targets: int32 ``(targets,)``.
+    """
+
+    index: int
+    tokens: TokenIds
+    first: int
+    targets: TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward pass.
+
+    Attributes:
+        rows: That begin alike.
+        skip: Tokens that they begin with and that the passes before have read.
+    """
+
+    rows: tuple[Row, ...]
+    skip: int
+
+
+def tree_logprobs(
+    model: LanguageModel, batch: Sequence[Encoded], budget: int, *, own_head: bool = False, block: int = BLOCK
+) -> Found:
+    """Score the targets of a batch.
+
+    Args:
+        model: A decoder.
+        batch: In any order.
+        budget: Tokens in one forward pass at most; a longer row is a pass of its own.
+        own_head: Let the model's own head form all logits of a pass, where it is more than a matrix.
+        block: Tokens of a subtree at most that makes one block of attention.
+
+    Returns:
+        Of every target token, example after example in the order of the batch.
+    """
+    examples = batch if model.soft_prompt is None else model.soft_prompt.before_each(batch)
+    bounds = np.cumsum([0, *(len(item.target_ids) for item in examples)])
+    logs = torch.empty(int(bounds[-1]), dtype=torch.float32)
+    likeliest = torch.empty(len(logs), dtype=torch.bool)
+    passes = plan_passes(_rows(examples), budget)
+    virtual = standing_before(model)
+    before = virtual
+    for number, step in enumerate(passes):
+        following = passes[number + 1].skip if number + 1 < len(passes) else 0
+        found, before = _run(model, step, before, following, own_head=own_head, block=block)
+        place = 0
+        for row in step.rows:
+            into = slice(int(bounds[row.index]), int(bounds[row.index + 1]))
+            source = slice(place, place + len(row.targets))
+            logs[into], likeliest[into] = found[0][source], found[1][source]
+            place += len(row.targets)
+        before = before if following else virtual
+    return logs, likeliest
+
+
+def _rows(examples: Sequence[Encoded]) -> list[Row]:
+    return [
+        Row(
+            index,
+            np.concatenate([item.prompt_ids, item.target_ids])[:-1].astype(np.int32),
+            len(item.prompt_ids) - 1,
+            item.target_ids,
+        )
+        for index, item in enumerate(examples)
+    ]
+
+
+def plan_passes(rows: Sequence[Row], budget: int) -> list[Pass]:
+    """Cut rows into forward passes; the same ones whatever the order of the rows."""
+    ordered = sorted(rows, key=lambda row: (sort_key(row.tokens), row.first, row.targets.tobytes()))
+    passes: list[Pass] = []
+    taken: list[Row] = []
+    size = skip = 0
+    for place, row in enumerate(ordered):
+        alike = in_common(ordered[place - 1].tokens, row.tokens) if place else 0
+        own = len(row.tokens) - alike + WORTH  # a few that are not worth a node may be repeated
+        lowered = _worth_keeping(min(skip, alike, row.first))
+        more = own + (skip - lowered if taken else 0)
+        if taken and (size + more > budget or (size >= _BUSY and skip - lowered >= KEPT)):
+            passes.append(Pass(tuple(taken), skip))
+            taken = []
+        if not taken:
+            skip = _worth_keeping(min(alike, row.first))
+            taken, size = [row], len(row.tokens) - skip
+            continue
+        size += own + skip - lowered
+        skip = lowered
+        taken.append(row)
+    if taken:
+        passes.append(Pass(tuple(taken), skip))
+    return passes
+
+
+def _worth_keeping(tokens: int) -> int:
+    return tokens if tokens >= KEPT else 0
+
+
+def count_tokens(rows: Sequence[TokenIds]) -> int:
+    """Return how many tokens rows have together, what sorted neighbours begin with in common counted once."""
+    ordered = sorted(rows, key=sort_key)
+    shared = sum(in_common(one, other) for one, other in itertools.pairwise(ordered))
+    return sum(len(row) for row in ordered) - shared
+
+
+def _run(
+    model: LanguageModel, step: Pass, before: Memory, following: int, *, own_head: bool, block: int
+) -> tuple[Found, Memory]:
+    """Score one pass; return also the keys and values of what the next one begins with."""
+    virtual = model.virtual_tokens if model.soft_prompt and model.soft_prompt.cache else 0
+    known = before.first(virtual + step.skip) if before.tokens else before
+    tree = grow([row.tokens for row in step.rows], skip=step.skip)
+    layout = lay_out(tree, model.device, known, block=block)
+    if following > step.skip:
+        layout.kept = torch.from_numpy(tree.places(len(step.rows) - 1, step.skip, following)).to(model.device)
+    asked = [tree.places(index, row.first, len(row.tokens)) for index, row in enumerate(step.rows)]
+    places, pairs = np.unique(np.concatenate(asked), return_inverse=True)
+    targets = np.concatenate([row.targets for row in step.rows])
+    positions = torch.from_numpy(tree.positions + virtual).to(model.device)
+    wanted = torch.from_numpy(places).to(model.device)
+    head = model.module.get_output_embeddings()
+    if own_head or not is_plain(head):
+        logits = read(model, tree.tokens, positions, layout, logits_to_keep=wanted).logits[0]  # (S, V)
+    else:
+        hidden = read(model, tree.tokens, positions, layout).last_hidden_state[0][wanted]  # (S, D)
+        with model.precision():
+            return _in_pieces(hidden, head, pairs, targets), _path(known, layout.memory, virtual + following)
+    return _in_pieces(logits, lambda part: part, pairs, targets), _path(known, layout.memory, virtual + following)
+
+
+def _path(known: Memory, more: Memory, tokens: int) -> Memory:
+    return known.then(more) if more.keys else known.first(tokens) if known.tokens else known
+
+
+def _in_pieces(states: Tensor, head: Any, pairs: Places, targets: TokenIds) -> Found:
+    """Score pairs of a state and a target, without ever holding the logits of all states.
+
+    Args:
+        states: ``(states, size)``.
+        head: States to logits.
+        pairs: int64 ``(targets,)``, which state predicts each target.
+        targets: int32 ``(targets,)``.
+    """
+    logs = torch.empty(len(targets), dtype=torch.float32)
+    likeliest = torch.empty(len(targets), dtype=torch.bool)
+    order = np.argsort(pairs, kind="stable")
+    ordered = pairs[order]
+    step = 1
+    start = 0
+    while start < len(states):
+        logits = head(states[start : start + step]).float()  # (step, V)
+        low, high = np.searchsorted(ordered, [start, start + len(logits)])
+        mine = order[low:high]
+        rows = torch.from_numpy(pairs[mine] - start).to(logits.device)
+        wanted = torch.from_numpy(targets[mine].astype(np.int64)).to(logits.device)
+        chosen = logits[rows, wanted] - logits.logsumexp(dim=1)[rows]
+        logs[mine] = chosen.cpu()
+        likeliest[mine] = (logits.argmax(dim=1)[rows] == wanted).cpu()
+        start += len(logits)
+        step = max(1, _BYTES // (4 * logits.shape[1]))
+    return logs, likeliest
