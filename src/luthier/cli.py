@@ -80,6 +80,9 @@ def compare(
     name: Annotated[str | None, typer.Option(help="Name of the run's folder.", show_default=False)] = None,
     train: Train = None,
     test: Test = None,
+    search: Annotated[
+        int | None, typer.Option(help="Trials on validation for each trained arm.", show_default=False)
+    ] = None,
     seed: Seed = None,
     device: Device = None,
     trust_remote_code: Trust = False,
@@ -95,6 +98,7 @@ def compare(
         "name": name,
         "data.train": train,
         "data.test": test,
+        "search.trials": search,
         "seed": seed,
         "device": device,
         "trust_remote_code": trust_remote_code or None,

@@ -150,6 +150,15 @@ ArmItem: TypeAlias = Annotated[
 ]
 
 
+class SearchConfig(Settings):
+    """How hyper-parameters are chosen, on the validation split."""
+
+    trials: int = Field(default=0, ge=0)
+    """Trainings that each trained arm may spend, its defaults first; 0 trains the defaults alone."""
+    prune: bool = True
+    """Stop a trial that is worse than half of the earlier ones were at the same place."""
+
+
 class CompareConfig(Settings):
     """Everything that ``luthier compare`` depends on."""
 
@@ -177,6 +186,8 @@ class CompareConfig(Settings):
     """Which examples are used."""
     training: TrainingConfig = TrainingConfig()
     """How arms are trained."""
+    search: SearchConfig = SearchConfig()
+    """How their hyper-parameters are chosen."""
     decoding: DecodingConfig = DecodingConfig()
     """How answers are generated."""
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -53,6 +53,29 @@ class Retained:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """What a search on the validation split tried and chose.
+
+    Attributes:
+        trials: Trainings that were begun.
+        pruned: Those that were stopped early.
+        failed: Those whose loss was not finite.
+        space: What was searched, in words.
+        chosen: What is used.
+        score: Its validation score.
+        default_score: That of the defaults, which were the first trial.
+    """
+
+    trials: int
+    pruned: int
+    failed: int
+    space: dict[str, str]
+    chosen: dict[str, float]
+    score: float
+    default_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ArmResult:
     """Everything that is known of one arm and does not depend on the clock."""
 
@@ -82,6 +105,8 @@ class ArmResult:
     """Log of the target task's predictions, relative to the run's folder."""
     curve: str = ""
     """Training log (``log.jsonl``), relative to the run's folder; "" when nothing was trained."""
+    search: Search | None = None
+    """How its hyper-parameters were chosen; None when they were given."""
     notes: tuple[str, ...] = ()
     """What a reader must know: cut prompts, fewer shots than asked …"""
 
@@ -133,6 +158,7 @@ class ArmCosts:
     evaluation_seconds: float | None = None
     generation_tokens_per_second: float | None = None
     seconds_per_request: float | None = None
+    search_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

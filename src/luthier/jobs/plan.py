@@ -71,7 +71,7 @@ def read_plan(config: CompareConfig) -> Plan:
     faults: list[LuthierError] = []
     with collecting(faults):
         _check_methods(arms, model)
-        model.keep_free(_virtual_tokens(arms))
+        model.keep_free(_virtual_tokens(arms, searching=config.search.trials > 0))
     with collecting(faults):
         data = load_splits(task, config.data, config.seed)
     retained: list[Subject] = []
@@ -172,16 +172,16 @@ def _check_methods(arms: Sequence[Arm], model: LanguageModel) -> None:
     raise_faults("the arms have faults", faults)
 
 
-def _virtual_tokens(arms: Sequence[Arm]) -> int:
+def _virtual_tokens(arms: Sequence[Arm], *, searching: bool) -> int:
     """Tokens that the longest soft prompt takes: they are kept free for every arm, so that all read the same text."""
-    return max(
-        (
-            virtual_tokens(read_settings(find_method(arm.method), arm.settings, where="settings"))
-            for arm in arms
-            if arm.method is not None
-        ),
-        default=0,
-    )
+    lengths = [0]
+    for arm in arms:
+        if arm.method is not None:
+            method = find_method(arm.method)
+            lengths.append(virtual_tokens(read_settings(method, arm.settings, where="settings")))
+            if searching and (knob := method.space.get("virtual_tokens")):
+                lengths += knob.values
+    return max(lengths)
 
 
 def _require_training(training: TrainingData, data: TaskData, encoder: Encoder, config: CompareConfig) -> None:

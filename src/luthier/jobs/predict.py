@@ -119,7 +119,8 @@ def task_work(
     }
 
     def run(index: int) -> list[Prediction]:
-        return answer(model, encoder, [requests[place] for place in batches[index]], how)
+        asked = [requests[place] for place in batches[index]]
+        return answer(model, encoder, asked, how, batch_tokens=under.batch_tokens)
 
     sizes = tuple(len(batch) for batch in batches)
     order = tuple(request.example.id for request in requests)
@@ -148,7 +149,7 @@ def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], unde
     inputs = _inputs(model, encoder, under) | {"texts": digest(list(texts)), "max_length": model.max_length}
 
     def run(index: int) -> list[Prediction]:
-        return _text_losses(model, [documents[place] for place in batches[index]])
+        return _text_losses(model, [documents[place] for place in batches[index]], under.batch_tokens)
 
     sizes = tuple(len(batch) for batch in batches)
     order = tuple(document.name for document in documents)
@@ -179,8 +180,9 @@ def _inputs(model: LanguageModel, encoder: Encoder, under: Conditions) -> dict[s
     }
 
 
-def _text_losses(model: LanguageModel, documents: Sequence[Document]) -> list[Prediction]:
-    logprobs = iter(answer_logprobs(model, [window for document in documents for window in document.windows]))
+def _text_losses(model: LanguageModel, documents: Sequence[Document], batch_tokens: int) -> list[Prediction]:
+    windows = [window for document in documents for window in document.windows]
+    logprobs = iter(answer_logprobs(model, windows, budget=batch_tokens))
     return [
         Prediction(
             id=document.name,

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from luthier.comparison.arms import Arm
 from luthier.comparison.measure import TOKEN_LOSS, corrected, retention, score
-from luthier.comparison.results import ArmCosts, ArmResult, Retained
+from luthier.comparison.results import ArmCosts, ArmResult, Retained, Search
 from luthier.jobs.measures import answering_of, context_of, show_exemplars, yardstick_of
 from luthier.jobs.plan import Plan
 from luthier.jobs.predict import Conditions, Predicted, Work, finish, read, task_work, text_work
+from luthier.jobs.search import search_arm, told
 from luthier.jobs.train import Trained, train_arm
 from luthier.methods.folder import load_adapter
 from luthier.models.language_model import LanguageModel
@@ -60,7 +61,10 @@ def run_arm(plan: Plan, arm: Arm, base: Watched) -> Outcome:
         arm: The arm.
         base: What the base answers where forgetting is measured.
     """
-    trained = None
+    trained = searched = None
+    if arm.method is not None and plan.config.search.trials:
+        searched = search_arm(plan, arm)
+        arm = searched.arm
     if arm.method is not None:
         trained = train_arm(
             plan.model,
@@ -81,7 +85,11 @@ def run_arm(plan: Plan, arm: Arm, base: Watched) -> Outcome:
     notes = (*_shot_notes(arm, shots_used), *_fit_notes([target]), *watched.notes)
     answered = Answered(read(target), shots_used, notes)
     result = _result(plan, arm, trained, answered, watched, base)
-    return Outcome(result, _costs(trained, answered.log), answered.log.predictions, trained)
+    costs = _costs(trained, answered.log)
+    if searched is not None:
+        result = replace(result, search=searched.search, notes=(*result.notes, _search_note(searched.search)))
+        costs = replace(costs, search_seconds=searched.seconds)
+    return Outcome(result, costs, answered.log.predictions, trained)
 
 
 def _conditions(plan: Plan, trained: Trained | None) -> Conditions:
@@ -178,6 +186,12 @@ def _token_loss(plan: Plan, watched: Watched, base: Watched) -> Retained | None:
         return None
     context = {"split": "heldout"}
     return retention(base.text.predictions, watched.text.predictions, TOKEN_LOSS, plan.config.evaluation, context)
+
+
+def _search_note(search: Search) -> str:
+    ends = [f"{count} {what}" for count, what in ((search.pruned, "stopped early"), (search.failed, "failed")) if count]
+    of = f" ({', '.join(ends)})" if ends else ""
+    return f"chosen on validation by {search.trials} trials{of}: {told(search.chosen)}"
 
 
 def _shot_notes(arm: Arm, used: tuple[int, int]) -> tuple[str, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import luthier.version
 from luthier.comparison.arms import Arm
@@ -28,11 +28,15 @@ from luthier.records import Encoded, Example
 from luthier.store import Entry, code_digest, open_entry, reading, writing
 from luthier.tasks.task import Task
 from luthier.training.checkpoint import Progress
+from luthier.training.log import read_log
 from luthier.training.loop import Validate, Validation, train
 from luthier.training.memory import peak_bytes, reset_peak
 from luthier.training.objectives import mean_loss
 
 ROOMS = ("data", "tasks", "models", "methods", "inference", "training", "evaluation", "metrics")
+Watch: TypeAlias = Callable[[Sequence[float]], None]
+"""Sees the scores of every look at the validation split so far, the latest last; raises to end the training."""
+
 # What changes neither the weights nor the choice of the best of them.
 _NOT_IN_KEY = {"checkpoint_seconds"}
 
@@ -74,6 +78,11 @@ class Trained:
         return self.entry.folder / "adapter"
 
     @property
+    def validation_scores(self) -> tuple[float, ...]:
+        """Score of every look at the validation split, turned so that higher is better."""
+        return _looks(self.log, 1 if self.result["higher_is_better"] else -1)
+
+    @property
     def log(self) -> Path:
         """The training log."""
         return self.entry.folder / "log.jsonl"
@@ -89,10 +98,12 @@ def train_arm(
     out: Path,
     decoding: DecodingConfig,
     evaluation: EvaluationConfig,
+    watch: Watch | None = None,
 ) -> Trained:
     """Return the trained arm from the store, training it first if it is not there.
 
-    The model is left as it was: the base, with nothing attached.
+    The model is left as it was: the base, with nothing attached. ``watch`` may end the training by an exception of its
+    own; what was trained so far stays where a later call finds it.
 
     Raises:
         ConfigError: The method is unknown or its settings are wrong.
@@ -121,7 +132,7 @@ def train_arm(
         if entry.finished:
             say(f"{arm.name}: trained before, found in the store ({entry.key[:8]})")
         else:
-            _train(model, encoder, task, data, arm, entry, decoding, evaluation)
+            _train(model, encoder, task, data, arm, entry, decoding, evaluation, watch)
     return _read(entry)
 
 
@@ -134,6 +145,7 @@ def _train(
     entry: Entry,
     decoding: DecodingConfig,
     evaluation: EvaluationConfig,
+    watch: Watch | None,
 ) -> None:
     """Train an arm, or go on where a killed process left it, and finish its entry."""
     assert arm.method is not None
@@ -152,7 +164,7 @@ def _train(
                 peak_learning_rate=training["learning_rate"],
                 seed=arm.seed,
                 folder=entry.work,
-                validate=_validator(model, encoder, task, data, arm, decoding, evaluation),
+                validate=_watched(_validator(model, encoder, task, data, arm, decoding, evaluation), watch, entry),
                 label=f"{arm.name}: training",
             )
         with writing(entry.work):
@@ -168,7 +180,8 @@ def _train(
                 trainable_parameters=count(attached.trainable()),
                 training=training,
             )
-            _store(entry, model, attached, card, progress)
+            better = yardstick_of(task).higher_is_better
+            _store(entry, model, attached, card, progress, higher_is_better=better)
     finally:
         attached.detach()
 
@@ -215,7 +228,28 @@ def _validator(
     return validate
 
 
-def _store(entry: Entry, model: LanguageModel, attached: Attached, card: Card, progress: Progress) -> None:
+def _watched(validate: Validate | None, watch: Watch | None, entry: Entry) -> Validate | None:
+    """Show ``watch`` the scores of every look so far after each look."""
+    if validate is None or watch is None:
+        return validate
+
+    def watched() -> Validation:
+        found = validate()
+        sign = 1 if found.higher_is_better else -1
+        watch((*_looks(entry.work / "log.jsonl", sign), found.score))
+        return found
+
+    return watched
+
+
+def _looks(log: Path, sign: int) -> tuple[float, ...]:
+    """Validation scores of a training log, turned so that higher is better."""
+    return tuple(sign * float(line["validation_score"] or 0) for line in read_log(log) if "validation_score" in line)
+
+
+def _store(
+    entry: Entry, model: LanguageModel, attached: Attached, card: Card, progress: Progress, *, higher_is_better: bool
+) -> None:
     """Write the adapter and what is known of it, clear the work away, and finish the entry."""
     adapter = entry.work / "adapter"
     shutil.rmtree(adapter, ignore_errors=True)
@@ -224,6 +258,7 @@ def _store(entry: Entry, model: LanguageModel, attached: Attached, card: Card, p
         "steps": progress.step,
         "best_step": progress.best_step,
         "best_score": progress.best_score,
+        "higher_is_better": higher_is_better,
         "trainable_parameters": card.trainable_parameters,
         "stored_bytes": sum(path.stat().st_size for path in adapter.rglob("*") if path.is_file()),
         "learning_rate": card.training["learning_rate"],

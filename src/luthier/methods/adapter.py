@@ -12,7 +12,7 @@ stands, its widths, function and scale: all that is needed to build them again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -25,7 +25,7 @@ from torch.utils.hooks import RemovableHandle
 
 from luthier.config import Settings
 from luthier.errors import LuthierError, ModelError, raise_faults
-from luthier.methods.base import freeze_all_but, load_weights, read_tensors, snapshot
+from luthier.methods.base import Knob, freeze_all_but, load_weights, read_tensors, snapshot
 from luthier.methods.roles import Layer, blocks
 from luthier.models.language_model import LanguageModel
 
@@ -149,6 +149,7 @@ class Adapter:
     name: ClassVar[str] = "adapter"
     learning_rate: ClassVar[float] = 1e-3
     settings_class: ClassVar[type[Settings]] = AdapterSettings
+    space: ClassVar[Mapping[str, Knob]] = {"bottleneck": Knob((8, 16, 32, 64), default=32)}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> AttachedAdapters:
         """Put fresh adapters into every block; the output equals the base's until the first step."""

@@ -6,6 +6,7 @@ Freezing, counting, storing and refusing foreign tensors are written here once, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -37,6 +38,21 @@ class Attached(Protocol):
         """Write the method's own files into a folder, in the ecosystem's layout."""
 
 
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One setting of a method that a search may turn.
+
+    Attributes:
+        values: What is tried.
+        default: The one of them that the method takes by itself.
+        unless: Settings that make it meaningless, or another thing, when they are spelled out.
+    """
+
+    values: tuple[int, ...]
+    default: int
+    unless: tuple[str, ...] = ()
+
+
 class Method(Protocol):
     """One way to adapt a model. A new one is one module, and one line in ``methods/registry.py``.
 
@@ -44,11 +60,13 @@ class Method(Protocol):
         name: What the user calls it.
         learning_rate: Peak learning rate when the user gives none.
         settings_class: Its own settings.
+        space: What a search tries for its settings, by the setting's name.
     """
 
     name: ClassVar[str]
     learning_rate: ClassVar[float]
     settings_class: ClassVar[type[Settings]]
+    space: ClassVar[Mapping[str, Knob]]
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
         """Put a fresh, untrained instance on the model; its random weights come from the seed alone."""

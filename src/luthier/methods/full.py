@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from luthier.config import Settings
 from luthier.errors import ModelError
-from luthier.methods.base import freeze_all_but, load_weights, require_fit
+from luthier.methods.base import Knob, freeze_all_but, load_weights, require_fit
 from luthier.models.language_model import LanguageModel
 from luthier.models.pretrained import read_module
 
@@ -69,6 +69,7 @@ class Full:
     name: ClassVar[str] = "full"
     learning_rate: ClassVar[float] = 1e-4
     settings_class: ClassVar[type[Settings]] = FullSettings
+    space: ClassVar[Mapping[str, Knob]] = {}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> AttachedFull:
         """Make every weight trainable."""

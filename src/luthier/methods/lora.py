@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from luthier.config import Settings
 from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
-from luthier.methods.base import Attached
+from luthier.methods.base import Attached, Knob
 from luthier.methods.peft_adapter import attach_peft, load_peft
 from luthier.methods.roles import blocks, linear_layers
 from luthier.models.language_model import LanguageModel
@@ -47,6 +48,7 @@ class Lora:
     name: ClassVar[str] = "lora"
     learning_rate: ClassVar[float] = 1e-3
     settings_class: ClassVar[type[Settings]] = LoraSettings
+    space: ClassVar[Mapping[str, Knob]] = {"rank": Knob((4, 8, 16, 32), default=8, unless=("ranks",))}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
         """Add the updates; the output equals the base's until the first step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from luthier.config import Settings
 from luthier.errors import ConfigError, did_you_mean
-from luthier.methods.base import Attached
+from luthier.methods.base import Attached, Knob
 from luthier.methods.peft_adapter import attach_peft, load_peft
 from luthier.models.language_model import LanguageModel
 from luthier.models.pretrained import first_line
@@ -58,6 +59,7 @@ class Peft:
     name: ClassVar[str] = "peft"
     learning_rate: ClassVar[float] = 1e-3
     settings_class: ClassVar[type[Settings]] = PeftSettings
+    space: ClassVar[Mapping[str, Knob]] = {}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
         """Put a fresh instance on the model."""

@@ -7,6 +7,7 @@ target. A layer with a sliding window loses sight of them as the text grows, as 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from luthier.config import Settings
 from luthier.errors import ConfigError
-from luthier.methods.base import Attached
+from luthier.methods.base import Attached, Knob
 from luthier.methods.peft_adapter import AttachedSoftPrompt, attach_peft, load_peft, read_cache
 from luthier.methods.prompt_tuning import SoftPromptSettings, begin_in_units, first_ids, power_of_two
 from luthier.models.language_model import LanguageModel
@@ -31,6 +32,7 @@ class PrefixTuning:
     name: ClassVar[str] = "prefix_tuning"
     learning_rate: ClassVar[float] = 0.1
     settings_class: ClassVar[type[Settings]] = PrefixTuningSettings
+    space: ClassVar[Mapping[str, Knob]] = {"virtual_tokens": Knob((10, 20, 40), default=20)}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
         """Put keys and values before every sequence; the output is not the base's, whatever they begin as."""

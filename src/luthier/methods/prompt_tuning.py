@@ -9,6 +9,7 @@ stored is what was trained, bit for bit.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from luthier.config import Settings
-from luthier.methods.base import Attached
+from luthier.methods.base import Attached, Knob
 from luthier.methods.peft_adapter import AttachedSoftPrompt, attach_peft, load_peft
 from luthier.models.language_model import LanguageModel
 
@@ -76,6 +77,7 @@ class PromptTuning:
     name: ClassVar[str] = "prompt_tuning"
     learning_rate: ClassVar[float] = 0.3
     settings_class: ClassVar[type[Settings]] = PromptTuningSettings
+    space: ClassVar[Mapping[str, Knob]] = {"virtual_tokens": Knob((10, 20, 40), default=20)}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
         """Put virtual tokens before every prompt; the output is not the base's, whatever they begin as."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from luthier.config import Settings
 from luthier.errors import ConfigError, LuthierError, ModelError, did_you_mean, raise_faults
-from luthier.methods.base import freeze_all_but, load_weights, read_tensors, snapshot
+from luthier.methods.base import Knob, freeze_all_but, load_weights, read_tensors, snapshot
 from luthier.methods.roles import block_count, blocks, last_blocks, norms
 from luthier.models.language_model import LanguageModel
 
@@ -88,6 +88,7 @@ class Selective:
     name: ClassVar[str] = "selective"
     learning_rate: ClassVar[float] = 5e-4
     settings_class: ClassVar[type[Settings]] = SelectiveSettings
+    space: ClassVar[Mapping[str, Knob]] = {"last": Knob((1, 2, 4), default=2, unless=("parts", "patterns"))}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> AttachedSelective:
         """Make the chosen weights trainable."""

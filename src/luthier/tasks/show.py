@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -20,9 +21,9 @@ from luthier.tasks.task import Task
 
 def list_tasks() -> Table:
     """Return a table of the built-in tasks."""
-    table = Table(title="built-in tasks")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("task", "what the model must do", "answer", "decided by", "chance", "licence"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column in ("task", "decided by"))  # a name that is cut cannot be typed
     for name in library_names():
         task = load_task(name)
         kind = "choice" if task.has_choices else "text"
