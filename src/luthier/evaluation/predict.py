@@ -10,9 +10,13 @@ from luthier.config import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.data.encoding import Encoder
 from luthier.inference.generate import generate
-from luthier.inference.score import answer_logprobs
+from luthier.inference.prefix_tree import in_common, sort_key
+from luthier.inference.score import BUDGET, answer_logprobs
 from luthier.models.language_model import LanguageModel
 from luthier.records import Dropped, Encoded, Example, Prediction
+
+_SCORED_AT_ONCE, _GENERATED_AT_ONCE = 2, 4
+"""Tokens of a batch, in those of a forward pass: a killed evaluation loses one batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +71,54 @@ def fits_whole(example: Example, encoder: Encoder, *, new_tokens: int) -> bool:
 
 
 def plan(requests: Sequence[Request], *, new_tokens: int, batch_tokens: int) -> list[tuple[int, ...]]:
-    """Group requests by length; the same plan for the same requests, so that a killed evaluation goes on in it.
+    """Group requests; the same plan for the same requests, so that a killed evaluation goes on in it.
 
-    Choices and free text never share a batch.
+    Choices and free text never share a batch. Choices whose prompts begin alike stand together, free text by length. A
+    batch is more than what is computed at a time, so that what is shared is shared widely and freed places are taken.
     """
-    batches: list[tuple[int, ...]] = []
-    for closed in (True, False):
-        own = [index for index, request in enumerate(requests) if bool(request.example.choices) is closed]
-        lengths = [requests[index].tokens(new_tokens) for index in own]
-        batches += [tuple(own[place] for place in batch) for batch in plan_batches(lengths, batch_tokens)]
-    return batches
+    closed = [index for index, request in enumerate(requests) if request.example.choices]
+    free = [index for index, request in enumerate(requests) if not request.example.choices]
+    lengths = [requests[index].tokens(new_tokens) for index in free]
+    written = plan_batches(lengths, _GENERATED_AT_ONCE * batch_tokens)
+    chosen = _plan_choices(requests, closed, _SCORED_AT_ONCE * batch_tokens)
+    return chosen + [tuple(free[place] for place in batch) for batch in written]
 
 
-def answer(model: LanguageModel, encoder: Encoder, requests: Sequence[Request], how: Answering) -> list[Prediction]:
-    """Answer one batch of requests, all of one kind."""
+def _plan_choices(requests: Sequence[Request], closed: Sequence[int], most: int) -> list[tuple[int, ...]]:
+    """Cut choices, sorted by their prompts, into batches of at most so many tokens, shared ones counted once."""
+    batches: list[list[int]] = []
+    size = 0
+    for index in sorted(closed, key=lambda index: (sort_key(requests[index].items[0].prompt_ids), index)):
+        items = requests[index].items
+        prompt = items[0].prompt_ids
+        answers = sum(len(item.target_ids) for item in items)
+        alike = in_common(requests[batches[-1][-1]].items[0].prompt_ids, prompt) if batches else 0
+        size += len(prompt) - alike + answers
+        if not batches or size > most:
+            batches.append([])
+            size = len(prompt) + answers
+        batches[-1].append(index)
+    return [tuple(batch) for batch in batches]
+
+
+def answer(
+    model: LanguageModel,
+    encoder: Encoder,
+    requests: Sequence[Request],
+    how: Answering,
+    *,
+    batch_tokens: int = BUDGET,
+) -> list[Prediction]:
+    """Answer one batch of requests, all of one kind, at most ``batch_tokens`` tokens at a time."""
     if requests[0].example.choices:
-        return _choose(model, requests)
-    return _write(model, encoder, requests, how)
+        return _choose(model, requests, batch_tokens)
+    return _write(model, encoder, requests, how, batch_tokens)
 
 
-def _choose(model: LanguageModel, requests: Sequence[Request]) -> list[Prediction]:
+def _choose(model: LanguageModel, requests: Sequence[Request], batch_tokens: int) -> list[Prediction]:
     started = time.monotonic()
-    logprobs = iter(answer_logprobs(model, [item for request in requests for item in request.items]))
+    items = [item for request in requests for item in request.items]
+    logprobs = iter(answer_logprobs(model, items, budget=batch_tokens))
     seconds = (time.monotonic() - started) / len(requests)
     predictions = []
     for request in requests:
@@ -112,7 +142,9 @@ def _choose(model: LanguageModel, requests: Sequence[Request]) -> list[Predictio
     return predictions
 
 
-def _write(model: LanguageModel, encoder: Encoder, requests: Sequence[Request], how: Answering) -> list[Prediction]:
+def _write(
+    model: LanguageModel, encoder: Encoder, requests: Sequence[Request], how: Answering, batch_tokens: int
+) -> list[Prediction]:
     started = time.monotonic()
     generations = generate(
         model,
@@ -122,6 +154,7 @@ def _write(model: LanguageModel, encoder: Encoder, requests: Sequence[Request], 
         max_new_tokens=how.new_tokens,
         end_ids=model.end_ids.union(encoder.stop_ids),
         stop=how.stop,
+        budget=batch_tokens,
     )
     seconds = (time.monotonic() - started) / len(requests)
     return [
@@ -143,6 +176,6 @@ def _write(model: LanguageModel, encoder: Encoder, requests: Sequence[Request], 
 def predict(
     model: LanguageModel, encoder: Encoder, requests: Sequence[Request], how: Answering, *, batch_tokens: int
 ) -> Iterator[list[Prediction]]:
-    """Answer all requests, a batch at a time, longest first."""
+    """Answer all requests, a batch at a time."""
     for batch in plan(requests, new_tokens=how.new_tokens, batch_tokens=batch_tokens):
-        yield answer(model, encoder, [requests[index] for index in batch], how)
+        yield answer(model, encoder, [requests[index] for index in batch], how, batch_tokens=batch_tokens)
