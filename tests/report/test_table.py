@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from luthier.comparison.results import ArmCosts, RunCosts, RunResults
+from luthier.report import numerals
 from luthier.report.facts import forgetting, points
+from luthier.report.sheets import storage_sheet
 from luthier.report.table import retention_table, summary_table
 
 
@@ -114,3 +116,16 @@ def test_forgetting_is_the_mean_in_points_of_bounded_metrics() -> None:
 def test_results_without_any_arm_still_draw() -> None:
     results: RunResults = replace(example_run.results(), arms=(), pairs=())
     assert "Arm" in _printed(summary_table(results, RunCosts("cpu", 1)))
+
+
+def test_storage_of_many_tasks_is_one_base_and_what_each_adds() -> None:
+    """Full tuning stores a model for each task; LoRA one base and an adapter for each."""
+    results = example_run.results()
+    sheet = storage_sheet(results)
+    assert sheet is not None
+    stored = {arm.name: arm.stored_bytes for arm in results.arms}
+    base = 4 * results.model["parameters"]
+    cells = {row[0].main: [cell.main for cell in row[1:]] for row in sheet.rows}
+    assert cells["full"] == [numerals.size(count * stored["full"]) for count in (1, 10, 100)]
+    assert cells["lora"] == [numerals.size(base + count * stored["lora"]) for count in (1, 10, 100)]
+    assert "zero_shot" not in cells

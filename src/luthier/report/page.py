@@ -88,6 +88,7 @@ def _all_sheets(results: RunResults, costs: RunCosts) -> list[Sheet]:
     made = [
         sheets.quality_sheet(results),
         sheets.cost_sheet(results, costs),
+        sheets.storage_sheet(results),
         sheets.scores_sheet(results),
         sheets.retention_sheet(results),
         sheets.pairs_sheet(results),

@@ -15,6 +15,8 @@ from luthier.report import facts, numerals
 from luthier.report.numerals import ABSENT
 
 Tone = Literal["", "good", "bad", "muted"]
+STORED_TASKS = (1, 10, 100)
+"""Numbers of tasks for which storage is told."""
 MARKS: dict[Tone, str] = {"good": "▲", "bad": "▼", "": "", "muted": ""}
 """Shown beside significant differences, so that colour is never the only sign."""
 
@@ -128,8 +130,8 @@ def cost_sheet(results: RunResults, costs: RunCosts) -> Sheet:
     rows = tuple(_cost_row(arm, costs.arms.get(arm.name, ArmCosts()), whole) for arm in results.arms)
     threads = f", {costs.threads} threads" if costs.threads else ""
     note = (
-        f"Measured on {costs.device}{threads}. Train tok/s counts supervised tokens. Prompt tokens: mean per request, "
-        f"exemplars included. {ABSENT} was not measured."
+        f"Measured on {costs.device}{threads}. Train tok/s counts supervised tokens. Gen. tok/s: below it a request's "
+        f"time, answered in batches. Prompt tokens: mean per request, exemplars included. {ABSENT} was not measured."
     )
     return Sheet("cost", "Cost", (Column("Arm", number=False), *(Column(t) for t in titles)), rows, note)
 
@@ -145,9 +147,35 @@ def _cost_row(arm: ArmResult, cost: ArmCosts, whole: int | None) -> tuple[Cell, 
             f"search {numerals.seconds(cost.search_seconds)}" if cost.search_seconds is not None else "",
         ),
         Cell(numerals.rate(cost.supervised_tokens_per_second)),
-        Cell(numerals.rate(cost.generation_tokens_per_second)),
+        Cell(numerals.rate(cost.generation_tokens_per_second), _latency(cost.seconds_per_request)),
         Cell(numerals.decimal(arm.prompt_tokens, 0)),
     )
+
+
+def _latency(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1000 * seconds:.3g} ms"
+
+
+def storage_sheet(results: RunResults) -> Sheet | None:
+    """One row for each trained arm: what many tasks take to store; ``None`` where nothing was trained."""
+    whole = facts.model_parameters(results)
+    trained = [arm for arm in results.arms if arm.method]
+    if not trained or whole is None:
+        return None
+    base = 4 * whole  # float32
+    rows = tuple(
+        (Cell(arm.name), *(Cell(numerals.size(_stored(arm, base, tasks))) for tasks in STORED_TASKS)) for arm in trained
+    )
+    titles = (f"{tasks} task{'s' if tasks > 1 else ''}" for tasks in STORED_TASKS)
+    note = (
+        "What is stored when every task is adapted this way: the base model and what each task adds to it; for full "
+        f"tuning a whole model for each task. The base takes {numerals.size(base)} in float32."
+    )
+    return Sheet("storage", "Storage", (Column("Arm", number=False), *(Column(title) for title in titles)), rows, note)
+
+
+def _stored(arm: ArmResult, base: int, tasks: int) -> int:
+    return tasks * arm.stored_bytes + (0 if arm.method == "full" else base)
 
 
 def retention_sheet(results: RunResults) -> Sheet | None:
