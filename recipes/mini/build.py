@@ -36,9 +36,9 @@ EMBEDDED = Path(__file__).resolve().parents[2] / "src" / "luthier" / "models" / 
 
 PRETRAINING = TrainingConfig(
     epochs=1,
-    batch_size=64,
-    micro_tokens=4096,
-    learning_rate=2.5e-3,
+    batch_size=32,
+    micro_tokens=6144,
+    learning_rate=2e-3,
     warmup=0.02,
     final=0.05,
     precision="bf16",
@@ -49,9 +49,9 @@ PRETRAINING = TrainingConfig(
 )
 INSTRUCTION = TrainingConfig(
     epochs=1,
-    batch_size=64,
-    micro_tokens=4096,
-    learning_rate=1.5e-3,
+    batch_size=32,
+    micro_tokens=6144,
+    learning_rate=1e-3,
     precision="bf16",
     warmup=0.05,
     weight_decay=0.01,

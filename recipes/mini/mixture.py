@@ -19,7 +19,7 @@ from luthier.tasks.load import library_names, load_splits, load_task
 from recipes.mini.architecture import CONTEXT
 
 HELD_OUT = frozenset({"dialogue_summary", "story_ending", "plain_text"})
-WORDINGS = 5
+WORDINGS = 3
 """Training templates in which each example stands there."""
 REPLAYED = 6000
 
