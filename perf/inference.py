@@ -1,0 +1,255 @@
+"""Scoring and generation against `transformers` and `lm-eval`, side by side in one run, on the shape of a 135M Llama.
+
+    python perf/inference.py                   # all of it, on ../shared/data/mmlu
+    python perf/inference.py --questions 8 --generations 16 --only a,b
+
+The weights are random and the tokenizer is made here from the questions themselves, so that nothing is fetched. Every
+line says what was computed by whom in which CPU seconds, and how far the numbers lie apart. CPU time, not wall time: it
+does not feel what else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from luthier.config import DecodingConfig
+from luthier.inference.generate import generate
+from luthier.inference.score import answer_logprobs
+from luthier.inference.trust import trust
+from luthier.models.language_model import LanguageModel
+from luthier.models.load import load_model
+from luthier.records import Encoded
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "mmlu"
+SUBJECTS = ("anatomy", "high_school_biology")
+LETTERS = "ABCD"
+SHAPE = {  # SmolLM2-135M's
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, default=100, help="of each of two subjects")
+    parser.add_argument("--generations", type=int, default=128)
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16, help="rows in a batch of the others")
+    parser.add_argument("--only", default="a,b,c", help="which measurements")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        model = made_model(Path(folder))
+        trust(model)  # tried before anything is timed
+        print(f"{model.parameters / 1e6:.0f}M weights, {options.threads} thread(s), CPU seconds")
+        if "a" in options.only:
+            few_shot(model, options.questions, options.batch)
+        if "b" in options.only:
+            endings(model, options.questions, options.batch)
+        if "c" in options.only:
+            uneven(model, options.generations, options.new_tokens, options.batch)
+
+
+def made_model(folder: Path) -> LanguageModel:
+    """Write and load a Llama of random weights, with a tokenizer of the questions' own words."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=16_000,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = [path.read_text(encoding="utf-8") for path in sorted((DATA / "dev").glob("*.csv"))]
+    texts += [(DATA / "test" / f"{subject}_test.csv").read_text(encoding="utf-8") for subject in SUBJECTS]
+    backend.train_from_iterator(texts, trainer)
+    end = "<|endoftext|>"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=end, eos_token=end, pad_token=end)
+    torch.manual_seed(0)
+    module = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **SHAPE))
+    module.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return load_model(str(folder), device="cpu")
+
+
+def rows_of(split: str, subject: str) -> list[list[str]]:
+    with (DATA / split / f"{subject}_{split}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def shown(row: Sequence[str]) -> str:
+    options = "".join(f"{letter}. {text}\n" for letter, text in zip(LETTERS, row[1:5], strict=True))
+    return f"{row[0].strip()}\n{options}Answer:"
+
+
+def few_shot(model: LanguageModel, count: int, batch: int) -> None:
+    """(a) MMLU with five exemplars: four one-token answers to each question."""
+    prompts = []
+    for subject in SUBJECTS:
+        head = f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n"
+        head += "".join(f"{shown(row)} {row[5]}\n\n" for row in rows_of("dev", subject)[:5])
+        prompts += [head + shown(row) for row in rows_of("test", subject)[:count]]
+    answers = [f" {letter}" for letter in LETTERS]
+    compare(model, "(a) five exemplars, four letters", [(prompt, answers) for prompt in prompts], batch)
+
+
+def endings(model: LanguageModel, count: int, batch: int) -> None:
+    """(b) Four endings of several tokens after each question, without exemplars."""
+    asked = [
+        (f"Question: {row[0].strip()}\nAnswer:", [f" {text}" for text in row[1:5]])
+        for subject in SUBJECTS
+        for row in rows_of("test", subject)[:count]
+    ]
+    compare(model, "(b) four endings", asked, batch)
+
+
+def compare(model: LanguageModel, name: str, asked: Sequence[tuple[str, Sequence[str]]], batch: int) -> None:
+    """Score all answers to all prompts: ours, row by row in padded batches, and by `lm-eval` if it is installed."""
+    items = []
+    for number, (prompt, answers) in enumerate(asked):
+        prompt_ids = np.array(model.tokenizer(prompt).input_ids, dtype=np.int32)
+        for answer in answers:
+            ids = np.array(model.tokenizer(answer).input_ids, dtype=np.int32)
+            items.append(Encoded(f"{number}", prompt_ids, ids))
+    tokens = sum(len(item.prompt_ids) + len(item.target_ids) for item in items)
+    print(f"\n{name}: {len(asked)} questions, {len(items)} requests, {tokens:,} tokens")
+    ours, own = timed(lambda: answer_logprobs(model, items))
+    line("Luthier", own, own, len(asked))
+    theirs, seconds = timed(lambda: padded(model, items, batch))
+    line("transformers, sorted by length", seconds, own, len(asked), apart(ours, theirs))
+    found = by_lm_eval(model, items, batch)
+    if found is not None:
+        line("lm-eval --model hf", found[1], own, len(asked), apart(ours, found[0]))
+
+
+def apart(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    return f"log-probabilities differ by {max(abs(a - b) for a, b in zip(ours, theirs, strict=True)):.1e} at most"
+
+
+@torch.no_grad()
+def padded(model: LanguageModel, items: Sequence[Encoded], batch: int) -> list[float]:
+    """Score rows of like length together, each with its whole prompt."""
+    order = sorted(range(len(items)), key=lambda index: -len(items[index].prompt_ids) - len(items[index].target_ids))
+    found = [0.0] * len(items)
+    for start in range(0, len(order), batch):
+        rows = [np.concatenate([items[i].prompt_ids, items[i].target_ids])[:-1] for i in order[start : start + batch]]
+        ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
+        for place, row in enumerate(rows):
+            ids[place, : len(row)] = torch.from_numpy(row.astype(np.int64))
+        hidden = model.module.model(input_ids=ids, use_cache=False).last_hidden_state
+        for place, index in enumerate(order[start : start + batch]):
+            targets = torch.from_numpy(items[index].target_ids.astype(np.int64))
+            end = len(rows[place])
+            logits = model.module.lm_head(hidden[place, end - len(targets) : end])
+            found[index] = float(logits.log_softmax(dim=1).gather(1, targets[:, None]).double().sum())
+    return found
+
+
+def by_lm_eval(model: LanguageModel, items: Sequence[Encoded], batch: int) -> tuple[list[float], float] | None:
+    try:
+        from lm_eval.models.huggingface import HFLM
+    except ImportError:
+        print("  lm-eval is not installed")
+        return None
+    judge = HFLM(pretrained=model.module, tokenizer=model.tokenizer, batch_size=batch, device="cpu")
+    requests = [
+        (
+            (str(item.prompt_ids.tobytes()), str(item.target_ids.tobytes())),
+            item.prompt_ids.tolist(),
+            item.target_ids.tolist(),
+        )
+        for item in items
+    ]
+    found, seconds = timed(lambda: judge._loglikelihood_tokens(requests, disable_tqdm=True))
+    return [logprob for logprob, _ in found], seconds
+
+
+def uneven(model: LanguageModel, count: int, new_tokens: int, batch: int) -> None:
+    """(c) Prompts of uneven length, answers that end at uneven places."""
+    rows = [row for subject in SUBJECTS for row in rows_of("test", subject)]
+    texts = [shown(row) for row in rows[:count]]
+    prompts = [
+        Encoded(str(number), np.array(model.tokenizer(text).input_ids, dtype=np.int32), np.zeros(0, np.int32))
+        for number, text in enumerate(texts)
+    ]
+    lengths = sorted(len(prompt.prompt_ids) for prompt in prompts)
+    print(f"\n(c) {count} generations, prompts of {lengths[0]} to {lengths[-1]} tokens, {new_tokens} new ones at most")
+    # Random weights never end by themselves: a tenth of all tokens end an answer, the same for both.
+    ends = np.random.default_rng(0).choice(SHAPE["vocab_size"], SHAPE["vocab_size"] // 40, replace=False).tolist()
+    written: dict[str, list[int]] = {}
+
+    def ours() -> list[str]:
+        found = generate(
+            model, prompts, str, DecodingConfig(), max_new_tokens=new_tokens, end_ids=ends, budget=batch * 512
+        )
+        return [answer.text for answer in found]
+
+    first, own = timed(ours)
+    line("Luthier", own, own, count)
+    second, seconds = timed(lambda: by_transformers(model, prompts, ends, new_tokens, batch))
+    same = sum(one == other for one, other in zip(first, second, strict=True))
+    line("transformers, sorted by length", seconds, own, count, f"{same} of {count} answers are the same")
+    tokens = [len(text.split(",")) for text in first]
+    print(f"  answers of {min(tokens)} to {max(tokens)} tokens; {written or sum(tokens)} in all")
+
+
+@torch.no_grad()
+def by_transformers(
+    model: LanguageModel, prompts: Sequence[Encoded], ends: list[int], new_tokens: int, batch: int
+) -> list[str]:
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].prompt_ids))
+    found = [""] * len(prompts)
+    model.module.generation_config.eos_token_id = ends
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        longest = len(prompts[chosen[0]].prompt_ids)
+        ids = torch.zeros(len(chosen), longest, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for place, index in enumerate(chosen):
+            own = torch.from_numpy(prompts[index].prompt_ids.astype(np.int64))
+            ids[place, longest - len(own) :] = own
+            mask[place, longest - len(own) :] = 1
+        output: Any = model.module.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=new_tokens, do_sample=False, pad_token_id=0
+        )
+        for place, index in enumerate(chosen):
+            answer = output[place, longest:].tolist()
+            stop = next((at for at, token in enumerate(answer) if token in set(ends)), len(answer))
+            found[index] = str(answer[:stop])
+    return found
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    started = time.process_time()
+    found = work()
+    return found, time.process_time() - started
+
+
+def line(who: str, seconds: float, own: float, count: int, note: str = "") -> None:
+    print(f"  {who:<34}{seconds:>9.1f} s{count / seconds:>9.2f} /s{seconds / own:>8.2f} ×   {note}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
