@@ -123,6 +123,8 @@ class ArmConfig(Settings):
     """Name of a method, or a method with its settings as ``{lora: {rank: 4}}``; none for in-context learning."""
     shots: int = Field(default=0, ge=0)
     """Exemplars before the prompt, as many as fit."""
+    replay: float = Field(default=0.0, ge=0)
+    """Training examples of the watched tasks, in equal parts, for each of the target's: against forgetting."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The method's own settings, e.g. ``{rank: 4}``."""
     training: dict[str, Any] = Field(default_factory=dict)

@@ -18,6 +18,7 @@ PRESETS: dict[str, ArmConfig] = {
     "zero_shot": ArmConfig(name="zero_shot"),
     "one_shot": ArmConfig(name="one_shot", shots=1),
     "full": ArmConfig(name="full", method="full"),
+    "mixture": ArmConfig(name="mixture", method="full", replay=1.0),
     "selective": ArmConfig(name="selective", method="selective"),
     "lora": ArmConfig(name="lora", method="lora"),
     "adapter": ArmConfig(name="adapter", method="adapter"),
@@ -41,6 +42,7 @@ class Arm:
         settings: The method's own settings as given.
         training: The run's training settings with this arm's laid upon them.
         seed: Of its random weights, data order and dropout.
+        replay: Training examples of the watched tasks for each of the target's.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Arm:
     settings: dict[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0
+    replay: float = 0.0
 
 
 def make_arms(items: Sequence[str | ArmConfig], *, training: TrainingConfig, few_shots: int, seed: int) -> list[Arm]:
@@ -72,7 +75,9 @@ def make_arms(items: Sequence[str | ArmConfig], *, training: TrainingConfig, few
             # What an arm spells out wins over the run; what a preset suggests does not.
             both = merge(given, spelled.training) if spelled is item else merge(spelled.training, given)
             own = validate(TrainingConfig, both, source=f"arm '{spelled.name}', training")
-            arms.append(Arm(spelled.name, spelled.method, spelled.shots, dict(spelled.settings), own, seed))
+            arms.append(
+                Arm(spelled.name, spelled.method, spelled.shots, dict(spelled.settings), own, seed, spelled.replay)
+            )
         except LuthierError as fault:
             faults.append(fault)
     repeated = [name for name, count in Counter(arm.name for arm in arms).items() if count > 1]
@@ -81,6 +86,12 @@ def make_arms(items: Sequence[str | ArmConfig], *, training: TrainingConfig, few
         faults.append(ConfigError("no arm is given", where="arms", fix="Name at least one, e.g. zero_shot."))
     raise_faults("the arms have faults", faults)
     return arms
+
+
+def replays(item: str | ArmConfig) -> bool:
+    """Whether an arm is trained on examples of the watched tasks, too."""
+    spelled = PRESETS.get(item) if isinstance(item, str) else item
+    return spelled is not None and spelled.replay > 0
 
 
 def _preset(name: str, few_shots: int) -> ArmConfig:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +24,7 @@ from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.progress import say
-from luthier.records import Example
+from luthier.records import Encoded, Example
 from luthier.store import digest
 from luthier.tasks.load import TaskData, library_names, load_examples, load_splits, load_task, load_texts
 from luthier.tasks.task import Task
@@ -47,7 +49,21 @@ class Subject:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that was read and checked before the first arm runs."""
+    """Everything that was read and checked before the first arm runs.
+
+    Attributes:
+        config: What the user asked for.
+        model: The base.
+        target: The task that arms are trained on and measured by.
+        data: Its splits.
+        training: The same, encoded.
+        pool: Training examples as exemplars show them.
+        replayed: Training examples of the watched tasks, in turns.
+        arms: What is compared.
+        retained: The watched tasks.
+        texts: Held-out plain text.
+        counts: What was cut and dropped.
+    """
 
     config: CompareConfig
     model: LanguageModel
@@ -55,6 +71,7 @@ class Plan:
     data: TaskData
     training: TrainingData
     pool: tuple[Example, ...]
+    replayed: tuple[Encoded, ...]
     arms: tuple[Arm, ...]
     retained: tuple[Subject, ...]
     texts: tuple[str, ...]
@@ -86,8 +103,50 @@ def read_plan(config: CompareConfig) -> Plan:
     pool: list[Example] = []
     if any(arm.shots for arm in arms):
         pool = load_examples(task, "train", limit=config.data.train, seed=config.seed, evaluation=True)
-    target = Subject(task, encoder, data.test)
-    return Plan(config, model, target, data, training, tuple(pool), tuple(arms), tuple(retained), tuple(texts), counts)
+    return Plan(
+        config,
+        model,
+        Subject(task, encoder, data.test),
+        data,
+        training,
+        tuple(pool),
+        _replayed(arms, retained, len(training.train), config),
+        tuple(arms),
+        tuple(retained),
+        tuple(texts),
+        counts,
+    )
+
+
+def training_of(plan: Plan, arm: Arm) -> TrainingData:
+    """Return what an arm is trained on: the target's examples, and those of the watched tasks that it replays."""
+    if not arm.replay:
+        return plan.training
+    count = round(arm.replay * len(plan.training.train))
+    more = plan.replayed[:count]
+    key = digest(
+        [plan.training.digest, [[item.id, item.prompt_ids.tolist(), item.target_ids.tolist()] for item in more]]
+    )
+    return replace(plan.training, train=(*plan.training.train, *more), digest=key)
+
+
+def _replayed(
+    arms: Sequence[Arm], retained: Sequence[Subject], examples: int, config: CompareConfig
+) -> tuple[Encoded, ...]:
+    """Encode as many training examples of the watched tasks as the arm that replays most of them takes, in turns."""
+    asking = [arm for arm in arms if arm.replay]
+    if not asking:
+        return ()
+    if not retained:
+        fix = "Name tasks to watch with `retain`, or leave `replay` out."
+        raise ConfigError("no task is watched, so there is nothing to replay", where=f"arm '{asking[0].name}'", fix=fix)
+    each = math.ceil(max(arm.replay for arm in asking) * examples / len(retained))
+    limits = config.data.model_copy(update={"train": each})
+    encoded = [
+        subject.encoder.encode_all(load_splits(subject.task, limits, config.seed).train).encoded for subject in retained
+    ]
+    turns = itertools.zip_longest(*encoded)
+    return tuple(item for turn in turns for item in turn if item is not None)
 
 
 class _Inputs(NamedTuple):

@@ -9,7 +9,7 @@ from luthier.comparison.arms import Arm
 from luthier.comparison.measure import TOKEN_LOSS, corrected, retention, score
 from luthier.comparison.results import ArmCosts, ArmResult, Retained, Search
 from luthier.jobs.measures import answering_of, context_of, show_exemplars, yardstick_of
-from luthier.jobs.plan import Plan
+from luthier.jobs.plan import Plan, training_of
 from luthier.jobs.predict import Conditions, Predicted, Work, finish, read, task_work, text_work
 from luthier.jobs.search import search_arm, told
 from luthier.jobs.train import Trained, train_arm
@@ -70,7 +70,7 @@ def run_arm(plan: Plan, arm: Arm, base: Watched) -> Outcome:
             plan.model,
             plan.target.encoder,
             plan.target.task,
-            plan.training,
+            training_of(plan, arm),
             arm,
             out=plan.config.out,
             decoding=plan.config.decoding,
@@ -82,7 +82,7 @@ def run_arm(plan: Plan, arm: Arm, base: Watched) -> Outcome:
     watching = _watching(plan, arm.name, under) if trained else []
     _finish_all(plan.model, [target, *watching], trained)
     watched = _watched(plan, watching)
-    notes = (*_shot_notes(arm, shots_used), *_fit_notes([target]), *watched.notes)
+    notes = (*_shot_notes(arm, shots_used), *_replay_notes(plan, arm), *_fit_notes([target]), *watched.notes)
     answered = Answered(read(target), shots_used, notes)
     result = _result(plan, arm, trained, answered, watched, base)
     costs = _costs(trained, answered.log)
@@ -198,6 +198,11 @@ def _shot_notes(arm: Arm, used: tuple[int, int]) -> tuple[str, ...]:
     if arm.shots and used[0] < arm.shots:
         return (f"{arm.shots} exemplars were asked for; {used[0]} to {used[1]} fitted",)
     return ()
+
+
+def _replay_notes(plan: Plan, arm: Arm) -> tuple[str, ...]:
+    count = len(training_of(plan, arm).train) - len(plan.training.train) if arm.replay else 0
+    return (f"{count} training examples of the watched tasks were replayed",) if count else ()
 
 
 def _fit_notes(works: Sequence[Work]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import optuna
 from luthier.comparison.arms import Arm
 from luthier.comparison.results import Search
 from luthier.errors import ConfigError, TrainingError
-from luthier.jobs.plan import Plan
+from luthier.jobs.plan import Plan, training_of
 from luthier.jobs.train import Watch, train_arm
 from luthier.methods.registry import find_method
 from luthier.methods.space import Space, Span, defaults_of, space_of
@@ -126,7 +126,12 @@ def _try(plan: Plan, arm: Arm, trial: optuna.Trial, before: Sequence[Tried], see
     """Train one trial, or read it from the store."""
     history = [[one.parameters, one.scores, one.ended] for one in before]
     inputs = {
-        "plan": [plan.model.digest, plan.target.encoder.signature, plan.training.digest, plan.target.task.primary],
+        "plan": [
+            plan.model.digest,
+            plan.target.encoder.signature,
+            training_of(plan, arm).digest,
+            plan.target.task.primary,
+        ],
         "arm": [arm.method, arm.settings, arm.training.model_dump(mode="json"), arm.seed],
         "prune": plan.config.search.prune,
         "history": history,
@@ -148,7 +153,7 @@ def _train(plan: Plan, arm: Arm, trial: optuna.Trial, entry: Entry, seen: list[f
             plan.model,
             plan.target.encoder,
             plan.target.task,
-            plan.training,
+            training_of(plan, arm),
             arm,
             out=plan.config.out,
             decoding=plan.config.decoding,

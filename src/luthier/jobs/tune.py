@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from luthier.comparison.arms import replays
 from luthier.config import CompareConfig
 from luthier.errors import ConfigError
-from luthier.jobs.plan import read_plan
+from luthier.jobs.plan import read_plan, training_of
 from luthier.jobs.train import Trained, train_arm
 from luthier.store import finish_folder, temporary_folder, writing
 
@@ -16,7 +17,7 @@ def tune(config: CompareConfig, save: Path | None = None) -> tuple[Trained, Path
     """Train the one arm of a configuration.
 
     Args:
-        config: As for ``compare``, with a single arm; what it says of retention is not used.
+        config: As for ``compare``, with a single arm; tasks to watch are read only to be replayed.
         save: Where the adapter goes; it stays in the store when not given.
 
     Returns:
@@ -27,14 +28,15 @@ def tune(config: CompareConfig, save: Path | None = None) -> tuple[Trained, Path
     """
     if save is not None and save.exists():
         raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --save.")
-    plan = read_plan(config.model_copy(update={"retain": (), "retain_text": None}))
+    retain = config.retain if any(map(replays, config.arms)) else ()
+    plan = read_plan(config.model_copy(update={"retain": retain, "retain_text": None}))
     if len(plan.arms) != 1 or plan.arms[0].method is None:
         raise ConfigError("tune trains exactly one arm", where="arms", fix="Give one method, e.g. --arm lora.")
     trained = train_arm(
         plan.model,
         plan.target.encoder,
         plan.target.task,
-        plan.training,
+        training_of(plan, plan.arms[0]),
         plan.arms[0],
         out=config.out,
         decoding=config.decoding,
