@@ -1,19 +1,21 @@
 """Training against ``trl`` and ``transformers``: the same weights, batches, order, optimizer and loss, in one run.
 
     python perf/training.py            # every shape, ten steps each; the better part of an hour on a CPU
-    python perf/training.py --quick    # three short steps each, counted in CPU seconds, so that a busy machine may do it
+    python perf/training.py --quick    # three short steps each, counted in CPU seconds, so that
+                                      # a busy machine may do it
     python perf/training.py --only 135m
 
 Every measurement is a process of its own, so that peak memory is its own. Peers run in each mode that this machine has:
 
 ``default``       as ``SFTTrainer`` and ``Seq2SeqTrainer`` come
 ``grouped``       examples of a step sorted by length and cut into micro-batches, as grouping by length does
-``padding-free``  ``SFTTrainer(padding_free=True)``: the examples of a step in one row, which is also what packing without
-                  contamination computes
+``padding-free``  ``SFTTrainer(padding_free=True)``: the examples of a step in one row, which is also what packing
+                  without contamination computes
 
-A mode whose losses are not those of the default mode is not a correct peer, and is marked as such. The share of the peak
-counts the arithmetic that the loss needs (no padding, vocabulary logits of targets alone, LoRA without gradients of the
-base's weights) against square matrix products timed in the same run. The table goes to ``perf/training.md`` as well.
+A mode whose losses are not those of the default mode is not a correct peer, and is marked as such. The share of the
+peak counts the arithmetic that the loss needs (no padding, vocabulary logits of targets alone, LoRA without gradients
+of the base's weights) against square matrix products timed in the same run. The table goes to
+``perf/training.md`` as well.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from transformers import (
     Seq2SeqTrainingArguments,
 )
 
+from luthier.allocator import keep_freed_memory
 from luthier.config import TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.methods.base import Attached
@@ -92,6 +95,10 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
 }
+COLUMNS = (
+    *("shape", "method", "who", "supervised tokens/s", "÷ best peer", "of the peak"),
+    *("MiB at most", "÷ least peer", "loss differs by"),
+)
 MODES = {"llama": ("default", "grouped", "padding-free"), "t5": ("default", "grouped")}
 
 
@@ -191,6 +198,8 @@ def measure(job: Job) -> Found:
     items = examples(job.shape, (job.steps + 1) * job.batch)
     device = torch.device(job.device)
     runner = ours if job.who == "luthier" else theirs
+    if job.who == "luthier":
+        keep_freed_memory()  # as the command line does
     reset_peak(device)
     before = peak_bytes(device) or 0
     clock = Clock(job.device)
@@ -408,14 +417,15 @@ def main() -> None:
     shapes = [name for name in shapes if name != "1B Llama" or given.device != "cpu"]
     threads = torch.get_num_threads()
     processor = torch.cuda.get_device_name() if given.device == "cuda" else f"{os.cpu_count()} cores"
+    clock = "of the processor" if given.clock == "cpu" else "on the wall"
     lines = [
         "# Training, side by side",
         "",
-        f"`python perf/training.py{' --quick' if given.quick else ''}`: {given.steps} timed steps of {given.batch} examples, "
-        f"{given.device} ({processor}, {threads} threads), torch {torch.__version__}, Python {platform.python_version()}; "
-        f"seconds are {'of the processor' if given.clock == 'cpu' else 'on the wall'}.",
+        f"`python perf/training.py{' --quick' if given.quick else ''}`: {given.steps} timed steps of {given.batch} "
+        f"examples, {given.device} ({processor}, {threads} threads), torch {torch.__version__}, "
+        f"Python {platform.python_version()}; seconds are {clock}.",
         "",
-        "| shape | method | who | supervised tokens/s | ÷ best peer | of the peak | MiB at most | ÷ least peer | loss differs by |",
+        f"| {' | '.join(COLUMNS)} |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     print("\n".join(lines), flush=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.allocator import keep_freed_memory
 from luthier.errors import LuthierError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ TaskArgument = Annotated[str, typer.Argument(help="Built-in name, task YAML, or 
 
 def main() -> None:
     """Run the command line; a fault of the user is a message and exit code 2, never a traceback."""
+    keep_freed_memory()
     try:
         app()
     except LuthierError as error:

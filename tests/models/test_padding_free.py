@@ -15,7 +15,7 @@ from luthier.models import head as head_module
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.head import logprobs_of_targets
-from luthier.models.varlen import NAME, as_now, attend, bounds, groups, padding_free
+from luthier.models.varlen import NAME, as_now, attend, bounds, groups, padding_free, trimmed
 from tiny_models import DECODERS, ENCODER_DECODERS, FURTHER, encoded, tiny_model
 
 LENGTHS = ((5, 3), (20, 9), (12, 1), (3, 14), (17, 6), (18, 6))
@@ -144,7 +144,7 @@ def test_a_model_that_ignores_the_bounds_would_be_wrong_and_is_found_out() -> No
     with torch.no_grad():
         right = model.target_logprobs(items)
         try:
-            wrong = model._logprobs_end_to_end(items, own_head=True)
+            wrong = model._logprobs_end_to_end(items, own_head=True, trim=False)
         except (TypeError, RuntimeError, ValueError):
             return  # a version that refuses is as good
     assert float((wrong - right).abs().max()) > 1e-2
@@ -231,3 +231,29 @@ def test_recomputed_activations_see_what_the_first_ones_saw() -> None:
         found.append({key: weight.grad.clone() for key, weight in model.module.named_parameters()})
     for key, gradient in found[0].items():
         torch.testing.assert_close(found[1][key], gradient, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "outer"), [("llama", 2), ("opt", 3), ("phi", 1), ("gpt2", 1)])
+def test_the_last_block_is_computed_where_tokens_are_predicted(name: str, outer: int) -> None:
+    """Its projection out of attention and its feed-forward layers see the targets' rows and no others."""
+    model = decoder(name)
+    model.target_logprobs(encoded(1, ((4, 2), (3, 3))))  # chooses the way
+    way = model._chosen.way
+    assert isinstance(way, partial)
+    assert way.keywords == {"own_head": False, "trim": True}
+    rows: list[int] = []
+    module = model.module
+    block = max((part for part in module.modules() if isinstance(part, nn.ModuleList)), key=len)[-1]
+    places = torch.tensor([3, 4, 7])
+    with trimmed(module, places, 9), torch.no_grad():
+        for part in block.modules():
+            if part._forward_pre_hooks:
+                part.register_forward_pre_hook(lambda _, given: rows.append(given[0].shape[-2]))
+        read = {"position_ids": torch.arange(9)[None], "use_cache": False}
+        whole = torch.arange(4, 13)[None]
+        cut = module.base_model(input_ids=whole, **read).last_hidden_state[0]
+    assert rows == [3] * outer
+    with torch.no_grad():
+        full = module.base_model(input_ids=whole, **read).last_hidden_state[0]
+    torch.testing.assert_close(cut[places], full[places], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(cut[0], full[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -16,7 +17,7 @@ from transformers import DynamicCache
 from luthier.models.head import is_plain, logprobs_of_targets
 from luthier.models.language_model import LanguageModel, pad
 from luthier.models.soft_prompt import refuse_recomputing, with_prefix_mask
-from luthier.models.varlen import bounds, padding_free
+from luthier.models.varlen import bounds, padding_free, trimmed
 from luthier.models.ways import Chosen, fastest_that_agrees
 from luthier.records import Encoded, TokenIds
 
@@ -54,10 +55,13 @@ class DecoderModel(LanguageModel):
     @cached_property
     def _chosen(self) -> Chosen:
         """The fastest way that gives this model's own logits, found by trying: see :mod:`luthier.models.varlen`."""
-        ways = [partial(self._logprobs_end_to_end, own_head=False), partial(self._logprobs_end_to_end, own_head=True)]
+        ways = [
+            partial(self._logprobs_end_to_end, own_head=own_head, trim=trim)
+            for own_head, trim in ((False, True), (False, False), (True, False))
+        ]
         return fastest_that_agrees(self, ways, self._logprobs_padded)
 
-    def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, own_head: bool) -> Tensor:
+    def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, own_head: bool, trim: bool) -> Tensor:
         """Log-probabilities of examples laid end to end: nothing is padded, and only targets see the vocabulary."""
         rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
         lengths = [len(row) for row in rows]
@@ -79,7 +83,10 @@ class DecoderModel(LanguageModel):
             if own_head or not is_plain(self.module.get_output_embeddings()):
                 logits = self.module(**read, logits_to_keep=places).logits[0].float()  # (S, V)
                 return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-            hidden = self.module.base_model(**read).last_hidden_state[0]  # (T, D)
+            recomputed = self.module.training and self.module.is_gradient_checkpointing
+            cut = trimmed(self.module, places, sum(lengths)) if trim and not recomputed else contextlib.nullcontext()
+            with cut:
+                hidden = self.module.base_model(**read).last_hidden_state[0]  # (T, D)
             return logprobs_of_targets(hidden[places], self.module.get_output_embeddings(), targets)
 
     def _logprobs_padded(self, batch: Sequence[Encoded]) -> Tensor:

@@ -67,7 +67,7 @@ class _TargetLogprobs(torch.autograd.Function):
         hidden, matrix, bias, targets, sums = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         of_hidden = torch.empty_like(hidden) if wants_hidden else None
-        of_weight = torch.zeros_like(matrix, dtype=torch.float32) if wants_weight else None
+        of_weight = None
         of_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
         for start in range(0, len(hidden), ctx.rows):
             part = slice(start, start + ctx.rows)
@@ -79,8 +79,14 @@ class _TargetLogprobs(torch.autograd.Function):
             change_in = change.to(matrix.dtype)
             if of_hidden is not None:
                 of_hidden[part] = change_in @ matrix
-            if of_weight is not None:
-                of_weight += change_in.T @ hidden[part].to(matrix.dtype)
+            if wants_weight:
+                read = hidden[part].to(matrix.dtype)
+                if of_weight is None:
+                    of_weight = (change_in.T @ read).float()
+                elif matrix.dtype == torch.float32:
+                    of_weight.addmm_(change_in.T, read)
+                else:
+                    of_weight += change_in.T @ read
             if of_bias is not None:
                 of_bias += change.sum(dim=0)
         return of_hidden, of_weight, of_bias, None, None

@@ -247,6 +247,44 @@ def _first(argument: object, total: int, longest: int) -> object:
     return argument
 
 
+# Whatever else a block calls them, it is computed whole; that these are what they seem is found by trying.
+_AFTER_ATTENTION = {"mlp", "feed_forward", "ffn", "fc1", "fc2", "o_proj", "out_proj"}
+
+
+@contextlib.contextmanager
+def trimmed(module: nn.Module, places: Tensor, tokens: int) -> Iterator[None]:
+    """Let what follows attention in the last block be computed where a token is predicted, and nowhere else, inside.
+
+    Hidden states of the other places are wrong then, and nobody may read them. Activations that are computed again in
+    the backward pass would be those of all places: recomputing and trimming do not go together.
+
+    Args:
+        module: The whole model.
+        places: int64 ``(predicted,)``, in the row of all tokens.
+        tokens: Of the row.
+    """
+    stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
+    named = dict(max(stacks, key=len)[-1].named_modules()) if stacks else {}
+    chosen = [part for name, part in named.items() if name.rsplit(".", 1)[-1] in _AFTER_ATTENTION]
+    inner = {id(part) for whole in chosen for part in whole.modules() if part is not whole}
+
+    def choose(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return arguments[0].index_select(-2, places), *arguments[1:]
+
+    def put_back(_: nn.Module, __: object, found: Tensor) -> Tensor:
+        whole = found.new_zeros(*found.shape[:-2], tokens, found.shape[-1])
+        return whole.index_copy(-2, places, found)
+
+    outer = [part for part in chosen if id(part) not in inner]
+    hooks = [part.register_forward_pre_hook(choose) for part in outer]
+    hooks += [part.register_forward_hook(put_back) for part in outer]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def as_now(module: PreTrainedModel) -> tuple[contextlib.AbstractContextManager[None], ...]:
     """What activation checkpointing enters at first, and when it computes again: the attention of the first time."""
     laid_out = module.config._attn_implementation == NAME
