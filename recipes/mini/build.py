@@ -8,6 +8,7 @@ With ``--install`` the result replaces ``src/luthier/models/mini``.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import shutil
@@ -26,7 +27,7 @@ from luthier.training.loop import Validation, train
 from luthier.training.objectives import mean_loss, supervised_tokens
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
 from recipes.mini.card import heldout_loss, score_table, write_card
-from recipes.mini.mixture import HELD_OUT, REPLAYED, as_examples, training_mixture, validation_mixture
+from recipes.mini.mixture import HELD_OUT, REPLAYED, WORDINGS, as_examples, training_mixture, validation_mixture
 from recipes.tasks.corpus import documents
 from recipes.tasks.files import read_rows, write_rows
 
@@ -173,12 +174,14 @@ def describe(out: Path, folder: Path) -> None:
         "pretraining_loss": f"{first['validation_loss']:.3f}",
         "instruction_examples": f"{second['examples']:,}",
         "replayed": f"{REPLAYED:,}",
+        "wordings": WORDINGS,
         "instruction_steps": f"{second['steps']:,}",
         "instruction_loss": f"{second['validation_loss']:.3f}",
         "held_out": " and ".join(f"`{name}`" for name in sorted(HELD_OUT - {"plain_text"})),
         "minutes": f"{(first['seconds'] + second['seconds']) / 60:.0f}",
         "threads": second["threads"],
         "seed": SEED,
+        "digest": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "heldout_loss": f"{heldout_loss(model):.2f}",
         "uniform_loss": f"{math.log(model.vocabulary):.2f}",
         "scores": score_table(str(folder), out / "scores"),
