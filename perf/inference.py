@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -196,14 +197,16 @@ def uneven(model: LanguageModel, count: int, new_tokens: int, batch: int) -> Non
     ]
     lengths = sorted(len(prompt.prompt_ids) for prompt in prompts)
     print(f"\n(c) {count} generations, prompts of {lengths[0]} to {lengths[-1]} tokens, {new_tokens} new ones at most")
-    # Random weights never end by themselves: a tenth of all tokens end an answer, the same for both.
-    ends = np.random.default_rng(0).choice(SHAPE["vocab_size"], SHAPE["vocab_size"] // 40, replace=False).tolist()
-    written: dict[str, list[int]] = {}
+    # Random weights never end by themselves: tokens that some of the answers hold at drawn places end all answers.
+    draw = np.random.default_rng(0)
+    free = generate(model, prompts, str, DecodingConfig(), max_new_tokens=new_tokens, end_ids=())
+    written = [json.loads(answer.text) for answer in free]
+    ends = sorted({tokens[int(draw.integers(len(tokens)))] for tokens in written[:: max(1, count // 48)]})
+
+    budget = batch * (lengths[-1] + new_tokens)  # as much as a batch of the others holds
 
     def ours() -> list[str]:
-        found = generate(
-            model, prompts, str, DecodingConfig(), max_new_tokens=new_tokens, end_ids=ends, budget=batch * 512
-        )
+        found = generate(model, prompts, str, DecodingConfig(), max_new_tokens=new_tokens, end_ids=ends, budget=budget)
         return [answer.text for answer in found]
 
     first, own = timed(ours)
@@ -211,8 +214,8 @@ def uneven(model: LanguageModel, count: int, new_tokens: int, batch: int) -> Non
     second, seconds = timed(lambda: by_transformers(model, prompts, ends, new_tokens, batch))
     same = sum(one == other for one, other in zip(first, second, strict=True))
     line("transformers, sorted by length", seconds, own, count, f"{same} of {count} answers are the same")
-    tokens = [len(text.split(",")) for text in first]
-    print(f"  answers of {min(tokens)} to {max(tokens)} tokens; {written or sum(tokens)} in all")
+    tokens = [len(json.loads(text)) for text in first]
+    print(f"  answers of {min(tokens)} to {max(tokens)} tokens, {sum(tokens)} in all")
 
 
 @torch.no_grad()
