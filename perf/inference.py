@@ -201,7 +201,7 @@ def uneven(model: LanguageModel, count: int, new_tokens: int, batch: int) -> Non
     draw = np.random.default_rng(0)
     free = generate(model, prompts, str, DecodingConfig(), max_new_tokens=new_tokens, end_ids=())
     written = [json.loads(answer.text) for answer in free]
-    ends = sorted({tokens[int(draw.integers(len(tokens)))] for tokens in written[:: max(1, count // 48)]})
+    ends = sorted({tokens[int(draw.integers(len(tokens)))] for tokens in written[:: max(1, count // 8)]})
 
     budget = batch * (lengths[-1] + new_tokens)  # as much as a batch of the others holds
 
