@@ -1,6 +1,6 @@
 """Which module may import which: the rooms in order, no cycles, and nothing through the package's root.
 
-    errors, records, version, config, progress, store ← data, metrics ← tasks, models ← methods, inference
+    errors, records, version, allocator, config, progress, store ← data, metrics ← tasks, models ← methods, inference
         ← training, evaluation ← comparison ← report, serving;  jobs, above training and evaluation ← cli
 
 Read from the source, so that an import inside a function counts too.
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "errors": frozenset[str](),
     "records": frozenset[str](),
     "version": frozenset[str](),
+    "allocator": frozenset[str](),
     "config": FLOOR,
     "progress": FLOOR,
     "store": FLOOR | {"progress"},
@@ -46,7 +47,7 @@ MAY_IMPORT = {
     "report": RESULTS | {"comparison"},
     "jobs": TRAINING | {"training", "evaluation", "comparison"},
     "serving": TRAINING,
-    "cli": TRAINING | {"training", "evaluation", "comparison", "jobs", "report", "serving"},
+    "cli": TRAINING | {"training", "evaluation", "comparison", "jobs", "report", "serving", "allocator"},
 }
 
 

@@ -38,7 +38,7 @@ Watch: TypeAlias = Callable[[Sequence[float]], None]
 """Sees the scores of every look at the validation split so far, the latest last; raises to end the training."""
 
 # What changes neither the weights nor the choice of the best of them.
-_NOT_IN_KEY = {"checkpoint_seconds"}
+_NOT_IN_KEY = {"checkpoint_seconds", "trackers"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,9 +83,7 @@ class DecoderModel(LanguageModel):
             if own_head or not is_plain(self.module.get_output_embeddings()):
                 logits = self.module(**read, logits_to_keep=places).logits[0].float()  # (S, V)
                 return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-            recomputed = self.module.training and self.module.is_gradient_checkpointing
-            cut = trimmed(self.module, places, sum(lengths)) if trim and not recomputed else contextlib.nullcontext()
-            with cut:
+            with trimmed(self.module, places, sum(lengths)) if trim else contextlib.nullcontext():
                 hidden = self.module.base_model(**read).last_hidden_state[0]  # (T, D)
             return logprobs_of_targets(hidden[places], self.module.get_output_embeddings(), targets)
 

@@ -255,18 +255,14 @@ _AFTER_ATTENTION = {"mlp", "feed_forward", "ffn", "fc1", "fc2", "o_proj", "out_p
 def trimmed(module: nn.Module, places: Tensor, tokens: int) -> Iterator[None]:
     """Let what follows attention in the last block be computed where a token is predicted, and nowhere else, inside.
 
-    Hidden states of the other places are wrong then, and nobody may read them. Activations that are computed again in
-    the backward pass would be those of all places: recomputing and trimming do not go together.
+    Hidden states of the other places are wrong then, and nobody may read them. All is computed where activations are
+    computed again in the backward pass, for all places, and where dropout would draw other numbers.
 
     Args:
         module: The whole model.
         places: int64 ``(predicted,)``, in the row of all tokens.
         tokens: Of the row.
     """
-    stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
-    named = dict(max(stacks, key=len)[-1].named_modules()) if stacks else {}
-    chosen = [part for name, part in named.items() if name.rsplit(".", 1)[-1] in _AFTER_ATTENTION]
-    inner = {id(part) for whole in chosen for part in whole.modules() if part is not whole}
 
     def choose(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         return arguments[0].index_select(-2, places), *arguments[1:]
@@ -275,14 +271,27 @@ def trimmed(module: nn.Module, places: Tensor, tokens: int) -> Iterator[None]:
         whole = found.new_zeros(*found.shape[:-2], tokens, found.shape[-1])
         return whole.index_copy(-2, places, found)
 
-    outer = [part for part in chosen if id(part) not in inner]
-    hooks = [part.register_forward_pre_hook(choose) for part in outer]
-    hooks += [part.register_forward_hook(put_back) for part in outer]
+    parts = _after_attention(module)
+    hooks = [part.register_forward_pre_hook(choose) for part in parts]
+    hooks += [part.register_forward_hook(put_back) for part in parts]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _after_attention(module: Any) -> list[nn.Module]:
+    """The parts of the last block that follow its attention, as far as they may be computed in part."""
+    stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
+    if not stacks or (module.training and module.is_gradient_checkpointing):
+        return []
+    named = max(stacks, key=len)[-1].named_modules()
+    chosen = [part for name, part in named if name.rsplit(".", 1)[-1] in _AFTER_ATTENTION]
+    inside = [part for whole in chosen for part in whole.modules() if part is not whole]
+    if any(isinstance(part, nn.Dropout) and part.p > 0 and part.training for part in inside):
+        return []
+    return [part for part in chosen if not any(part is other for other in inside)]
 
 
 def as_now(module: PreTrainedModel) -> tuple[contextlib.AbstractContextManager[None], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,10 +13,17 @@ Line: TypeAlias = dict[str, float | int | str | None]
 
 
 class TrainingLog:
-    """Appends lines; when a killed run goes on, the lines after its checkpoint are forgotten."""
+    """Appends lines; when a killed run goes on, the lines after its checkpoint are forgotten.
 
-    def __init__(self, path: Path, *, step: int) -> None:
+    Args:
+        path: Of the file.
+        step: Of the checkpoint; 0 for none.
+        also: Takes every line that is written, too.
+    """
+
+    def __init__(self, path: Path, *, step: int, also: Callable[[Line], None] = lambda _: None) -> None:
         self.path = path
+        self._also = also
         kept = [line for line in read_log(path) if int(line["step"] or 0) <= step]
         # In one piece: a kill here must not lose the lines before the checkpoint.
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
@@ -24,6 +32,7 @@ class TrainingLog:
         """Write one line and hand it to the system."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        self._also(line)
 
 
 def read_log(path: Path) -> list[Line]:

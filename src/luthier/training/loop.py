@@ -29,6 +29,7 @@ from luthier.training.log import TrainingLog
 from luthier.training.memory import peak_bytes
 from luthier.training.objectives import Objective, cross_entropy, supervised_tokens
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+from luthier.training.trackers import tracking
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ def train(
         label: What the progress bar says.
 
     Raises:
+        ConfigError: When the package of a tracker is not installed.
         TrainingError: When the loss or the gradient is not finite; names the examples of the batch.
         StoreError: When the folder cannot be written.
     """
@@ -99,15 +101,16 @@ def train(
     optimizer = make_optimizer(parameters, config)
     torch.manual_seed(seed)
     done = _resume(folder, attached, optimizer)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        log = TrainingLog(folder / "log.jsonl", step=done.step)
     looks = validation_steps(plan.steps, config.evaluations if validate else 0)
     padded = model.why_padded()
     if padded is not None and done.step < plan.steps:
         say(f"{label}: batches of this model are padded: {padded}")
     saved = time.monotonic()
-    with show_progress(label, plan.steps, "steps", done=done.step) as advance, _training_mode(model, config):
+    with (
+        show_progress(label, plan.steps, "steps", done=done.step) as advance,
+        _logging(folder, label, config, done) as log,
+        _training_mode(model, config),
+    ):
         while done.step < plan.steps and not _exhausted(done, config):
             rate = learning_rate(done.step, plan.steps, peak_learning_rate, config)
             batch = [examples[index] for index in plan.indices(done.step)]
@@ -142,6 +145,17 @@ def train(
     if done.best_step is not None and done.best_step != done.step:
         load_weights(attached, read_tensors(_best(folder, done.best_step)), where=str(folder))
     return done
+
+
+@contextlib.contextmanager
+def _logging(folder: Path, label: str, config: TrainingConfig, done: Progress) -> Iterator[TrainingLog]:
+    """Open ``log.jsonl`` and the trackers beside it."""
+    settings = config.model_dump(mode="json", exclude_none=True)
+    with tracking(config.trackers, run=label, folder=folder, settings=settings) as also:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            log = TrainingLog(folder / "log.jsonl", step=done.step, also=also)
+        yield log
 
 
 def validation_steps(steps: int, looks: int) -> frozenset[int]:
