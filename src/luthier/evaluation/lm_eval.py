@@ -1,6 +1,6 @@
 """The engine as a model of `lm-eval`, so that its tasks are computed at our speed: its own prompts, tokens and rules.
 
-    python -m luthier.inference.lm_eval run --model luthier --model_args pretrained=mini,adapter=my-lora --tasks piqa
+    python -m luthier.evaluation.lm_eval run --model luthier --model_args pretrained=mini,adapter=my-lora --tasks piqa
 
 Tokens, windows and what is done with answers are those of its ``hf`` model, which this one is in all but the computing.
 """

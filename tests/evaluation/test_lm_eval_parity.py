@@ -19,7 +19,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 
-from luthier.inference.lm_eval import LuthierLM
+from luthier.evaluation.lm_eval import LuthierLM
 
 HEAD = "the cat sat. the dog sat.\n" * 2
 QUESTIONS = [HEAD + tail for tail in ("who sat? ", "who is red:", "a", "the dog? the cat? ")]
