@@ -24,10 +24,18 @@ from luthier.models.load import load_model
 from luthier.progress import say
 from luthier.records import Encoded
 from luthier.training.loop import Validation, train
-from luthier.training.objectives import mean_loss, supervised_tokens
+from luthier.training.objectives import Objective, cross_entropy, mean_loss, supervised_tokens
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
 from recipes.mini.card import heldout_loss, score_table, write_card
-from recipes.mini.mixture import HELD_OUT, REPLAYED, WORDINGS, as_examples, training_mixture, validation_mixture
+from recipes.mini.mixture import (
+    HELD_OUT,
+    REPLAYED,
+    WORDINGS,
+    as_examples,
+    each_example_alike,
+    training_mixture,
+    validation_mixture,
+)
 from recipes.tasks.corpus import documents
 from recipes.tasks.files import read_rows, write_rows
 
@@ -52,7 +60,7 @@ INSTRUCTION = TrainingConfig(
     epochs=1,
     batch_size=32,
     micro_tokens=6144,
-    learning_rate=1e-3,
+    learning_rate=1.5e-3,
     precision="bf16",
     warmup=0.05,
     weight_decay=0.01,
@@ -106,7 +114,7 @@ def instruct(out: Path) -> Path:
     examples = training_mixture(model, corpus(out), seed=SEED)
     held_out = validation_mixture(model, seed=SEED)
     say(f"instruction tuning on {len(examples):,} examples")
-    fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning")
+    fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning", each_example_alike)
     save(model, folder)
     return folder
 
@@ -118,6 +126,7 @@ def fit(
     config: TrainingConfig,
     work: Path,
     label: str,
+    objective: Objective = cross_entropy,
 ) -> None:
     """Train every weight by Luthier's loop, keep those with the lowest validation loss, and note what it took."""
     work.mkdir(parents=True, exist_ok=True)
@@ -141,6 +150,7 @@ def fit(
         seed=SEED,
         folder=work,
         validate=validate,
+        objective=objective,
         label=label,
     )
     assert done.best_score is not None

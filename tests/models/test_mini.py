@@ -45,9 +45,10 @@ def test_it_foresees_held_out_text_better_than_chance() -> None:
     assert loss < math.log(model.vocabulary) - 1
 
 
-def test_it_knows_a_task_that_it_was_tuned_on(tmp_path: Path) -> None:
-    """Of 100 reviews, half of them positive, a guess gets 50 right; 5 standard errors above that is 75."""
+def test_it_knows_tasks_that_it_was_tuned_on(tmp_path: Path) -> None:
+    """Of 100 rows a guess gets 50 reviews and 17 topics right; these are at least 4 standard errors above it."""
     config = CompareConfig.model_validate({"model": "mini", "out": str(tmp_path), "data": {"test": 100}})
-    (found,) = evaluate(config, ["review_sentiment"])
-    assert found.scores[0].metric == "accuracy"
-    assert found.scores[0].value > 0.75
+    found = {item.task.name: item.scores[0] for item in evaluate(config, ["review_sentiment", "topic"])}
+    assert {score.metric for score in found.values()} == {"accuracy"}
+    assert found["review_sentiment"].value > 0.70
+    assert found["topic"].value > 0.6
