@@ -8,6 +8,7 @@ With ``--install`` the result replaces ``src/luthier/models/mini``.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import shutil
@@ -23,10 +24,18 @@ from luthier.models.load import load_model
 from luthier.progress import say
 from luthier.records import Encoded
 from luthier.training.loop import Validation, train
-from luthier.training.objectives import mean_loss, supervised_tokens
+from luthier.training.objectives import Objective, cross_entropy, mean_loss, supervised_tokens
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
 from recipes.mini.card import heldout_loss, score_table, write_card
-from recipes.mini.mixture import HELD_OUT, REPLAYED, as_examples, training_mixture, validation_mixture
+from recipes.mini.mixture import (
+    HELD_OUT,
+    REPLAYED,
+    WORDINGS,
+    as_examples,
+    each_example_alike,
+    training_mixture,
+    validation_mixture,
+)
 from recipes.tasks.corpus import documents
 from recipes.tasks.files import read_rows, write_rows
 
@@ -36,9 +45,9 @@ EMBEDDED = Path(__file__).resolve().parents[2] / "src" / "luthier" / "models" / 
 
 PRETRAINING = TrainingConfig(
     epochs=1,
-    batch_size=64,
-    micro_tokens=4096,
-    learning_rate=2.5e-3,
+    batch_size=32,
+    micro_tokens=6144,
+    learning_rate=2e-3,
     warmup=0.02,
     final=0.05,
     precision="bf16",
@@ -49,8 +58,8 @@ PRETRAINING = TrainingConfig(
 )
 INSTRUCTION = TrainingConfig(
     epochs=1,
-    batch_size=64,
-    micro_tokens=4096,
+    batch_size=32,
+    micro_tokens=6144,
     learning_rate=1.5e-3,
     precision="bf16",
     warmup=0.05,
@@ -105,7 +114,7 @@ def instruct(out: Path) -> Path:
     examples = training_mixture(model, corpus(out), seed=SEED)
     held_out = validation_mixture(model, seed=SEED)
     say(f"instruction tuning on {len(examples):,} examples")
-    fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning")
+    fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning", each_example_alike)
     save(model, folder)
     return folder
 
@@ -117,6 +126,7 @@ def fit(
     config: TrainingConfig,
     work: Path,
     label: str,
+    objective: Objective = cross_entropy,
 ) -> None:
     """Train every weight by Luthier's loop, keep those with the lowest validation loss, and note what it took."""
     work.mkdir(parents=True, exist_ok=True)
@@ -140,6 +150,7 @@ def fit(
         seed=SEED,
         folder=work,
         validate=validate,
+        objective=objective,
         label=label,
     )
     assert done.best_score is not None
@@ -173,12 +184,14 @@ def describe(out: Path, folder: Path) -> None:
         "pretraining_loss": f"{first['validation_loss']:.3f}",
         "instruction_examples": f"{second['examples']:,}",
         "replayed": f"{REPLAYED:,}",
+        "wordings": WORDINGS,
         "instruction_steps": f"{second['steps']:,}",
         "instruction_loss": f"{second['validation_loss']:.3f}",
         "held_out": " and ".join(f"`{name}`" for name in sorted(HELD_OUT - {"plain_text"})),
         "minutes": f"{(first['seconds'] + second['seconds']) / 60:.0f}",
         "threads": second["threads"],
         "seed": SEED,
+        "digest": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "heldout_loss": f"{heldout_loss(model):.2f}",
         "uniform_loss": f"{math.log(model.vocabulary):.2f}",
         "scores": score_table(str(folder), out / "scores"),

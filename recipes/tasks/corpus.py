@@ -24,7 +24,7 @@ from recipes.tasks.scenarios import Scenario, read_scenarios
 from recipes.tasks.splits import Row
 from recipes.tasks.statistics import words
 
-WORDS = 14_000_000
+WORDS = 7_000_000
 SEED = 2026
 HELDOUT_DOCUMENTS = 150
 HELDOUT_WORDS = (60, 200)

@@ -21,6 +21,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 NAME = "luthier_varlen"
 Lengths: TypeAlias = npt.NDArray[np.int64]
+_SHORT = 384
 _ALIKE = 0.7
 """Examples at least this long, in the longest's lengths, share a group: less padding costs more calls than it saves."""
 
@@ -86,15 +87,14 @@ def attend(
     asked, known = np.diff(cu_seq_lens_q.tolist()), np.diff(cu_seq_lens_k.tolist())
     if sliding_window is not None and max(asked) > sliding_window:
         raise NotImplementedError(f"padding-free attention over {max(asked)} tokens, with a window of {sliding_window}")
-    on_cpu = query.device.type == "cpu"
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, H, D)
-    if on_cpu:
-        q, k, v = q.float(), k.float(), v.float()  # the backward pass of the CPU kernel is slower in bf16
+    autocast = torch.is_autocast_enabled(query.device.type)
+    dtype = torch.get_autocast_dtype(query.device.type) if autocast else query.dtype
     cuts = groups(asked.tolist())
     sizes = [int(asked[cut].sum()) for cut in cuts], [int(known[cut].sum()) for cut in cuts]
-    with torch.autocast(query.device.type, enabled=not on_cpu and torch.is_autocast_enabled(query.device.type)):
+    with torch.autocast(query.device.type, enabled=False):
         parts = [
-            _group(q_part, k_part, v_part, asked[cut], known[cut], causal, scaling, dropout)
+            _group(q_part.to(dtype), k_part.to(dtype), v_part.to(dtype), asked[cut], known[cut], causal, scaling, dropout)
             for cut, q_part, k_part, v_part in zip(
                 cuts, torch.split(q, sizes[0]), torch.split(k, sizes[1]), torch.split(v, sizes[1]), strict=True
             )
@@ -106,18 +106,33 @@ def _group(
     q: Tensor, k: Tensor, v: Tensor, asked: Lengths, known: Lengths, causal: bool, scaling: float | None, dropout: float
 ) -> Tensor:
     """Attend within examples of like length, side by side: ``(their tokens, heads, head size)``."""
-    out = torch.nn.functional.scaled_dot_product_attention(
-        _spread(q, asked),
-        _spread(k, known),
-        _spread(v, known),
-        attn_mask=None if causal or (known == known[0]).all() else _seen(known, q.device),
-        dropout_p=dropout,
-        is_causal=causal,
-        scale=scaling,
-        enable_gqa=q.shape[1] != k.shape[1],
-    )  # (B, H, L, D)
+    read = _spread(q, asked), _spread(k, known), _spread(v, known)
+    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16  # the CPU's fused kernel is, in bf16
+    if slow and causal and not dropout and max(asked) <= _SHORT:
+        out = _by_products(*read, scaling)  # (B, H, L, D)
+    else:
+        out = torch.nn.functional.scaled_dot_product_attention(
+            *(part.float() if slow else part for part in read),
+            attn_mask=None if causal or (known == known[0]).all() else _seen(known, q.device),
+            dropout_p=dropout,
+            is_causal=causal,
+            scale=scaling,
+            enable_gqa=q.shape[1] != k.shape[1],
+        ).to(q.dtype)
     flat = out.transpose(1, 2).flatten(0, 1)
     return flat if (asked == asked[0]).all() else flat[_places(asked, q.device)]
+
+
+def _by_products(q: Tensor, k: Tensor, v: Tensor, scaling: float | None) -> Tensor:
+    """Causal attention by matrix products: ``(B, H, L, D)``, and ``(B, key heads, L, D)`` for keys and values."""
+    rows, heads, length, size = q.shape
+    shared = heads // k.shape[1]
+    scale = size**-0.5 if scaling is None else scaling
+    asked = (q * scale).reshape(rows, k.shape[1], shared * length, size)
+    logits = (asked @ k.transpose(-1, -2)).unflatten(2, (shared, length))  # (B, key heads, shared, L, L)
+    hidden = torch.full((length, length), float("-inf"), dtype=q.dtype).triu(1)
+    weights = (logits + hidden).softmax(dim=-1)
+    return (weights.flatten(2, 3) @ v).reshape(rows, heads, length, size)
 
 
 def _places(lengths: Lengths, device: torch.device) -> Tensor:
