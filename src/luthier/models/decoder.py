@@ -83,6 +83,8 @@ class DecoderModel(LanguageModel):
             if own_head or not is_plain(self.module.get_output_embeddings()):
                 logits = self.module(**read, logits_to_keep=places).logits[0].float()  # (S, V)
                 return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+            # What hangs on a layer by a hook, as bottleneck adapters do, may want all of its tokens.
+            trim = trim and not any(part._forward_hooks for part in self.module.modules())
             with trimmed(self.module, places, sum(lengths)) if trim else contextlib.nullcontext():
                 hidden = self.module.base_model(**read).last_hidden_state[0]  # (T, D)
             return logprobs_of_targets(hidden[places], self.module.get_output_embeddings(), targets)
