@@ -18,7 +18,7 @@ from luthier.data.splits import digest_examples
 from luthier.errors import ConfigError, DataError, LuthierError, raise_faults
 from luthier.evaluation.predict import prepare
 from luthier.jobs.measures import answering_of
-from luthier.jobs.train import TrainingData, naming
+from luthier.jobs.train import Trained, TrainingData, Watch, naming, train_arm
 from luthier.methods.base import virtual_tokens
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
@@ -128,6 +128,21 @@ def training_of(plan: Plan, arm: Arm) -> TrainingData:
         [plan.training.digest, [[item.id, item.prompt_ids.tolist(), item.target_ids.tolist()] for item in more]]
     )
     return replace(plan.training, train=(*plan.training.train, *more), digest=key)
+
+
+def train_planned(plan: Plan, arm: Arm, *, watch: Watch | None = None) -> Trained:
+    """Train an arm of a plan, or find it in the store; see :func:`luthier.jobs.train.train_arm`."""
+    return train_arm(
+        plan.model,
+        plan.target.encoder,
+        plan.target.task,
+        training_of(plan, arm),
+        arm,
+        out=plan.config.out,
+        decoding=plan.config.decoding,
+        evaluation=plan.config.evaluation,
+        watch=watch,
+    )
 
 
 def _replayed(

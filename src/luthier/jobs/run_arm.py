@@ -9,10 +9,10 @@ from luthier.comparison.arms import Arm
 from luthier.comparison.measure import TOKEN_LOSS, corrected, retention, score
 from luthier.comparison.results import ArmCosts, ArmResult, Retained, Search
 from luthier.jobs.measures import answering_of, context_of, show_exemplars, yardstick_of
-from luthier.jobs.plan import Plan, training_of
+from luthier.jobs.plan import Plan, train_planned, training_of
 from luthier.jobs.predict import Conditions, Predicted, Work, finish, read, task_work, text_work
 from luthier.jobs.search import search_arm, told
-from luthier.jobs.train import Trained, train_arm
+from luthier.jobs.train import Trained
 from luthier.methods.folder import load_adapter
 from luthier.models.language_model import LanguageModel
 from luthier.records import Prediction
@@ -66,16 +66,7 @@ def run_arm(plan: Plan, arm: Arm, base: Watched) -> Outcome:
         searched = search_arm(plan, arm)
         arm = searched.arm
     if arm.method is not None:
-        trained = train_arm(
-            plan.model,
-            plan.target.encoder,
-            plan.target.task,
-            training_of(plan, arm),
-            arm,
-            out=plan.config.out,
-            decoding=plan.config.decoding,
-            evaluation=plan.config.evaluation,
-        )
+        trained = train_planned(plan, arm)
     under = _conditions(plan, trained)
     target, shots_used = _target_work(plan, arm, under)
     # In-context learning changes no weights: there is nothing to forget.

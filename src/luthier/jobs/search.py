@@ -19,8 +19,8 @@ import optuna
 from luthier.comparison.arms import Arm
 from luthier.comparison.results import Search
 from luthier.errors import ConfigError, TrainingError
-from luthier.jobs.plan import Plan, training_of
-from luthier.jobs.train import Watch, train_arm
+from luthier.jobs.plan import Plan, train_planned, training_of
+from luthier.jobs.train import Watch
 from luthier.methods.registry import find_method
 from luthier.methods.space import Space, Span, defaults_of, space_of
 from luthier.progress import say
@@ -149,17 +149,7 @@ def _train(plan: Plan, arm: Arm, trial: optuna.Trial, entry: Entry, seen: list[f
     score: float | None = None
     started = time.monotonic()
     try:
-        done = train_arm(
-            plan.model,
-            plan.target.encoder,
-            plan.target.task,
-            training_of(plan, arm),
-            arm,
-            out=plan.config.out,
-            decoding=plan.config.decoding,
-            evaluation=plan.config.evaluation,
-            watch=_watch(trial, seen),
-        )
+        done = train_planned(plan, arm, watch=_watch(trial, seen))
         score, scores = done.result["best_score"], done.validation_scores
         ended = "complete" if score is not None and math.isfinite(score) else "failed"
     except _Pruned:

@@ -8,8 +8,8 @@ from pathlib import Path
 from luthier.comparison.arms import replays
 from luthier.config import CompareConfig
 from luthier.errors import ConfigError
-from luthier.jobs.plan import read_plan, training_of
-from luthier.jobs.train import Trained, train_arm
+from luthier.jobs.plan import read_plan, train_planned
+from luthier.jobs.train import Trained
 from luthier.store import finish_folder, temporary_folder, writing
 
 
@@ -32,16 +32,7 @@ def tune(config: CompareConfig, save: Path | None = None) -> tuple[Trained, Path
     plan = read_plan(config.model_copy(update={"retain": retain, "retain_text": None}))
     if len(plan.arms) != 1 or plan.arms[0].method is None:
         raise ConfigError("tune trains exactly one arm", where="arms", fix="Give one method, e.g. --arm lora.")
-    trained = train_arm(
-        plan.model,
-        plan.target.encoder,
-        plan.target.task,
-        training_of(plan, plan.arms[0]),
-        plan.arms[0],
-        out=config.out,
-        decoding=config.decoding,
-        evaluation=config.evaluation,
-    )
+    trained = train_planned(plan, plan.arms[0])
     if save is None:
         return trained, trained.adapter
     with writing(save), temporary_folder(save.parent) as folder:

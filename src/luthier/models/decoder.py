@@ -96,17 +96,13 @@ class DecoderModel(LanguageModel):
         """
         # The last token of a row is predicted, never read.
         rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
-        lengths = [len(item.target_ids) for item in batch]
         ids, mask = pad(rows, side="left", value=0, device=self.device)  # (B, T)
-        kept = max(lengths)
+        kept = max(len(item.target_ids) for item in batch)
         with self.precision():
             logits = self.module(
                 input_ids=ids, attention_mask=mask, position_ids=_positions(mask), use_cache=False, logits_to_keep=kept
             ).logits  # (B, kept, V)
-        supervised = _last(lengths, logits.shape[1], self.device)  # (B, kept)
-        targets = torch.from_numpy(np.concatenate([item.target_ids for item in batch]).astype("int64"))
-        chosen = logits[:, -supervised.shape[1] :][supervised].float()  # (S, V)
-        return -torch.nn.functional.cross_entropy(chosen, targets.to(self.device), reduction="none")
+        return _of_targets(logits, batch)
 
     def _logprobs_after_prefix(self, batch: Sequence[Encoded]) -> Tensor:
         """:meth:`target_logprobs` where keys and values stand before every row, in the key-value cache."""
@@ -114,7 +110,6 @@ class DecoderModel(LanguageModel):
         assert self.soft_prompt.cache is not None
         refuse_recomputing(self.module)
         rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
-        lengths = [len(item.target_ids) for item in batch]
         ids, own = pad(rows, side="left", value=0, device=self.device)  # (B, T)
         mask = with_prefix_mask(own, self.virtual_tokens)  # (B, n + T)
         with self.precision():
@@ -124,12 +119,9 @@ class DecoderModel(LanguageModel):
                 position_ids=_positions(mask)[:, self.virtual_tokens :],
                 past_key_values=self.soft_prompt.cache(len(batch)),
                 use_cache=True,
-                logits_to_keep=max(lengths),
+                logits_to_keep=max(len(item.target_ids) for item in batch),
             ).logits  # (B, kept, V)
-        supervised = _last(lengths, logits.shape[1], self.device)  # (B, kept)
-        targets = torch.from_numpy(np.concatenate([item.target_ids for item in batch]).astype("int64"))
-        chosen = logits[:, -supervised.shape[1] :][supervised].float()  # (S, V)
-        return -torch.nn.functional.cross_entropy(chosen, targets.to(self.device), reduction="none")
+        return _of_targets(logits, batch)
 
     def begin(self, prompts: Sequence[TokenIds]) -> DecoderContinuation:
         """See :meth:`LanguageModel.begin`."""
@@ -178,6 +170,14 @@ class DecoderContinuation:
 def _on(device: torch.device, numbers: npt.NDArray[Any]) -> Tensor:
     """The numbers as an int64 tensor on a device."""
     return torch.from_numpy(numbers.astype("int64")).to(device)
+
+
+def _of_targets(logits: Tensor, batch: Sequence[Encoded]) -> Tensor:
+    """Log-probability of every target, from the logits ``(rows, kept, vocabulary)`` of rows that end together."""
+    supervised = _last([len(item.target_ids) for item in batch], logits.shape[1], logits.device)  # (B, kept)
+    targets = _on(logits.device, np.concatenate([item.target_ids for item in batch]))
+    chosen = logits[:, -supervised.shape[1] :][supervised].float()  # (S, V)
+    return -torch.nn.functional.cross_entropy(chosen, targets, reduction="none")
 
 
 def _positions(mask: Tensor) -> Tensor:

@@ -124,9 +124,7 @@ class EncoderDecoderModel(LanguageModel):
         assert self.soft_prompt.cache is not None
         refuse_recomputing(self.module)
         ids, mask = pad([item.prompt_ids for item in batch], side="right", value=0, device=self.device)  # (B, P)
-        start = np.array([self.start_id], dtype=np.int32)
-        read = [np.concatenate([start, item.target_ids[:-1]]) for item in batch]
-        decoder_ids, own = pad(read, side="right", value=0, device=self.device)  # (B, T)
+        decoder_ids, own = pad(self._read_by_decoder(batch), side="right", value=0, device=self.device)  # (B, T)
         with self.precision():
             logits = self.module(
                 input_ids=ids,

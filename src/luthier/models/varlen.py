@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
+from luthier.models.soft_prompt import recomputes
+
 NAME = "luthier_varlen"
 Lengths: TypeAlias = npt.NDArray[np.int64]
 _ALIKE = 0.7
@@ -284,7 +286,7 @@ def trimmed(module: nn.Module, places: Tensor, tokens: int) -> Iterator[None]:
 def _after_attention(module: Any) -> list[nn.Module]:
     """The parts of the last block that follow its attention, as far as they may be computed in part."""
     stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
-    if not stacks or (module.training and module.is_gradient_checkpointing):
+    if not stacks or (module.training and recomputes(module)):
         return []
     named = max(stacks, key=len)[-1].named_modules()
     chosen = [part for name, part in named if name.rsplit(".", 1)[-1] in _AFTER_ATTENTION]
