@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from luthier.allocator import keep_freed_memory
 from luthier.config import TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.methods.full import Full, FullSettings
@@ -28,6 +29,7 @@ from luthier.training.objectives import Objective, cross_entropy, mean_loss, sup
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
 from recipes.mini.card import heldout_loss, score_table, write_card
 from recipes.mini.mixture import (
+    FRESH,
     HELD_OUT,
     REPLAYED,
     WORDINGS,
@@ -111,7 +113,7 @@ def instruct(out: Path) -> Path:
     if (folder / "config.json").exists():
         return folder
     model = load_model(str(pretrain(out)), device=None)
-    examples = training_mixture(model, corpus(out), seed=SEED)
+    examples = training_mixture(model, corpus(out), out / "fresh", seed=SEED)
     held_out = validation_mixture(model, seed=SEED)
     say(f"instruction tuning on {len(examples):,} examples")
     fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning", each_example_alike)
@@ -185,6 +187,7 @@ def describe(out: Path, folder: Path) -> None:
         "instruction_examples": f"{second['examples']:,}",
         "replayed": f"{REPLAYED:,}",
         "wordings": WORDINGS,
+        "fresh": f"{FRESH:,}",
         "instruction_steps": f"{second['steps']:,}",
         "instruction_loss": f"{second['validation_loss']:.3f}",
         "held_out": " and ".join(f"`{name}`" for name in sorted(HELD_OUT - {"plain_text"})),
@@ -224,6 +227,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("recipes/mini/out"))
     parser.add_argument("--install", action="store_true")
     arguments = parser.parse_args()
+    keep_freed_memory()
     arguments.out.mkdir(parents=True, exist_ok=True)
     folder = instruct(arguments.out)
     describe(arguments.out, folder)

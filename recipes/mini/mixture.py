@@ -1,13 +1,16 @@
 """The instruction mixture: every built-in task but those held out, in proportion to its examples.
 
-Each training example stands there in the wordings of several training templates, so that the model learns the task and
-not a string; among them stands plain text, so that it does not unlearn to write.
+A task's examples are its training split, each in the wordings of several training templates, and rows newly composed
+from the scenarios of that split, so that the model learns the task and not its rows; among them stands plain text, so
+that it does not unlearn to write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,14 +18,23 @@ from torch import Tensor
 
 from luthier.config import DataConfig
 from luthier.data.encoding import Encoder
+from luthier.data.sources import Source
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, Example
 from luthier.tasks.load import library_names, load_splits, load_task
+from luthier.tasks.task import Task
 from recipes.mini.architecture import CONTEXT
+from recipes.tasks.compositions import task_row
+from recipes.tasks.corpus import material
+from recipes.tasks.files import write_rows
+from recipes.tasks.library import recipe_of
+from recipes.tasks.splits import Row
 
 HELD_OUT = frozenset({"dialogue_summary", "story_ending", "plain_text"})
-WORDINGS = 4
-"""Training templates in which each example stands there."""
+WORDINGS = 2
+"""Training templates in which each example of the training split stands there."""
+FRESH = 8_000
+"""Rows of each task that are composed anew, each in one wording."""
 REPLAYED = 1500
 
 USUAL_TARGET = 6.0
@@ -34,18 +46,41 @@ def tasks() -> tuple[str, ...]:
     return tuple(name for name in library_names() if name not in HELD_OUT)
 
 
-def training_mixture(model: LanguageModel, texts: Sequence[str], *, seed: int) -> list[Encoded]:
-    """Encode the training split of all tasks, each example in several training templates, and some plain text."""
+def training_mixture(model: LanguageModel, texts: Sequence[str], folder: Path, *, seed: int) -> list[Encoded]:
+    """Encode the training split of all tasks, rows composed anew, which are written to the folder, and plain text."""
     examples: list[Example] = []
     for name in tasks():
         task = load_task(name)
-        for number, template in enumerate(task.training_templates):
-            alone = replace(task, templates=(template,))
-            rows = load_splits(alone, DataConfig(), seed).train
-            count = len(task.training_templates)
-            kept = [row for place, row in enumerate(rows) if (place + number) % count < WORDINGS]
-            examples += [replace(row, id=f"{row.id}/{template.name}") for row in kept]
+        path = folder / f"{name}.jsonl.gz"
+        write_rows(path, list(fresh_rows(name, FRESH, seed=seed)))
+        anew = replace(task, sources={**task.sources, "train": Source(str(path))})
+        examples += _in_wordings(task, WORDINGS, seed) + _in_wordings(anew, 1, seed)
     return [*_encode(model, examples), *as_examples(model, texts[-REPLAYED:])]
+
+
+def fresh_rows(name: str, count: int, *, seed: int) -> Iterator[Row]:
+    """Compose rows from a task's training scenarios; none has the input of another, or of a row kept for testing."""
+    rng = random.Random(f"mini/{name}/{seed}")
+    key = recipe_of(name).key
+    seen: set[tuple[object, ...]] = set()
+    allowed = material("train")
+    while len(seen) < count:
+        row = task_row(allowed, name, rng)
+        inputs = tuple(row[column] for column in key)
+        if inputs not in seen:
+            seen.add(inputs)
+            yield {"id": f"{name}-fresh-{len(seen):05d}", **row, "unseen": False}
+
+
+def _in_wordings(task: Task, wordings: int, seed: int) -> list[Example]:
+    """The training split, each example in so many training templates, all of them equally often."""
+    found: list[Example] = []
+    count = len(task.training_templates)
+    for number, template in enumerate(task.training_templates):
+        rows = load_splits(replace(task, templates=(template,)), DataConfig(), seed).train
+        kept = [row for place, row in enumerate(rows) if (place + number) % count < wordings]
+        found += [replace(row, id=f"{row.id}/{template.name}") for row in kept]
+    return found
 
 
 def validation_mixture(model: LanguageModel, *, seed: int) -> list[Encoded]:

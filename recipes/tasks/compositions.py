@@ -37,12 +37,12 @@ class Material:
 
 def conversation(material: Material, rng: random.Random) -> str:
     """Somebody talks with somebody; nothing sums it up."""
-    return str(_task_row(material, "dialogue_summary", rng)["dialogue"])
+    return str(task_row(material, "dialogue_summary", rng)["dialogue"])
 
 
 def passage(material: Material, rng: random.Random) -> str:
     """A short report, now and then with a question."""
-    row = _task_row(material, "reading_qa", rng)
+    row = task_row(material, "reading_qa", rng)
     if rng.random() < FORMAT_SHARE:
         return f"{row['passage']}\n\nQuestion: {row['question']}\nAnswer: {row['answer']}"
     return str(row["passage"])
@@ -50,18 +50,18 @@ def passage(material: Material, rng: random.Random) -> str:
 
 def short_story(material: Material, rng: random.Random) -> str:
     """A story with the ending that fits."""
-    row = _task_row(material, "story_ending", rng)
+    row = task_row(material, "story_ending", rng)
     return f"{row['story']} {row['ending']}"
 
 
 def reviews(material: Material, rng: random.Random) -> str:
     """One or two reviews."""
-    return "\n\n".join(str(_task_row(material, "review_sentiment", rng)["review"]) for _ in range(rng.choice((1, 2))))
+    return "\n\n".join(str(task_row(material, "review_sentiment", rng)["review"]) for _ in range(rng.choice((1, 2))))
 
 
 def newspaper(material: Material, rng: random.Random) -> str:
     """Some items of a newspaper, under their heads."""
-    rows = [_task_row(material, "topic", rng) for _ in range(rng.choice((2, 3)))]
+    rows = [task_row(material, "topic", rng) for _ in range(rng.choice((2, 3)))]
     headed = rng.random() < 0.5
     return "\n\n".join(f"{str(row['topic']).title()}: {row['text']}" if headed else str(row["text"]) for row in rows)
 
@@ -69,8 +69,43 @@ def newspaper(material: Material, rng: random.Random) -> str:
 def sentences(material: Material, rng: random.Random) -> str:
     """Good sentences, one a line, as in a book for learners."""
     return "\n".join(
-        str(_task_row(material, "acceptability", rng, "good")["sentence"]) for _ in range(rng.randint(5, 8))
+        str(task_row(material, "acceptability", rng, "good")["sentence"]) for _ in range(rng.randint(5, 8))
     )
+
+
+def corrections(material: Material, rng: random.Random) -> str:
+    """Sentences as learners write them, with what is wrong and what is right."""
+    return "\n".join(_correction(material, rng) for _ in range(rng.randint(4, 7)))
+
+
+def _correction(material: Material, rng: random.Random) -> str:
+    setting = Setting(rng.choice(material.tasks["acceptability"]), material.task_pool, rng)
+    recipe = library.recipe_of("acceptability")
+    good, bad = (str(recipe.render(setting, variant)["sentence"]) for variant in ("good", "bad"))
+    if {good, bad} & material.kept_back:
+        return _correction(material, rng)
+    forms = JUDGED["good"] if rng.random() < 0.5 else JUDGED["bad"]
+    return rng.choice(forms).format(good=good, bad=bad)
+
+
+JUDGED = {
+    "good": (
+        "{good} That is right.",
+        "{good} Good English.",
+        "{good} Correct. One does not say: {bad}",
+        "Right: {good}",
+        '"{good}" is an acceptable sentence.',
+        "{good} Is that right? Yes.",
+    ),
+    "bad": (
+        "{bad} That is wrong. Better: {good}",
+        "{bad} Not English; say: {good}",
+        "{bad} A mistake. It must be: {good}",
+        "Wrong: {bad}\nRight: {good}",
+        '"{bad}" is an unacceptable sentence. It should be "{good}"',
+        "{bad} Is that right? No: {good}",
+    ),
+}
 
 
 def tale(material: Material, rng: random.Random) -> str:
@@ -178,7 +213,7 @@ def _letters() -> Scenario:
     return Scenario("letters", tuple(((name,), tuple((value,) for value in lists[name])) for name in names), (), (), ())
 
 
-def _task_row(material: Material, task: str, rng: random.Random, variant: str = "") -> Row:
+def task_row(material: Material, task: str, rng: random.Random, variant: str = "") -> Row:
     """A row of a task that is neither a validation nor a test row."""
     recipe = library.recipe_of(task)
     while True:

@@ -24,7 +24,7 @@ from recipes.tasks.scenarios import Scenario, read_scenarios
 from recipes.tasks.splits import Row
 from recipes.tasks.statistics import words
 
-WORDS = 7_000_000
+WORDS = 10_000_000
 SEED = 2026
 HELDOUT_DOCUMENTS = 150
 HELDOUT_WORDS = (60, 200)
@@ -32,7 +32,7 @@ HELDOUT_BEATS = 0.1
 
 Compose = Callable[[Material, random.Random], str]
 
-# How often each kind of document is drawn, out of the sum; chosen so that no kind has to repeat itself.
+# How often each kind of document is drawn, out of the sum; chosen so that no document has to repeat itself.
 KINDS: tuple[tuple[Compose, int], ...] = (
     (compositions.tale, 26),
     (compositions.conversation, 18),
@@ -41,9 +41,10 @@ KINDS: tuple[tuple[Compose, int], ...] = (
     (compositions.letter, 10),
     (compositions.talk, 9),
     (compositions.short_story, 8),
+    (compositions.arithmetic, 12),
+    (compositions.quiz, 12),
+    (compositions.corrections, 10),
     (compositions.word_exercise, 8),
-    (compositions.arithmetic, 8),
-    (compositions.quiz, 8),
     (compositions.reviews, 6),
     (compositions.newspaper, 6),
     (compositions.diary, 4),
@@ -80,7 +81,7 @@ def _kept_back() -> frozenset[str]:
     return frozenset(texts)
 
 
-def _material(part: str) -> Material:
+def material(part: str) -> Material:
     """Training material, or material of which the training part has no scenario and no name."""
     divided = {recipe.name: splits.divide(recipe.name, recipe.scenarios) for recipe in library.recipes()}
     train = part == "train"
@@ -97,7 +98,7 @@ def documents(target_words: int = WORDS, seed: int = SEED) -> Iterator[str]:
     """Yield the documents of the training part until they have ``target_words`` words. None occurs twice."""
     seen = {_digest(str(row["text"])) for row in heldout()}
     total = 0
-    for text in _drawn(_material("train"), random.Random(f"corpus/{seed}"), KINDS):
+    for text in _drawn(material("train"), random.Random(f"corpus/{seed}"), KINDS):
         if _digest(text) in seen:
             continue
         seen.add(_digest(text))
@@ -119,7 +120,7 @@ def heldout() -> tuple[Row, ...]:
 
 def _heldout_rows(kinds: Sequence[tuple[Compose, int]], count: int, rng: random.Random) -> list[Row]:
     rows: dict[str, Row] = {}
-    for text in _drawn(_material("heldout"), rng, kinds):
+    for text in _drawn(material("heldout"), rng, kinds):
         if HELDOUT_WORDS[0] <= len(words(text)) <= HELDOUT_WORDS[1]:
             rows[text] = {"text": text, "unseen": kinds[0][0] in compositions.FROM_SCENARIOS}
         if len(rows) == count:

@@ -84,6 +84,8 @@ class TrainingConfig(Settings):
     """Of matrix products in training; the weights stay float32. ``auto`` is bf16 on CUDA and float32 on a CPU."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
+    compile: bool = False
+    """Fuse the pointwise work of the blocks by ``torch.compile``: needs a C++ compiler, pays in runs of minutes."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     """Where each line of ``log.jsonl`` also goes; their packages are installed apart."""
 

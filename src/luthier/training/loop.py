@@ -18,6 +18,7 @@ from luthier.config import TrainingConfig
 from luthier.data.batching import ENOUGH, ENOUGH_ON_ACCELERATOR, StepPlan, micro_batches
 from luthier.errors import TrainingError
 from luthier.methods.base import Attached, load_weights, read_tensors, snapshot
+from luthier.models.compiled import compiled_blocks
 from luthier.models.language_model import LanguageModel
 from luthier.models.varlen import as_now
 from luthier.progress import progress as show_progress
@@ -55,6 +56,9 @@ class Validation:
 
 
 Validate = Callable[[], Validation]
+
+_NUMBERS = 2**20
+"""Numbers in one hidden state of a forward pass that keep a CPU's cores busy."""
 
 _PRECISIONS: dict[str, torch.dtype | Literal["auto"] | None] = {
     "auto": "auto",
@@ -178,8 +182,7 @@ def _step(
     optimizer.zero_grad(set_to_none=True)
     tokens = supervised_tokens(batch)
     loss = 0.0
-    enough = ENOUGH if model.device.type == "cpu" else ENOUGH_ON_ACCELERATOR
-    for micro in micro_batches(batch, config.micro_tokens, enough=enough):
+    for micro in micro_batches(batch, config.micro_tokens, enough=_enough(model)):
         # The sum over this part, divided by the tokens of the whole step: 8 x 1 is 1 x 8.
         part = objective(model, micro) / tokens
         part.backward()  # type: ignore[no-untyped-call]
@@ -196,6 +199,14 @@ def _step(
         )
     optimizer.step()
     return loss, norm
+
+
+def _enough(model: LanguageModel) -> int:
+    """Tokens of a forward pass that keep the device busy: the narrower the model, the more of them."""
+    if model.device.type != "cpu":
+        return ENOUGH_ON_ACCELERATOR
+    width: int = getattr(model.module.config.get_text_config(), "hidden_size", ENOUGH)
+    return max(ENOUGH, _NUMBERS // width) if model.why_padded() is None else ENOUGH
 
 
 def _look(
@@ -250,14 +261,15 @@ def _resume(folder: Path, attached: Attached, optimizer: torch.optim.AdamW) -> P
 
 @contextlib.contextmanager
 def _training_mode(model: LanguageModel, config: TrainingConfig) -> Iterator[None]:
-    """Dropout on (and activations recomputed, if asked) inside; off again after, whatever happens."""
+    """Dropout on (activations recomputed, blocks compiled, if asked) inside; off again after, whatever happens."""
     model.module.train()
+    fused = compiled_blocks(model.module) if config.compile else contextlib.nullcontext()
     if config.activation_checkpointing:
         model.module.gradient_checkpointing_enable(
             {"use_reentrant": False, "context_fn": partial(as_now, model.module)}
         )
     try:
-        with model.in_precision(_PRECISIONS[config.precision]):
+        with model.in_precision(_PRECISIONS[config.precision]), fused:
             yield
     finally:
         model.module.eval()
