@@ -19,8 +19,8 @@ from luthier.models.varlen import NAME, attend
 @contextlib.contextmanager
 def compiled_blocks(module: nn.Module) -> Iterator[None]:
     """Let every block but the last of the deepest stack run compiled inside; needs a C++ compiler on a CPU."""
-    stacks: list[Any] = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
-    blocks: list[Any] = list(max(stacks, key=len))[:-1] if stacks else []
+    stacks: list[list[Any]] = [list(part) for part in module.modules() if isinstance(part, nn.ModuleList)]
+    blocks = max(stacks, key=len)[:-1] if stacks else []
     AttentionInterface.register(NAME, torch.compiler.disable(attend))  # type: ignore[no-untyped-call]
     try:
         for block in blocks:
