@@ -152,6 +152,51 @@ def tune(
     typer.echo(f"{known['trainable_parameters']:,} weights trained, {best}, {known['stored_bytes']:,} bytes: {folder}")
 
 
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="Folder that `tune` wrote, or an adapter in PEFT's layout.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the merged model.")],
+    model: Model = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", "-t", help="Task that proves the merge; the adapter's own.", show_default=False),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Test examples that prove the merge.")] = 32,
+    any_base: Annotated[bool, typer.Option("--any-base", help="Accept an adapter of another base.")] = False,
+    seed: Seed = None,
+    device: Device = None,
+    trust_remote_code: Trust = False,
+    set_: Set = None,
+) -> None:
+    """Fold an adapter into its base: a whole model of its own, refused if it answers otherwise."""
+    flags = {
+        "model": model,
+        "task": task,
+        "seed": seed,
+        "device": device,
+        "trust_remote_code": trust_remote_code or None,
+    }
+    settings = _settings(None, set_, flags)
+    _quiet_libraries()
+    from luthier.jobs import merge as job
+    from luthier.report.merged import merged_table
+
+    if "task" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"task": job.proving_task(adapter)})
+    found = job.merge(settings, adapter, out, sample=sample, any_base=any_base)
+    _print(
+        merged_table(
+            difference=found.greatest_difference,
+            allowed=found.tolerance,
+            metric=found.metric,
+            before=found.metric_before,
+            after=found.metric_after,
+            examples=found.examples,
+        )
+    )
+    typer.echo(f"A whole model, for any program that reads transformers' layout: {out}")
+
+
 @app.command("eval")
 def evaluate(
     config: ConfigFile = None,

@@ -20,6 +20,7 @@ OPTIONS = {
     "tune": "[config] --model --task --arm --save --out --train --seed --device --trust-remote-code --set",
     "eval": "[config] --model --tasks --adapter --any-base --shots --out --test --seed --device --trust-remote-code "
     "--json --set",
+    "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",
     "check": "[config] --model --task --train --seed --trust-remote-code --set",
     "report": "[run]",
     "tasks list": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from luthier.config import CompareConfig
@@ -9,13 +10,14 @@ from luthier.errors import ConfigError, DataError
 from luthier.evaluation.predict import predict, prepare
 from luthier.jobs.measures import answering_of, yardstick_of
 from luthier.jobs.plan import make_encoder
-from luthier.methods.folder import load_adapter
+from luthier.methods.folder import CARD, load_adapter, read_card
 from luthier.methods.merge import Merged
 from luthier.methods.merge import merge as fold
+from luthier.methods.peft_adapter import CONFIG
 from luthier.metrics.scoring import score_predictions
 from luthier.models.load import load_model
 from luthier.store import finish_folder, temporary_folder, writing
-from luthier.tasks.load import load_examples, load_task
+from luthier.tasks.load import library_names, load_examples, load_task
 
 
 def merge(
@@ -36,7 +38,7 @@ def merge(
         LuthierError: Whatever is wrong with task, model or adapter.
     """
     if save.exists():
-        raise ConfigError("something is there already", where=str(save), fix="Choose another folder.")
+        raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --out.")
     task = load_task(config.task)
     model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
     attached = load_adapter(model, adapter, any_base=any_base)
@@ -55,9 +57,26 @@ def merge(
         scores = score_predictions(predictions, [yardstick.primary_metric], resamples=0)
         return next(score.value for score in scores if score.metric == yardstick.primary)
 
-    merged = fold(model, attached, encoded, metric=primary)
+    merged = replace(fold(model, attached, encoded, metric=primary), metric=yardstick.primary)
     with writing(save), temporary_folder(save.parent) as folder:
         model.module.save_pretrained(folder)
         model.tokenizer.save_pretrained(folder)
         finish_folder(folder, save)
     return merged
+
+
+def proving_task(adapter: Path) -> str:
+    """Return the built-in task that an adapter was trained on, for a merge that names no other.
+
+    Raises:
+        ConfigError: When it was trained on another, or does not say on which.
+        ModelError: When this is no adapter.
+    """
+    if (adapter / CONFIG).is_file() and not (adapter / CARD).exists():
+        what = "an adapter in PEFT's layout does not say on which task a merge can be proved"
+        raise ConfigError(what, where=str(adapter), fix="Name one with --task.")
+    task = read_card(adapter).task
+    if task not in library_names():
+        what = f"the adapter was trained on '{task}', which is no built-in task"
+        raise ConfigError(what, where=str(adapter), fix="Name its YAML or its data file with --task.")
+    return task

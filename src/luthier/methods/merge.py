@@ -42,6 +42,8 @@ class Merged:
         metric_before: On a sample, unmerged; None when not asked for.
         metric_after: The same, merged.
         undo: Puts the base back, bit for bit, and the method on it.
+        examples: Of the sample.
+        metric: What the metric is called; "" when not asked for.
     """
 
     greatest_difference: float
@@ -49,6 +51,8 @@ class Merged:
     metric_before: float | None
     metric_after: float | None
     undo: Callable[[], None]
+    examples: int = 0
+    metric: str = ""
 
 
 def merge(
@@ -87,7 +91,7 @@ def merge(
             f"merged, the model gives other logits (greatest difference {worst:.3g}, allowed {allowed:.3g})",
             fix="Keep the adapter unmerged, or merge into weights of a higher precision.",
         )
-    return Merged(worst, allowed, measured, metric() if metric else None, undo)
+    return Merged(worst, allowed, measured, metric() if metric else None, undo, len(sample))
 
 
 @torch.no_grad()

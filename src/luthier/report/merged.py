@@ -1,0 +1,35 @@
+"""What ``luthier merge`` prints: what was compared before and after."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from luthier.report import numerals
+from luthier.report.numerals import ABSENT
+from luthier.report.sheets import Cell, Column, Sheet
+from luthier.report.table import draw
+
+
+def merged_table(
+    *, difference: float, allowed: float, metric: str, before: float | None, after: float | None, examples: int
+) -> Table:
+    """Draw a proved merge.
+
+    Args:
+        difference: Greatest difference of any logit.
+        allowed: Greatest that was allowed.
+        metric: Name of the metric.
+        before: Its value, unmerged.
+        after: Its value, merged.
+        examples: On how many examples all of this was measured.
+    """
+    digits = numerals.digits_for((before, after))
+    moved = None if before is None or after is None else after - before
+    logits = ("logits", ABSENT, ABSENT, f"{difference:.2g}", f"{allowed:.2g}")
+    scores = (metric, numerals.decimal(before, digits), numerals.decimal(after, digits))
+    rows = (logits, (*scores, numerals.signed(moved, digits), ABSENT))
+    titles = ("Unmerged", "Merged", "Difference", "Allowed")
+    columns = (Column("Compared", number=False), *(Column(title) for title in titles))
+    note = f"On {examples:,} example{'' if examples == 1 else 's'}; of logits the greatest difference of any."
+    cells = tuple(tuple(Cell(text) for text in row) for row in rows)
+    return draw(Sheet("merged", "Merge", columns, cells, note))
