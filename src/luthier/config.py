@@ -112,6 +112,8 @@ class EvaluationConfig(Settings):
     """Test examples of each retained task; ``null`` for all."""
     batch_tokens: int = Field(default=8192, ge=1)
     """Tokens in one forward pass of inference."""
+    cache: bool = True
+    """Use the answers that earlier evaluations with the same store gave to the same tokens, and keep these."""
     confidence: float = Field(default=0.95, gt=0, lt=1)
     """Level of every interval."""
     resamples: int = Field(default=1000, ge=100)

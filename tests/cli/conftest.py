@@ -33,7 +33,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     assert tuned.code == 0, tuned.err
     compared = luthier(*made.compare, "--arms", "zero_shot,lora", "--name", "done")
     assert compared.code == 0, compared.err
-    return replace(made, finished=digests(made.runs))
+    # Known answers are not a result: every evaluation adds its own to them.
+    finished = {name: kept for name, kept in digests(made.runs).items() if not name.startswith("store/answers/")}
+    return replace(made, finished=finished)
 
 
 @pytest.fixture

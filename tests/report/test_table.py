@@ -14,7 +14,7 @@ from rich.table import Table
 from luthier.comparison.results import ArmCosts, RunCosts, RunResults
 from luthier.report import numerals
 from luthier.report.facts import forgetting, points
-from luthier.report.sheets import storage_sheet
+from luthier.report.sheets import cost_sheet, storage_sheet
 from luthier.report.table import retention_table, summary_table
 
 
@@ -51,6 +51,14 @@ def test_eighty_columns_hold_every_number_whole() -> None:
         "148",
     ]
     assert "2.13 %" in costs
+
+
+def test_seconds_of_known_answers_are_named_as_such() -> None:
+    results, costs = example_run.results(), example_run.costs()
+    assert "earlier evaluations" not in cost_sheet(results, costs).note
+    arms = costs.arms | {"lora": replace(costs.arms["lora"], known_answers=1312)}
+    note = cost_sheet(results, replace(costs, arms=arms)).note
+    assert note.endswith("Answers known from earlier evaluations, with the seconds that they took then: lora 1,312.")
 
 
 def test_long_names_are_folded_and_numbers_are_not() -> None:

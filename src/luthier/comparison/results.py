@@ -159,6 +159,8 @@ class ArmCosts:
     generation_tokens_per_second: float | None = None
     seconds_per_request: float | None = None
     search_seconds: float | None = None
+    known_answers: int = 0
+    """Answers known from earlier evaluations: they count with the seconds that they took then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from luthier.jobs.predict import Conditions, Predicted, finish, read, task_work
 from luthier.methods.folder import load_adapter
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
+from luthier.progress import say
 from luthier.records import Score
 from luthier.tasks.load import library_names, load_examples, load_task
 from luthier.tasks.task import Task
@@ -77,7 +78,8 @@ def evaluate(
             subjects.append(Subject(task, make_encoder(model, task, config), tuple(examples)))
     raise_faults("nothing can be measured", faults)
     key = folder_digest(adapter) if adapter else ""
-    under = Conditions(config.out, key, config.decoding, config.evaluation.batch_tokens)
+    evaluation = config.evaluation
+    under = Conditions(config.out, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache)
     try:
         return [_measure(model, subject, config, under, shots) for subject in subjects]
     finally:
@@ -95,7 +97,9 @@ def _measure(model: LanguageModel, subject: Subject, config: CompareConfig, unde
     how = answering_of(task, config.decoding)
     shown = show_exemplars(subject.examples, pool, shots, encoder, how, seed=config.seed)
     work = task_work(model, encoder, task, shown.examples, under, label=task.name)
-    if not work.entry.finished:
+    if work.entry.finished:
+        say(f"{task.name}: answered before, found in the store ({work.entry.key[:8]})")
+    else:
         finish(work)
     log = read(work)
     yardstick, context = yardstick_of(task), context_of(task, shots)

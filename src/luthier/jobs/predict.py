@@ -1,5 +1,6 @@
 """Answer a set of examples, once: the log lies in the store under everything that it depends on.
 
+What earlier evaluations answered is looked up, once, before the rest is planned; see `luthier.jobs.known_answers`.
 Batches are planned before the first is answered, and each is logged as it ends; a killed evaluation goes on with the
 batch that it was in, and gives the same log.
 """
@@ -8,25 +9,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from luthier.config import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.data.encoding import Encoder
 from luthier.data.splits import digest_examples
 from luthier.errors import DataError
-from luthier.evaluation.predict import answer, plan, prepare
+from luthier.evaluation.predict import Answering, Request, answer, plan, prepare
 from luthier.inference.score import answer_logprobs, text_windows
+from luthier.jobs.known_answers import Asked, answers_file, recall, remember, request_key
 from luthier.jobs.measures import answering_of
 from luthier.metrics.log import read_predictions, write_predictions
 from luthier.models.language_model import LanguageModel
-from luthier.progress import progress
+from luthier.progress import progress, say
 from luthier.records import Dropped, Encoded, Example, Prediction
 from luthier.store import Entry, code_digest, digest, open_entry, reading, writing
 from luthier.tasks.task import Task
@@ -34,17 +36,21 @@ from luthier.training.memory import peak_bytes, reset_peak
 
 ROOMS = ("data", "tasks", "models", "methods", "inference", "evaluation")
 PARTIAL = "partial.jsonl"
+_OF_SAMPLING = {"seed", "top_k", "top_p"}
+"""Settings that a greedy answer does not depend on."""
+_NOT_IN_ANSWERS = {"encoder", "batch_tokens"}
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A set of batches to be answered by a model as it will stand then, and the place of the log.
+    """What is to be answered by a model as it will stand then, and the place of the log.
 
     Attributes:
         entry: Its place in the store.
-        sizes: Examples in each batch.
-        run: Answers batch k.
-        order: Example ids in the order of the split.
+        asked: What is asked, in the order of the split.
+        plan: Cuts some of it, by place, into batches; the same for the same places, always.
+        run: Answers a batch.
+        known: The file of answers that are known from earlier evaluations; None to answer all anew.
         dropped: Examples that cannot be answered because they do not fit.
         cut: Examples whose input text was cut to fit.
         label: What the progress bar says.
@@ -52,9 +58,10 @@ class Work:
     """
 
     entry: Entry
-    sizes: tuple[int, ...]
-    run: Callable[[int], list[Prediction]]
-    order: tuple[str, ...]
+    asked: tuple[Asked, ...]
+    plan: Callable[[Sequence[int]], list[tuple[int, ...]]]
+    run: Callable[[Sequence[int]], list[Prediction]]
+    known: Path | None
     dropped: tuple[Dropped, ...]
     cut: int
     label: str
@@ -67,13 +74,15 @@ class Predicted:
 
     Attributes:
         predictions: In the order of the split.
-        seconds: Wall seconds of answering, over all processes.
-        peak_memory_bytes: Of the process that finished it; None where it cannot be measured.
+        seconds: Wall seconds of answering, over all processes; of known answers, those that they took at their time.
+        peak_memory_bytes: Of the process that finished it; None where it cannot be measured, or answers were known.
+        known: Answers that were known from earlier evaluations.
     """
 
     predictions: tuple[Prediction, ...]
     seconds: float
     peak_memory_bytes: int | None
+    known: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +94,14 @@ class Conditions:
         adapter: Key of the adapter that will be attached; "" for the base.
         decoding: How answers are generated.
         batch_tokens: Tokens in one forward pass.
+        cache: Whether answers of earlier evaluations are used, and these kept for later ones.
     """
 
     out: Path
     adapter: str
     decoding: DecodingConfig
     batch_tokens: int
+    cache: bool = True
 
 
 def task_work(
@@ -110,23 +121,52 @@ def task_work(
             where=task.name,
             fix="Use a model that holds longer texts, or lower max_new_tokens.",
         )
-    batches = plan(requests, new_tokens=how.new_tokens, batch_tokens=under.batch_tokens)
-    inputs = _inputs(model, encoder, under) | {
+    shared = _inputs(model, encoder, under)
+    inputs = shared | {
         "examples": digest_examples(examples),
         "decoding": under.decoding.model_dump(mode="json"),
         "stop": list(how.stop),
         "new_tokens": how.new_tokens,
     }
 
-    def run(index: int) -> list[Prediction]:
-        asked = [requests[place] for place in batches[index]]
-        return answer(model, encoder, asked, how, batch_tokens=under.batch_tokens)
+    def cut(places: Sequence[int]) -> list[tuple[int, ...]]:
+        left = [requests[place] for place in places]
+        batches = plan(left, new_tokens=how.new_tokens, batch_tokens=under.batch_tokens)
+        return [tuple(places[index] for index in batch) for batch in batches]
 
-    sizes = tuple(len(batch) for batch in batches)
-    order = tuple(request.example.id for request in requests)
-    cut = sum(any(item.cut_tokens for item in request.items) for request in requests)
-    entry = open_entry(under.out, "predictions", inputs)
-    return Work(entry, sizes, run, order, tuple(dropped), cut, label, model.device)
+    def run(places: Sequence[int]) -> list[Prediction]:
+        return answer(model, encoder, [requests[place] for place in places], how, batch_tokens=under.batch_tokens)
+
+    return Work(
+        entry=open_entry(under.out, "predictions", inputs),
+        asked=tuple(_asked(request, encoder, how) for request in requests),
+        plan=cut,
+        run=run,
+        known=_known(model, shared, under),
+        dropped=tuple(dropped),
+        cut=sum(any(item.cut_tokens for item in request.items) for request in requests),
+        label=label,
+        device=model.device,
+    )
+
+
+def _asked(request: Request, encoder: Encoder, how: Answering) -> Asked:
+    """Return a request as earlier evaluations may have asked it, in another task or beside others."""
+    example = request.example
+    blank = Prediction(example.id, example.task, "", example.targets, choices=example.choices, group=example.group)
+    if example.choices:
+        return Asked(request_key(request.items, {"kind": "choice"}), blank)
+    greedy = how.decoding.temperature == 0
+    settings = how.decoding.model_dump(mode="json", exclude=_OF_SAMPLING if greedy else None)
+    written = {
+        "kind": "text",
+        "decoding": settings | {"max_new_tokens": how.new_tokens},
+        "stop": how.stop,
+        "ends": (encoder.end_ids, encoder.stop_ids),
+        # A sampled answer hangs on the example's own random stream.
+        "stream": "" if greedy else example.id,
+    }
+    return Asked(request_key(request.items, written), blank)
 
 
 def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], under: Conditions, *, label: str) -> Work:
@@ -145,15 +185,27 @@ def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], unde
             documents.append(Document(name, text, tuple(windows)))
     if not documents:
         raise DataError("no text is long enough to predict anything", where="retain_text", fix="Give longer documents.")
-    batches = plan_batches([document.tokens for document in documents], under.batch_tokens)
-    inputs = _inputs(model, encoder, under) | {"texts": digest(list(texts)), "max_length": model.max_length}
+    shared = _inputs(model, encoder, under)
+    inputs = shared | {"texts": digest(list(texts)), "max_length": model.max_length}
 
-    def run(index: int) -> list[Prediction]:
-        return _text_losses(model, [documents[place] for place in batches[index]], under.batch_tokens)
+    def cut(places: Sequence[int]) -> list[tuple[int, ...]]:
+        batches = plan_batches([documents[place].tokens for place in places], under.batch_tokens)
+        return [tuple(places[index] for index in batch) for batch in batches]
 
-    sizes = tuple(len(batch) for batch in batches)
-    order = tuple(document.name for document in documents)
-    return Work(open_entry(under.out, "texts", inputs), sizes, run, order, (), 0, label, model.device)
+    def run(places: Sequence[int]) -> list[Prediction]:
+        return _text_losses(model, [documents[place] for place in places], under.batch_tokens)
+
+    return Work(
+        entry=open_entry(under.out, "texts", inputs),
+        asked=tuple(Asked(request_key(own.windows, {"kind": "loss"}), own.blank) for own in documents),
+        plan=cut,
+        run=run,
+        known=_known(model, shared, under),
+        dropped=(),
+        cut=0,
+        label=label,
+        device=model.device,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +221,11 @@ class Document:
         """Tokens that it takes in a batch, padded to its longest window."""
         return max(len(item.prompt_ids) + len(item.target_ids) for item in self.windows) * len(self.windows)
 
+    @property
+    def blank(self) -> Prediction:
+        """The prediction whose only choice is the text, without its log-probability."""
+        return Prediction(self.name, "plain_text", self.text, (self.text,), choices=(self.text,), finish="choice")
+
 
 def _inputs(model: LanguageModel, encoder: Encoder, under: Conditions) -> dict[str, Any]:
     return {
@@ -180,19 +237,28 @@ def _inputs(model: LanguageModel, encoder: Encoder, under: Conditions) -> dict[s
     }
 
 
+def _known(model: LanguageModel, shared: Mapping[str, Any], under: Conditions) -> Path | None:
+    """Return the file of answers that this model gave before, computed as they would be now.
+
+    What the encoder's limits and the size of batches change is seen from the tokens of a request, or changes nothing.
+    """
+    if not under.cache:
+        return None
+    kept = {name: value for name, value in shared.items() if name not in _NOT_IN_ANSWERS}
+    return answers_file(under.out, kept | {"device": model.device.type, "dtype": str(model.module.dtype)})
+
+
 def _text_losses(model: LanguageModel, documents: Sequence[Document], batch_tokens: int) -> list[Prediction]:
+    started = time.monotonic()
     windows = [window for document in documents for window in document.windows]
     logprobs = iter(answer_logprobs(model, windows, budget=batch_tokens))
+    seconds = (time.monotonic() - started) / len(documents)
     return [
-        Prediction(
-            id=document.name,
-            task="plain_text",
-            text=document.text,
-            targets=(document.text,),
-            choices=(document.text,),
+        replace(
+            document.blank,
             choice_logprobs=(sum(next(logprobs) for _ in document.windows),),
             choice_tokens=(sum(len(window.target_ids) for window in document.windows),),
-            finish="choice",
+            seconds=seconds,
         )
         for document in documents
     ]
@@ -205,25 +271,88 @@ def finish(work: Work) -> None:
             _finish(work)
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A line of the partial log; ``known`` where its answers were known before."""
+
+    seconds: float
+    predictions: list[Prediction]
+    known: bool = False
+
+
+_BATCH = TypeAdapter(_Batch)
+
+
 def _finish(work: Work) -> None:
     reset_peak(work.device)
     partial = work.entry.work / PARTIAL
     with writing(work.entry.work):
-        done = _read_partial(partial)
-        with progress(work.label, len(work.order), "examples", done=sum(work.sizes[: len(done)])) as advance:
-            for index in range(len(done), len(work.sizes)):
-                started = time.monotonic()
-                predictions = work.run(index)
-                done.append(_Batch(time.monotonic() - started, predictions))
-                with partial.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(done[-1])) + "\n")
-                advance(work.sizes[index], "")
-        by_id = {prediction.id: prediction for batch in done for prediction in batch.predictions}
-        write_predictions(work.entry.work / "predictions.jsonl", [by_id[name] for name in work.order])
-        costs = {"seconds": sum(batch.seconds for batch in done), "peak_memory_bytes": peak_bytes(work.device)}
+        done = _read_partial(partial) or _recall(work, partial)
+        answered = {own.id for batch in done for own in batch.predictions}
+        known = {own.id for batch in done if batch.known for own in batch.predictions}
+        # The plan holds what was not known at first, so that a killed evaluation goes on in the same batches.
+        planned = work.plan([place for place, item in enumerate(work.asked) if item.blank.id not in known])
+        with progress(work.label, len(work.asked), "examples", done=len(answered)) as advance:
+            for places in planned:
+                if work.asked[places[0]].blank.id not in answered:
+                    done.append(_answer(work, places, partial))
+                    advance(len(places), "")
+        by_id = {own.id: own for batch in done for own in batch.predictions}
+        write_predictions(work.entry.work / "predictions.jsonl", [by_id[item.blank.id] for item in work.asked])
+        costs = {
+            "seconds": sum(batch.seconds for batch in done),
+            "peak_memory_bytes": None if known else peak_bytes(work.device),
+            "known": len(known),
+        }
         (work.entry.work / "costs.json").write_text(json.dumps(costs))
         partial.unlink(missing_ok=True)
         work.entry.finish()
+
+
+def _answer(work: Work, places: Sequence[int], partial: Path) -> _Batch:
+    """Answer a batch, log it, and keep its answers for later evaluations."""
+    started = time.monotonic()
+    predictions = work.run(places)
+    batch = _Batch(time.monotonic() - started, predictions)
+    _append(partial, batch)
+    if work.known is not None:
+        remember(work.known, zip([work.asked[place].key for place in places], predictions, strict=True))
+    return batch
+
+
+def _recall(work: Work, partial: Path) -> list[_Batch]:
+    """Log what earlier evaluations answered as the first batch, so that a kill finds the same rest to do."""
+    found = recall(work.known, work.asked) if work.known is not None else {}
+    if not found:
+        return []
+    say(f"{work.label}: {len(found)} of {len(work.asked)} answers were known from earlier evaluations")
+    batch = _Batch(sum(own.seconds for own in found.values()), list(found.values()), known=True)
+    _append(partial, batch)
+    return [batch]
+
+
+def _append(partial: Path, batch: _Batch) -> None:
+    with partial.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(batch)) + "\n")
+
+
+def _read_partial(path: Path) -> list[_Batch]:
+    """Read the batches that a killed evaluation finished; a last line cut in half is removed from the file."""
+    batches: list[_Batch] = []
+    if not path.exists():
+        return batches
+    whole = 0
+    with path.open("rb+") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                batches.append(_BATCH.validate_python(json.loads(line)))
+            except ValueError:
+                break
+            whole += len(line)
+        file.truncate(whole)
+    return batches
 
 
 def read(work: Work) -> Predicted:
@@ -235,27 +364,5 @@ def read(work: Work) -> Predicted:
     folder = work.entry.folder
     with reading(work.entry):
         costs = json.loads((folder / "costs.json").read_text())
-        return Predicted(
-            tuple(read_predictions(folder / "predictions.jsonl")), costs["seconds"], costs["peak_memory_bytes"]
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    seconds: float
-    predictions: list[Prediction]
-
-
-def _read_partial(path: Path) -> list[_Batch]:
-    """Read the batches that a killed evaluation finished; a last line cut in half is removed from the file."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    batches: list[_Batch] = []
-    for line in lines:
-        try:
-            batches.append(TypeAdapter(_Batch).validate_json(line))
-        except ValidationError:
-            break
-    path.write_text("".join(lines[: len(batches)]), encoding="utf-8")
-    return batches
+        predictions = tuple(read_predictions(folder / "predictions.jsonl"))
+        return Predicted(predictions, costs["seconds"], costs["peak_memory_bytes"], costs.get("known", 0))

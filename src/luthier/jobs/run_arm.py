@@ -85,7 +85,8 @@ def run_arm(plan: Plan, arm: Arm, base: Watched) -> Outcome:
 
 def _conditions(plan: Plan, trained: Trained | None) -> Conditions:
     adapter = trained.entry.key if trained else ""
-    return Conditions(plan.config.out, adapter, plan.config.decoding, plan.config.evaluation.batch_tokens)
+    evaluation = plan.config.evaluation
+    return Conditions(plan.config.out, adapter, plan.config.decoding, evaluation.batch_tokens, cache=evaluation.cache)
 
 
 def _target_work(plan: Plan, arm: Arm, under: Conditions) -> tuple[Work, tuple[int, int]]:
@@ -201,7 +202,7 @@ def _fit_notes(works: Sequence[Work]) -> tuple[str, ...]:
     notes = []
     for work in works:
         if work.cut:
-            notes.append(f"{work.label}: the input text of {work.cut} of {len(work.order)} examples was cut to fit")
+            notes.append(f"{work.label}: the input text of {work.cut} of {len(work.asked)} examples was cut to fit")
         if work.dropped:
             reason = work.dropped[0].reason
             notes.append(f"{work.label}: {len(work.dropped)} examples do not fit and were not answered ({reason})")
@@ -218,4 +219,5 @@ def _costs(trained: Trained | None, log: Predicted) -> ArmCosts:
         evaluation_seconds=log.seconds,
         generation_tokens_per_second=generated / log.seconds if generated and log.seconds else None,
         seconds_per_request=log.seconds / len(log.predictions),
+        known_answers=log.known,
     )

@@ -132,8 +132,16 @@ def cost_sheet(results: RunResults, costs: RunCosts) -> Sheet:
     note = (
         f"Measured on {costs.device}{threads}. Train tok/s counts supervised tokens. Gen. tok/s: below it a request's "
         f"time, answered in batches. Prompt tokens: mean per request, exemplars included. {ABSENT} was not measured."
+        f"{_known_note(results, costs)}"
     )
     return Sheet("cost", "Cost", (Column("Arm", number=False), *(Column(t) for t in titles)), rows, note)
+
+
+def _known_note(results: RunResults, costs: RunCosts) -> str:
+    """Say which arms' seconds were measured in earlier evaluations: what was looked up is no faster for it."""
+    known = [(arm.name, costs.arms[arm.name].known_answers) for arm in results.arms if arm.name in costs.arms]
+    named = ", ".join(f"{name} {count:,}" for name, count in known if count)
+    return f" Answers known from earlier evaluations, with the seconds that they took then: {named}." if named else ""
 
 
 def _cost_row(arm: ArmResult, cost: ArmCosts, whole: int | None) -> tuple[Cell, ...]:
