@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from luthier.config import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.data.encoding import Encoder
-from luthier.inference.generate import generate
+from luthier.inference.engine import Engine, TorchEngine
 from luthier.inference.prefix_tree import in_common, sort_key
-from luthier.inference.score import BUDGET, answer_logprobs
+from luthier.inference.score import BUDGET
 from luthier.models.language_model import LanguageModel
 from luthier.records import Dropped, Encoded, Example, Prediction
 
@@ -108,17 +108,28 @@ def answer(
     how: Answering,
     *,
     batch_tokens: int = BUDGET,
+    engine: Engine | None = None,
 ) -> list[Prediction]:
-    """Answer one batch of requests, all of one kind, at most ``batch_tokens`` tokens at a time."""
+    """Answer one batch of requests, all of one kind, at most ``batch_tokens`` tokens at a time.
+
+    Args:
+        model: What is asked.
+        encoder: Turns generated tokens into text.
+        requests: At least one.
+        how: How free text is written.
+        batch_tokens: Tokens that are computed at a time.
+        engine: What computes for the model; torch when not given.
+    """
+    engine = engine or TorchEngine(model)
     if requests[0].example.choices:
-        return _choose(model, requests, batch_tokens)
-    return _write(model, encoder, requests, how, batch_tokens)
+        return _choose(model, engine, requests, batch_tokens)
+    return _write(model, engine, encoder, requests, how, batch_tokens)
 
 
-def _choose(model: LanguageModel, requests: Sequence[Request], batch_tokens: int) -> list[Prediction]:
+def _choose(model: LanguageModel, engine: Engine, requests: Sequence[Request], batch_tokens: int) -> list[Prediction]:
     started = time.monotonic()
     items = [item for request in requests for item in request.items]
-    logprobs = iter(answer_logprobs(model, items, budget=batch_tokens))
+    logprobs = iter(engine.answer_logprobs(items, budget=batch_tokens))
     seconds = (time.monotonic() - started) / len(requests)
     predictions = []
     for request in requests:
@@ -143,11 +154,15 @@ def _choose(model: LanguageModel, requests: Sequence[Request], batch_tokens: int
 
 
 def _write(
-    model: LanguageModel, encoder: Encoder, requests: Sequence[Request], how: Answering, batch_tokens: int
+    model: LanguageModel,
+    engine: Engine,
+    encoder: Encoder,
+    requests: Sequence[Request],
+    how: Answering,
+    batch_tokens: int,
 ) -> list[Prediction]:
     started = time.monotonic()
-    generations = generate(
-        model,
+    generations = engine.generate(
         [request.items[0] for request in requests],
         encoder.decode,
         how.decoding,

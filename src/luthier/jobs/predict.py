@@ -23,6 +23,7 @@ from luthier.data.encoding import Encoder
 from luthier.data.splits import digest_examples
 from luthier.errors import DataError
 from luthier.evaluation.predict import Answering, Request, answer, plan, prepare
+from luthier.inference.engine import TORCH, Engine
 from luthier.inference.score import answer_logprobs, text_windows
 from luthier.jobs.known_answers import Asked, answers_file, recall, remember, request_key
 from luthier.jobs.measures import answering_of
@@ -95,6 +96,7 @@ class Conditions:
         decoding: How answers are generated.
         batch_tokens: Tokens in one forward pass.
         cache: Whether answers of earlier evaluations are used, and these kept for later ones.
+        engine: What computes the answers to tasks; torch when not given.
     """
 
     out: Path
@@ -102,6 +104,7 @@ class Conditions:
     decoding: DecodingConfig
     batch_tokens: int
     cache: bool = True
+    engine: Engine | None = None
 
 
 def task_work(
@@ -135,7 +138,8 @@ def task_work(
         return [tuple(places[index] for index in batch) for batch in batches]
 
     def run(places: Sequence[int]) -> list[Prediction]:
-        return answer(model, encoder, [requests[place] for place in places], how, batch_tokens=under.batch_tokens)
+        asked = [requests[place] for place in places]
+        return answer(model, encoder, asked, how, batch_tokens=under.batch_tokens, engine=under.engine)
 
     return Work(
         entry=open_entry(under.out, "predictions", inputs),
@@ -233,6 +237,7 @@ def _inputs(model: LanguageModel, encoder: Encoder, under: Conditions) -> dict[s
         "adapter": under.adapter,
         "encoder": encoder.signature,
         "batch_tokens": under.batch_tokens,
+        "engine": under.engine.signature if under.engine else TORCH,
         "code": code_digest(ROOMS),
     }
 

@@ -1,0 +1,77 @@
+"""What computes answers: the seam behind which torch and CTranslate2 do the same work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from luthier.config import DecodingConfig
+from luthier.inference.generate import Generation, generate
+from luthier.inference.score import answer_logprobs
+from luthier.models.language_model import LanguageModel
+from luthier.records import Encoded
+
+TORCH = "torch"
+
+
+class Engine(Protocol):
+    """A model that scores given answers and writes its own."""
+
+    @property
+    def signature(self) -> str:
+        """What answers may hang on besides model and adapter: results are keyed by it."""
+        ...
+
+    def answer_logprobs(self, batch: Sequence[Encoded], *, budget: int) -> list[float]:
+        """See :func:`luthier.inference.score.answer_logprobs`."""
+        ...
+
+    def generate(
+        self,
+        prompts: Sequence[Encoded],
+        decode: Callable[[list[int]], str],
+        decoding: DecodingConfig,
+        *,
+        max_new_tokens: int,
+        end_ids: Collection[int],
+        stop: Sequence[str] = (),
+        budget: int | None = None,
+    ) -> list[Generation]:
+        """See :func:`luthier.inference.generate.generate`."""
+        ...
+
+
+@dataclass(frozen=True)
+class TorchEngine:
+    """The model as it stands, with whatever is attached to it."""
+
+    model: LanguageModel
+    signature: str = TORCH
+
+    def answer_logprobs(self, batch: Sequence[Encoded], *, budget: int) -> list[float]:
+        """See :class:`Engine`."""
+        return answer_logprobs(self.model, batch, budget=budget)
+
+    def generate(
+        self,
+        prompts: Sequence[Encoded],
+        decode: Callable[[list[int]], str],
+        decoding: DecodingConfig,
+        *,
+        max_new_tokens: int,
+        end_ids: Collection[int],
+        stop: Sequence[str] = (),
+        budget: int | None = None,
+    ) -> list[Generation]:
+        """See :class:`Engine`."""
+        return generate(
+            self.model,
+            prompts,
+            decode,
+            decoding,
+            max_new_tokens=max_new_tokens,
+            end_ids=end_ids,
+            stop=stop,
+            budget=budget,
+        )

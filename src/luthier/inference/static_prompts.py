@@ -1,0 +1,51 @@
+"""Which contexts are read after which shared beginning, where an engine keeps one beginning at a time.
+
+A prompt that few others share is best read once for its own answers; exemplars that all prompts begin with are best
+read once for all. What is cheaper is counted in tokens.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from luthier.inference.prefix_tree import in_common, sort_key
+from luthier.records import TokenIds
+
+CALL = 12
+"""What asking costs by itself, in tokens read: the weights go through the processor once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Contexts that are read after one beginning.
+
+    Attributes:
+        shared: Tokens that all begin with, and that are read once; 0 for none. Each context has more.
+        rows: Places of the contexts among those given.
+    """
+
+    shared: int
+    rows: tuple[int, ...]
+
+
+def group(contexts: Sequence[TokenIds]) -> list[Group]:
+    """Cut different contexts, each of at least one token, into groups that cost little together."""
+    order = sorted(range(len(contexts)), key=lambda index: sort_key(contexts[index]))
+    return _cheapest(contexts, order)[1]
+
+
+def _cheapest(contexts: Sequence[TokenIds], order: Sequence[int]) -> tuple[int, list[Group]]:
+    """Return the cost of sorted contexts in tokens, and their groups."""
+    lengths = [len(contexts[index]) for index in order]
+    # What the first and the last of sorted contexts share, all share; the last token of each is read for its logits.
+    shared = min(in_common(contexts[order[0]], contexts[order[-1]]), min(lengths) - 1) if len(order) > 1 else 0
+    together = shared + sum(lengths) - len(lengths) * shared + CALL * len(set(lengths))
+    branches = [list(own) for _, own in itertools.groupby(order, key=lambda index: int(contexts[index][shared]))]
+    if len(branches) > 1:
+        found = [_cheapest(contexts, branch) for branch in branches]
+        apart = sum(cost for cost, _ in found)
+        if apart < together:
+            return apart, [own for _, groups in found for own in groups]
+    return together, [Group(shared, tuple(order))]
