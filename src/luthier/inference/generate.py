@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from luthier.config import DecodingConfig
+from luthier.inference.beam import search_beams
 from luthier.inference.decoding import choose, stream
 from luthier.inference.running import Running, Waves
 from luthier.inference.slots import Slots
-from luthier.inference.stopping import Answer, Ending, cut
+from luthier.inference.stopping import Answer, Ending, Generation, cut
 from luthier.inference.trust import trust, window
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, TokenIds
@@ -20,21 +20,6 @@ from luthier.records import Encoded, TokenIds
 __all__ = ["Generation", "cut", "generate"]
 _AT_A_TIME = 8
 """Of the places in a batch, one in so many is free before others join: reading a prompt alone wastes a pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """What was generated after one prompt.
-
-    Attributes:
-        text: Up to the end token or the first stop string, neither included.
-        tokens: Generated tokens, the end token included.
-        finish: ``"stop"`` or ``"length"``.
-    """
-
-    text: str
-    tokens: int
-    finish: str
 
 
 @torch.no_grad()
@@ -55,7 +40,7 @@ def generate(
         model: In evaluation mode.
         prompts: Their ``prompt_ids`` are read.
         decode: Token ids of an answer to its text.
-        decoding: Greedy or sampled.
+        decoding: Greedy, sampled, or by beams.
         max_new_tokens: Tokens generated at most.
         end_ids: Tokens that end an answer.
         stop: Strings that end an answer; looked for in the text, so that they may span tokens.
@@ -67,6 +52,8 @@ def generate(
     if not prompts:
         return []
     ending = Ending(decode, frozenset(end_ids), tuple(stop), max_new_tokens)
+    if decoding.beams > 1:
+        return search_beams(model, prompts, decoding, ending, budget=budget)
     answers = [Answer(ending) for _ in prompts]
     streams = [stream(decoding.seed, prompt.id) for prompt in prompts]
     batch = _open(model, [prompt.prompt_ids for prompt in prompts], max_new_tokens, budget)

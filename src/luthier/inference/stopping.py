@@ -10,6 +10,21 @@ _PARTIAL = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """What was generated after one prompt.
+
+    Attributes:
+        text: Up to the end token or the first stop string, neither included.
+        tokens: Generated tokens, the end token included.
+        finish: ``"stop"`` or ``"length"``.
+    """
+
+    text: str
+    tokens: int
+    finish: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """What ends an answer.
 
