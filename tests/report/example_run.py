@@ -189,6 +189,8 @@ def costs(sketches: tuple[Sketch, ...] = SKETCHES) -> RunCosts:
                 evaluation_seconds=31.2,
                 generation_tokens_per_second=1873.4 / (1 + s.shots / 4),
                 seconds_per_request=0.156,
+                request_seconds=0.412 if s.method == "lora" else 0.297,
+                merged_request_seconds=0.297 if s.method in ("full", "selective", "lora") else None,
             )
             for s in sketches
         },

@@ -48,8 +48,17 @@ def test_eighty_columns_hold_every_number_whole() -> None:
         "s",
         "2,410",
         "1,873",
+        "412",
+        "ms",
         "148",
     ]
+    # Below it: merged, LoRA is as fast as the base; virtual tokens cannot be merged.
+    lines = costs.splitlines()
+    below = {
+        line.split()[0]: lines[index + 1] for index, line in enumerate(lines) if line.startswith((" lora", " pro"))
+    }
+    assert below["lora"].split()[-2:] == ["(297", "ms)"]
+    assert below["prompt_tuning"].split()[-1] == "(–)"
     assert "2.13 %" in costs
 
 
@@ -79,7 +88,7 @@ def test_what_was_not_measured_is_a_dash_and_never_zero() -> None:
     text = _printed(summary_table(results, RunCosts("cpu", 1, {"full": ArmCosts()})))
     assert _line(text, "lora").split() == ["lora", "–", "–", "–", "–"]
     cost = _line(text[text.index("Cost") :], "full").split()
-    assert cost == ["full", "1.54", "M", "6.16", "MB", "–", "–", "–", "–", "148"]
+    assert cost == ["full", "1.54", "M", "6.16", "MB", "–", "–", "–", "–", "–", "148"]
 
 
 def test_only_what_the_test_tells_from_zero_is_marked() -> None:

@@ -158,6 +158,11 @@ class ArmCosts:
     evaluation_seconds: float | None = None
     generation_tokens_per_second: float | None = None
     seconds_per_request: float | None = None
+    """Of the whole test split, answered in batches."""
+    request_seconds: float | None = None
+    """Median of a request that is alone, with the method beside the weights."""
+    merged_request_seconds: float | None = None
+    """The same with the method folded into the weights; None where it cannot be, or there is none."""
     search_seconds: float | None = None
     known_answers: int = 0
     """Answers known from earlier evaluations: they count with the seconds that they took then."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from luthier.comparison.arms import Arm
 from luthier.comparison.measure import TOKEN_LOSS, corrected, retention, score
 from luthier.comparison.results import ArmCosts, ArmResult, Retained, Search
+from luthier.jobs.latency import Latency, Timing, measure, plan_timing, read_latency
 from luthier.jobs.measures import answering_of, context_of, show_exemplars, yardstick_of
 from luthier.jobs.plan import Plan, train_planned, training_of
 from luthier.jobs.predict import Conditions, Predicted, Work, finish, read, task_work, text_work
@@ -68,15 +69,15 @@ def run_arm(plan: Plan, arm: Arm, base: Watched) -> Outcome:
     if arm.method is not None:
         trained = train_planned(plan, arm)
     under = _conditions(plan, trained)
-    target, shots_used = _target_work(plan, arm, under)
+    target, timing, shots_used = _target_work(plan, arm, under)
     # In-context learning changes no weights: there is nothing to forget.
     watching = _watching(plan, arm.name, under) if trained else []
-    _finish_all(plan.model, [target, *watching], trained)
+    _finish_all(plan.model, [target, *watching], trained, timing)
     watched = _watched(plan, watching)
     notes = (*_shot_notes(arm, shots_used), *_replay_notes(plan, arm), *_fit_notes([target]), *watched.notes)
     answered = Answered(read(target), shots_used, notes)
     result = _result(plan, arm, trained, answered, watched, base)
-    costs = _costs(trained, answered.log)
+    costs = _costs(trained, answered.log, read_latency(timing))
     if searched is not None:
         result = replace(result, search=searched.search, notes=(*result.notes, _search_note(searched.search)))
         costs = replace(costs, search_seconds=searched.seconds)
@@ -89,12 +90,14 @@ def _conditions(plan: Plan, trained: Trained | None) -> Conditions:
     return Conditions(plan.config.out, adapter, plan.config.decoding, evaluation.batch_tokens, cache=evaluation.cache)
 
 
-def _target_work(plan: Plan, arm: Arm, under: Conditions) -> tuple[Work, tuple[int, int]]:
+def _target_work(plan: Plan, arm: Arm, under: Conditions) -> tuple[Work, Timing, tuple[int, int]]:
     task, encoder = plan.target.task, plan.target.encoder
     how = answering_of(task, plan.config.decoding)
     shown = show_exemplars(plan.target.examples, plan.pool, arm.shots, encoder, how, seed=plan.config.seed)
     label = f"{arm.name}: {task.name}"
-    return task_work(plan.model, encoder, task, shown.examples, under, label=label), shown.used
+    work = task_work(plan.model, encoder, task, shown.examples, under, label=label)
+    timing = plan_timing(plan.model, encoder, task, shown.examples, under, label=f"{arm.name}: one request")
+    return work, timing, shown.used
 
 
 def _watching(plan: Plan, name: str, under: Conditions) -> list[Work]:
@@ -114,15 +117,20 @@ def _watched(plan: Plan, works: Sequence[Work]) -> Watched:
     return Watched(tuple(logs[:count]), logs[count] if len(logs) > count else None, _fit_notes(works))
 
 
-def _finish_all(model: LanguageModel, works: Sequence[Work], trained: Trained | None) -> None:
+def _finish_all(
+    model: LanguageModel, works: Sequence[Work], trained: Trained | None, timing: Timing | None = None
+) -> None:
     """Do what is not done yet, with the adapter attached only if something is left to do."""
     left = [work for work in works if not work.entry.finished]
-    if not left:
+    untimed = timing if timing is not None and not timing.entry.finished else None
+    if not left and untimed is None:
         return
     attached = load_adapter(model, trained.adapter) if trained else None
     try:
         for work in left:
             finish(work)
+        if untimed is not None:
+            measure(untimed, attached)
     finally:
         if attached is not None:
             attached.detach()
@@ -209,7 +217,7 @@ def _fit_notes(works: Sequence[Work]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _costs(trained: Trained | None, log: Predicted) -> ArmCosts:
+def _costs(trained: Trained | None, log: Predicted, latency: Latency) -> ArmCosts:
     generated = sum(item.generated_tokens for item in log.predictions)
     known = trained.costs if trained else {}
     return ArmCosts(
@@ -219,5 +227,7 @@ def _costs(trained: Trained | None, log: Predicted) -> ArmCosts:
         evaluation_seconds=log.seconds,
         generation_tokens_per_second=generated / log.seconds if generated and log.seconds else None,
         seconds_per_request=log.seconds / len(log.predictions),
+        request_seconds=latency.unmerged,
+        merged_request_seconds=latency.merged,
         known_answers=log.known,
     )

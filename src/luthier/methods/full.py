@@ -27,6 +27,8 @@ class AttachedFull:
         folder: Where its trained weights are stored, if they are.
     """
 
+    in_place: ClassVar[bool] = True
+
     def __init__(self, model: LanguageModel, folder: Path | None = None) -> None:
         self.model = model
         self.folder = folder

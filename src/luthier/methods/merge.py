@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,7 +26,13 @@ TOLERANCE_IN_BF16 = 5e-2
 
 @runtime_checkable
 class Mergeable(Protocol):
-    """An attached method whose change can be folded into the base's weights."""
+    """An attached method whose change can be folded into the base's weights.
+
+    Attributes:
+        in_place: Whether it stands in them already, so that merging computes nothing.
+    """
+
+    in_place: ClassVar[bool]
 
     def merge(self) -> Callable[[], None]:
         """Fold it in and take it off; return what puts the base back, bit for bit, and the method on it."""

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -55,6 +55,8 @@ class Swap:
 class AttachedPeft:
     """PEFT's layers inside the model's module. The module itself stays the one that it was."""
 
+    in_place: ClassVar[bool] = False
+
     def __init__(self, model: LanguageModel, base: nn.Module, wrapped: Any, swaps: tuple[Swap, ...]) -> None:
         self.model = model
         self.base = base
@@ -92,6 +94,7 @@ class AttachedPeft:
         kept = [weight.detach().clone() for weight in owned]
 
         def undo() -> None:
+            _not_merged(self.swaps)
             with torch.no_grad():
                 for weight, tensor in zip(owned, kept, strict=True):
                     weight.copy_(tensor)
@@ -106,10 +109,10 @@ class AttachedPeft:
                 f"{_kind(self.wrapped.active_peft_config)} cannot be merged: {first_line(fault)}",
                 fix="Keep the adapter as it is.",
             ) from None
-        for swap in self.swaps:
-            merged = getattr(swap.adapted, "merged_adapters", None)
-            if merged is not None:
-                merged.clear()  # put on again, it computes beside the base's own weights
+        except Exception:  # memory may end halfway
+            undo()
+            raise
+        _not_merged(self.swaps)
         self.detach()
         return undo
 
@@ -410,6 +413,14 @@ def _swaps(tree: list[tuple[nn.Module, dict[str, nn.Module | None]]]) -> tuple[S
         for name, now in parent._modules.items()
         if now is not None and now is not before.get(name)
     )
+
+
+def _not_merged(swaps: Sequence[Swap]) -> None:
+    """Let layers that were merged compute beside the base's own weights when they are put on again."""
+    for swap in swaps:
+        merged = getattr(swap.adapted, "merged_adapters", None)
+        if merged is not None:
+            merged.clear()
 
 
 def _put_back(base: nn.Module, swaps: Sequence[Swap]) -> None:

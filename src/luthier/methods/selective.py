@@ -42,6 +42,8 @@ class SelectiveSettings(Settings):
 class AttachedSelective:
     """Some of the model's own weights, trainable; the base's are kept aside."""
 
+    in_place: ClassVar[bool] = True
+
     def __init__(self, model: LanguageModel, chosen: dict[str, nn.Parameter]) -> None:
         self.model = model
         self._chosen = chosen

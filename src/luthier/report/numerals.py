@@ -95,6 +95,13 @@ def seconds(value: float | None) -> str:
     return f"{_significant(value / 60)} min" if value < 7200 else f"{_significant(value / 3600)} h"
 
 
+def moment(value: float | None) -> str:
+    """Write ``41.2 ms`` below a second, then as :func:`seconds`."""
+    if value is None or not math.isfinite(value) or value >= 0.9995:
+        return seconds(value)
+    return f"{_significant(1000 * value)} ms"
+
+
 def rate(value: float | None) -> str:
     """Write a rate: three figures below 1,000, whole numbers with thousands separators above."""
     if value is None or not math.isfinite(value):

@@ -126,13 +126,14 @@ def _quality_note(results: RunResults) -> str:
 def cost_sheet(results: RunResults, costs: RunCosts) -> Sheet:
     """One row for each arm: what it takes to train, to store and to serve."""
     whole = facts.model_parameters(results)
-    titles = ("Trained params", "Stored", "Peak memory", "Train time", "Train tok/s", "Gen. tok/s", "Prompt tokens")
+    training = ("Trained params", "Stored", "Peak memory", "Train time", "Train tok/s")
+    titles = (*training, "Gen. tok/s", "Request (merged)", "Prompt tokens")
     rows = tuple(_cost_row(arm, costs.arms.get(arm.name, ArmCosts()), whole) for arm in results.arms)
     threads = f", {costs.threads} threads" if costs.threads else ""
     note = (
-        f"Measured on {costs.device}{threads}. Train tok/s counts supervised tokens. Gen. tok/s: below it a request's "
-        f"time, answered in batches. Prompt tokens: mean per request, exemplars included. {ABSENT} was not measured."
-        f"{_known_note(results, costs)}"
+        f"Measured on {costs.device}{threads}. Train tok/s counts supervised tokens, Gen. tok/s answers in batches. "
+        f"Request: the time of one alone, in brackets with the method merged into the weights, where it can be. Prompt "
+        f"tokens: mean per request, exemplars included. {ABSENT} was not measured.{_known_note(results, costs)}"
     )
     return Sheet("cost", "Cost", (Column("Arm", number=False), *(Column(t) for t in titles)), rows, note)
 
@@ -155,13 +156,16 @@ def _cost_row(arm: ArmResult, cost: ArmCosts, whole: int | None) -> tuple[Cell, 
             f"search {numerals.seconds(cost.search_seconds)}" if cost.search_seconds is not None else "",
         ),
         Cell(numerals.rate(cost.supervised_tokens_per_second)),
-        Cell(numerals.rate(cost.generation_tokens_per_second), _latency(cost.seconds_per_request)),
+        Cell(numerals.rate(cost.generation_tokens_per_second)),
+        _request(cost),
         Cell(numerals.decimal(arm.prompt_tokens, 0)),
     )
 
 
-def _latency(seconds: float | None) -> str:
-    return "" if seconds is None else f"{1000 * seconds:.3g} ms"
+def _request(cost: ArmCosts) -> Cell:
+    if cost.request_seconds is None:
+        return Cell(ABSENT)
+    return Cell(numerals.moment(cost.request_seconds), f"({numerals.moment(cost.merged_request_seconds)})")
 
 
 def storage_sheet(results: RunResults) -> Sheet | None:
