@@ -208,6 +208,10 @@ def evaluate(
     any_base: Annotated[bool, typer.Option("--any-base", help="Accept an adapter of another base.")] = False,
     shots: Annotated[int, typer.Option(min=0, help="Exemplars before each prompt, as many as fit.")] = 0,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Use no answers of other evaluations.")] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What computes: torch, or ctranslate2 or ctranslate2-int8 on a CPU.", show_default=False),
+    ] = None,
     out: Out = None,
     test: Test = None,
     seed: Seed = None,
@@ -219,6 +223,7 @@ def evaluate(
     """Measure a model, with an adapter or without, on tasks."""
     flags = {
         "model": model,
+        "evaluation.engine": engine,
         "out": out,
         "data.test": test,
         "evaluation.cache": False if no_cache else None,
@@ -233,7 +238,16 @@ def evaluate(
 
     found = job.evaluate(settings, _words(tasks) or (), shots=shots, adapter=adapter, any_base=any_base)
     rows = [
-        EvaluationRow(item.task.name, item.task.chance, item.scores, item.shots_used, item.dropped, item.parts)
+        EvaluationRow(
+            item.task.name,
+            item.task.chance,
+            item.scores,
+            item.shots_used,
+            item.dropped,
+            item.parts,
+            item.coarser,
+            item.same,
+        )
         for item in found
     ]
     if json_:

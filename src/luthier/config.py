@@ -103,16 +103,6 @@ class DecodingConfig(Settings):
     """Sample among the likeliest tokens that hold this probability together."""
     seed: int = 0
     """Seed of sampling; each example has its own stream, so batches do not matter."""
-    beams: int = Field(default=1, ge=1)
-    """Beginnings of an answer that a beam search carries on side by side; 1 is greedy, or sampling."""
-    length_penalty: float = 1.0
-    """A beam's log-probability is divided by its length to this power: more favours longer answers."""
-
-    @model_validator(mode="after")
-    def _beams_are_not_drawn(self) -> DecodingConfig:
-        if self.beams > 1 and self.temperature > 0:
-            raise ValueError("beams are searched, not sampled: give `beams` or a `temperature`, not both")
-        return self
 
 
 class EvaluationConfig(Settings):
@@ -122,6 +112,8 @@ class EvaluationConfig(Settings):
     """Test examples of each retained task; ``null`` for all."""
     batch_tokens: int = Field(default=8192, ge=1)
     """Tokens in one forward pass of inference."""
+    engine: Literal["torch", "ctranslate2", "ctranslate2-int8"] = "torch"
+    """What computes the answers of ``luthier eval``: CTranslate2 is faster on a CPU, with 8-bit weights by choice."""
     cache: bool = True
     """Use the answers that earlier evaluations with the same store gave to the same tokens, and keep these."""
     confidence: float = Field(default=0.95, gt=0, lt=1)

@@ -79,7 +79,7 @@ def _inputs(model: LanguageModel, precision: Precision, adapter: str) -> dict[st
         "adapter": adapter,
         "precision": precision,
         "ctranslate2": importlib.metadata.version("ctranslate2"),
-        "code": code_digest(("inference",)),
+        "code": code_digest(("methods", "inference")),
     }
 
 
@@ -180,7 +180,7 @@ def _open(model: LanguageModel, folder: Path, precision: Precision) -> CTranslat
 @torch.no_grad()
 def _prove(model: LanguageModel, converted: CTranslate2) -> None:
     """Ask both for the same log-probabilities: some converters leave out what they do not know, with no word of it."""
-    items = _drawn(model)
+    items = tried_on(model)
     found = np.array(converted.answer_logprobs(items, budget=1024))
     expected = np.array([float(model.target_logprobs([item]).double().sum()) for item in items])
     apart = np.abs(found - expected) / np.maximum(np.abs(expected), 1)
@@ -193,7 +193,8 @@ def _prove(model: LanguageModel, converted: CTranslate2) -> None:
         )
 
 
-def _drawn(model: LanguageModel) -> Sequence[Encoded]:
+def tried_on(model: LanguageModel) -> Sequence[Encoded]:
+    """Return drawn examples on which two forms of a model are compared."""
     rng = np.random.default_rng(0)
     most = min(window(model), model.max_length)
 

@@ -15,6 +15,8 @@ from luthier.comparison.measure import all_pairs
 from luthier.comparison.recommend import recommend
 from luthier.comparison.results import RunCosts, RunResults, write_json
 from luthier.config import CompareConfig
+from luthier.errors import ConfigError
+from luthier.inference.engine import TORCH
 from luthier.jobs.measures import yardstick_of
 from luthier.jobs.plan import Plan, read_plan, require_test, run_name
 from luthier.jobs.run_arm import Outcome, run_arm, watch_base
@@ -32,6 +34,7 @@ def compare(config: CompareConfig) -> Path:
     Raises:
         LuthierError: Whatever is wrong with the configuration, the data or the model, before anything is trained.
     """
+    _require_torch(config)
     plan = read_plan(config)
     require_test(plan)
     run = config.out / (config.name or run_name(plan))
@@ -41,6 +44,15 @@ def compare(config: CompareConfig) -> Path:
     outcomes = [run_arm(plan, arm, base) for arm in plan.arms]
     _write_run(plan, run, outcomes)
     return run
+
+
+def _require_torch(config: CompareConfig) -> None:
+    if config.evaluation.engine != TORCH:
+        raise ConfigError(
+            f"arms are measured by torch, which trains them, and not by {config.evaluation.engine}",
+            where="evaluation.engine",
+            fix="Leave it out, and measure a finished adapter by `luthier eval --engine`.",
+        )
 
 
 def _write_run(plan: Plan, run: Path, outcomes: Sequence[Outcome]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from luthier.comparison.measure import score
+from luthier.comparison.measure import change, score
+from luthier.comparison.results import Change
 from luthier.config import CompareConfig
 from luthier.errors import LuthierError, raise_faults
+from luthier.inference.engine import Engine
+from luthier.jobs.engines import Engines, device_of, open_engines
 from luthier.jobs.measures import answering_of, context_of, show_exemplars, yardstick_of
 from luthier.jobs.plan import PLAIN_TEXT, Subject, collecting, make_encoder, repeated_names
-from luthier.jobs.predict import Conditions, Predicted, finish, read, task_work
+from luthier.jobs.predict import Conditions, Predicted, Work, finish, read, task_work
 from luthier.methods.folder import load_adapter
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
@@ -34,6 +37,8 @@ class Evaluated:
         dropped: Examples that do not fit and were not answered.
         log: The predictions and the time that they took.
         parts: The scores of each part of the test split, where the task names parts.
+        coarser: The primary output less that of the model's own weights, where the engine's are coarser.
+        same: Share of answers that are then the same.
     """
 
     task: Task
@@ -42,6 +47,8 @@ class Evaluated:
     dropped: int
     log: Predicted
     parts: Mapping[str, tuple[Score, ...]]
+    coarser: Change | None = None
+    same: float | None = None
 
 
 def evaluate(
@@ -67,7 +74,7 @@ def evaluate(
             loaded.append(load_task(name))
     faults += repeated_names(loaded, "tasks")
     with collecting(faults):
-        model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
+        model = load_model(config.model, device=device_of(config), trust_remote_code=config.trust_remote_code)
     raise_faults("nothing can be measured", faults)
     attached = load_adapter(model, adapter, any_base=any_base) if adapter else None
     model.keep_free(model.virtual_tokens)
@@ -81,7 +88,8 @@ def evaluate(
     evaluation = config.evaluation
     under = Conditions(config.out, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache)
     try:
-        return [_measure(model, subject, config, under, shots) for subject in subjects]
+        engines = open_engines(config, model, attached, adapter=key)
+        return [_measure(model, subject, config, under, engines, shots) for subject in subjects]
     finally:
         if attached is not None:
             attached.detach()
@@ -91,22 +99,37 @@ def _builtin() -> tuple[str, ...]:
     return tuple(name for name in library_names() if name != PLAIN_TEXT)
 
 
-def _measure(model: LanguageModel, subject: Subject, config: CompareConfig, under: Conditions, shots: int) -> Evaluated:
+def _measure(
+    model: LanguageModel, subject: Subject, config: CompareConfig, under: Conditions, engines: Engines, shots: int
+) -> Evaluated:
     task, encoder = subject.task, subject.encoder
     pool = load_examples(task, "train", limit=None, seed=config.seed, evaluation=True) if shots else []
     how = answering_of(task, config.decoding)
     shown = show_exemplars(subject.examples, pool, shots, encoder, how, seed=config.seed)
-    work = task_work(model, encoder, task, shown.examples, under, label=task.name)
-    if work.entry.finished:
-        say(f"{task.name}: answered before, found in the store ({work.entry.key[:8]})")
-    else:
-        finish(work)
+
+    def answered(engine: Engine | None, label: str) -> Work:
+        work = task_work(model, encoder, task, shown.examples, replace(under, engine=engine), label=label)
+        if work.entry.finished:
+            say(f"{label}: answered before, found in the store ({work.entry.key[:8]})")
+        else:
+            finish(work)
+        return work
+
+    work = answered(engines.answers, task.name)
     log = read(work)
     yardstick, context = yardstick_of(task), context_of(task, shots)
+    if engines.answers:
+        context["engine"] = config.evaluation.engine
     scores = score(log.predictions, yardstick, config.evaluation, context)
     part_of = {example.id: example.part for example in subject.examples}
     parts = {
         part: score([own for own in log.predictions if part_of[own.id] == part], yardstick, config.evaluation, context)
         for part in sorted({part_of[own.id] for own in log.predictions} - {""})
     }
-    return Evaluated(task, scores, shown.used, len(work.dropped), log, parts)
+    found = Evaluated(task, scores, shown.used, len(work.dropped), log, parts)
+    if engines.exact is None:
+        return found
+    exact = read(answered(engines.exact, f"{task.name} in float32")).predictions
+    coarser = change(log.predictions, exact, yardstick, config.evaluation)
+    same = sum(one.text == other.text for one, other in zip(log.predictions, exact, strict=True)) / len(exact)
+    return replace(found, coarser=coarser, same=same)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from rich import box
 from rich.table import Table
 
+from luthier.comparison.results import Change
 from luthier.records import Score
 
 
@@ -24,6 +25,8 @@ class EvaluationRow:
         shots: Fewest and most exemplars that were shown.
         dropped: Examples that did not fit.
         parts: The same scores for each part of the test split, where the task names parts.
+        coarser: The primary score less that of float32 weights, where the engine's are coarser.
+        same: Share of answers that are then the same.
     """
 
     task: str
@@ -32,11 +35,16 @@ class EvaluationRow:
     shots: tuple[int, int]
     dropped: int
     parts: Mapping[str, tuple[Score, ...]]
+    coarser: Change | None = None
+    same: float | None = None
 
 
 def evaluation_table(rows: Sequence[EvaluationRow]) -> Table:
     """Draw the primary score of each task with its interval."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    alike = [f"{row.task} {100 * row.same:.0f} %" for row in rows if row.same is not None]
+    if alike:
+        table.caption = f"Answers that are the same as with float32 weights: {', '.join(alike)}"
     table.add_column("task")
     table.add_column("metric")
     for title in ("score", "95 % interval", "chance", "n", "shots", "dropped"):
@@ -46,6 +54,12 @@ def evaluation_table(rows: Sequence[EvaluationRow]) -> Table:
         shots = str(few) if few == most else f"{few}–{most}"
         chance = "–" if row.chance is None else _number(row.chance)
         table.add_row(row.task, *_measured(row.scores[0]), chance, str(row.scores[0].n), shots, str(row.dropped))
+        if row.coarser is not None:
+            cost = row.coarser
+            interval = f"{cost.low:+.3f} – {cost.high:+.3f}"
+            table.add_row(
+                "  less float32", row.scores[0].metric, f"{cost.value:+.3f}", interval, "", str(cost.n), "", ""
+            )
         for part, scores in row.parts.items():
             metric, value, interval = _measured(scores[0])
             table.add_row(f"  {part}", metric, value, interval, "", str(scores[0].n), "", "", style="dim")
@@ -66,6 +80,7 @@ def evaluation_json(rows: Sequence[EvaluationRow]) -> str:
             "scores": _plain(row.scores),
             "parts": {part: _plain(scores) for part, scores in row.parts.items()},
         }
+        | _plain_cost(row)
         for row in rows
     }
     return json.dumps(found, indent=2, ensure_ascii=False)
@@ -73,6 +88,13 @@ def evaluation_json(rows: Sequence[EvaluationRow]) -> str:
 
 def _plain(scores: Sequence[Score]) -> list[dict[str, object]]:
     return [{key: _finite(value) for key, value in asdict(score).items()} for score in scores]
+
+
+def _plain_cost(row: EvaluationRow) -> dict[str, object]:
+    if row.coarser is None:
+        return {}
+    change = {key: _finite(value) for key, value in asdict(row.coarser).items()}
+    return {"less_float32": change, "same_answers": row.same}
 
 
 def _number(value: float) -> str:
