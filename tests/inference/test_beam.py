@@ -13,6 +13,7 @@ from transformers import GenerationConfig
 
 from luthier.config import CompareConfig, DecodingConfig, validate
 from luthier.errors import ConfigError
+from luthier.inference.ctranslate import require_greedy
 from luthier.inference.generate import Generation, generate
 from luthier.inference.stopping import cut
 from luthier.methods.registry import find_method, read_settings
@@ -151,6 +152,11 @@ def test_what_the_models_files_say_of_generation_is_not_used_and_not_lost() -> N
 def test_beams_are_not_sampled() -> None:
     with pytest.raises(ConfigError, match=r"beams are searched, not sampled.*`beams` or a `temperature`"):
         validate(CompareConfig, {"decoding": {"beams": 2, "temperature": 0.5}}, source="c.yaml")
+
+
+def test_an_engine_that_does_not_search_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"writes greedily, and decoding.beams is 3(.|\n)*use the engine torch"):
+        require_greedy(DecodingConfig(beams=3))
 
 
 def test_an_evaluation_by_beams(tmp_path: Path) -> None:

@@ -235,13 +235,19 @@ def require_greedy(decoding: DecodingConfig) -> None:
     """Check that answers can be written by CTranslate2 as torch would.
 
     Raises:
-        ConfigError: When they are sampled: CTranslate2 has no random stream for each request.
+        ConfigError: When they are sampled, because CTranslate2 has no random stream for each request, or searched by beams.
     """
     if decoding.temperature > 0:
         raise ConfigError(
             f"CTranslate2 writes greedily, and decoding.temperature is {decoding.temperature:g}",
             where="evaluation.engine",
             fix="Set decoding.temperature to 0, or use the engine torch.",
+        )
+    if decoding.beams > 1:
+        raise ConfigError(
+            f"CTranslate2 writes greedily, and decoding.beams is {decoding.beams}",
+            where="evaluation.engine",
+            fix="Set decoding.beams to 1, or use the engine torch.",
         )
 
 
