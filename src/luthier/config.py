@@ -84,8 +84,6 @@ class TrainingConfig(Settings):
     """Of matrix products in training; the weights stay float32. ``auto`` is bf16 on CUDA and float32 on a CPU."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
-    compile: bool = False
-    """Fuse the pointwise work of the blocks by ``torch.compile``: needs a C++ compiler, pays in runs of minutes."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     """Where each line of ``log.jsonl`` also goes; their packages are installed apart."""
 
@@ -103,6 +101,16 @@ class DecodingConfig(Settings):
     """Sample among the likeliest tokens that hold this probability together."""
     seed: int = 0
     """Seed of sampling; each example has its own stream, so batches do not matter."""
+    beams: int = Field(default=1, ge=1)
+    """Beginnings of an answer that a beam search carries on side by side; 1 is greedy, or sampling."""
+    length_penalty: float = 1.0
+    """A beam's log-probability is divided by its length to this power: more favours longer answers."""
+
+    @model_validator(mode="after")
+    def _beams_are_not_drawn(self) -> DecodingConfig:
+        if self.beams > 1 and self.temperature > 0:
+            raise ValueError("beams are searched, not sampled: give `beams` or a `temperature`, not both")
+        return self
 
 
 class EvaluationConfig(Settings):
