@@ -235,7 +235,7 @@ def require_greedy(decoding: DecodingConfig) -> None:
     """Check that answers can be written by CTranslate2 as torch would.
 
     Raises:
-        ConfigError: When they are sampled, because CTranslate2 has no random stream for each request, or searched by beams.
+        ConfigError: When they are sampled (CTranslate2 has no random stream for each request) or searched by beams.
     """
     if decoding.temperature > 0:
         raise ConfigError(
