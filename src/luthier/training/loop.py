@@ -18,7 +18,6 @@ from luthier.config import TrainingConfig
 from luthier.data.batching import ENOUGH, ENOUGH_ON_ACCELERATOR, StepPlan, micro_batches
 from luthier.errors import TrainingError
 from luthier.methods.base import Attached, load_weights, read_tensors, snapshot
-from luthier.models.compiled import compiled_blocks
 from luthier.models.language_model import LanguageModel
 from luthier.models.varlen import as_now
 from luthier.progress import progress as show_progress
@@ -57,8 +56,9 @@ class Validation:
 
 Validate = Callable[[], Validation]
 
-_NUMBERS = 2**20
-"""Numbers in one hidden state of a forward pass that keep a CPU's cores busy."""
+_NUMBERS = 2**19
+"""Numbers in one hidden state of a forward pass that keep a CPU's cores busy: twice as many gave a Llama 256 wide
+nothing, half as many cost one 576 wide a tenth of its speed, and memory grows with them."""
 
 _PRECISIONS: dict[str, torch.dtype | Literal["auto"] | None] = {
     "auto": "auto",
@@ -261,15 +261,14 @@ def _resume(folder: Path, attached: Attached, optimizer: torch.optim.AdamW) -> P
 
 @contextlib.contextmanager
 def _training_mode(model: LanguageModel, config: TrainingConfig) -> Iterator[None]:
-    """Dropout on (activations recomputed, blocks compiled, if asked) inside; off again after, whatever happens."""
+    """Dropout on (and activations recomputed, if asked) inside; off again after, whatever happens."""
     model.module.train()
-    fused = compiled_blocks(model.module) if config.compile else contextlib.nullcontext()
     if config.activation_checkpointing:
         model.module.gradient_checkpointing_enable(
             {"use_reentrant": False, "context_fn": partial(as_now, model.module)}
         )
     try:
-        with model.in_precision(_PRECISIONS[config.precision]), fused:
+        with model.in_precision(_PRECISIONS[config.precision]):
             yield
     finally:
         model.module.eval()

@@ -19,7 +19,7 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainingConfi
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.epsilon, foreach=True)
+    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.epsilon, fused=True)
 
 
 def learning_rate(step: int, steps: int, peak: float, config: TrainingConfig) -> float:
