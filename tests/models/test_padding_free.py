@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from luthier.models import encoder_decoder as encoder_decoder_module
 from luthier.models import head as head_module
+from luthier.models.attention import groups
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.head import logprobs_of_targets
-from luthier.models.varlen import NAME, as_now, attend, bounds, groups, padding_free, trimmed
+from luthier.models.varlen import NAME, as_now, attend, bounds, padding_free, trimmed
 from tiny_models import DECODERS, ENCODER_DECODERS, FURTHER, encoded, tiny_model
 
 LENGTHS = ((5, 3), (20, 9), (12, 1), (3, 14), (17, 6), (18, 6))
@@ -30,11 +31,11 @@ def decoder(name: str) -> DecoderModel:
 
 
 def require_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Within 1e-5 of one, and of the greatest of a tensor where that is more: the sums are long."""
+    """Within 2e-5 of one, and of the greatest of a tensor where that is more: so far is either from float64's."""
     assert found.keys() == expected.keys()
     for key, gradient in found.items():
         scale, off = float(expected[key].abs().max()), float((gradient - expected[key]).abs().max())
-        assert off <= 1e-5 * max(1.0, scale), f"{key}: {off} of {scale}"
+        assert off <= 2e-5 * max(1.0, scale), f"{key}: {off} of {scale}"
 
 
 @pytest.mark.parametrize("name", [*DECODERS, *FURTHER])

@@ -14,47 +14,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
+from luthier.models.attention import attend_end_to_end
 from luthier.models.soft_prompt import recomputes
 
 NAME = "luthier_varlen"
-Lengths: TypeAlias = npt.NDArray[np.int64]
-_ALIKE = 0.7
-"""Examples at least this long, in the longest's lengths, share a group: less padding costs more calls than it saves."""
-_SHORT = 48
-"""Examples of no more tokens share a group whatever their lengths, for the same reason."""
 
 
 def bounds(lengths: Sequence[int], device: torch.device) -> Tensor:
     """Return where each example begins, and where the last one ends: int32 ``(examples + 1,)``."""
     return torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)).to(device)
-
-
-def groups(*lengths: Sequence[int]) -> list[slice]:
-    """Cut neighbouring examples into groups of like length: like in each of the lengths that an example has."""
-    found: list[slice] = []
-    first, count = 0, len(lengths[0])
-    while first < count:
-        last = first + 1
-        ranges = [(sizes[first], sizes[first]) for sizes in lengths]
-        while last < count:
-            ranges = [
-                (min(low, sizes[last]), max(high, sizes[last]))
-                for (low, high), sizes in zip(ranges, lengths, strict=True)
-            ]
-            if any(low < _ALIKE * high and high > _SHORT for low, high in ranges):
-                break
-            last += 1
-        found.append(slice(first, last))
-        first = last
-    return found
 
 
 def attend(
@@ -104,79 +79,11 @@ def attend(
     asked, known = np.diff(cu_seq_lens_q.tolist()), np.diff(cu_seq_lens_k.tolist())
     if sliding_window is not None and max(asked) > sliding_window:
         raise NotImplementedError(f"padding-free attention over {max(asked)} tokens, with a window of {sliding_window}")
-    on_cpu = query.device.type == "cpu"
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, H, D)
-    if on_cpu:
-        q, k, v = q.float(), k.float(), v.float()  # the backward pass of the CPU kernel is slower in bf16
-    if causal and position_bias is not None:
-        position_bias = position_bias + _future(position_bias)
-    cuts = groups(asked.tolist(), known.tolist())
-    sizes = [int(asked[cut].sum()) for cut in cuts], [int(known[cut].sum()) for cut in cuts]
-    with torch.autocast(query.device.type, enabled=not on_cpu and torch.is_autocast_enabled(query.device.type)):
-        parts = [
-            _group(q_part, k_part, v_part, asked[cut], known[cut], causal, position_bias, scaling, dropout)
-            for cut, q_part, k_part, v_part in zip(
-                cuts, torch.split(q, sizes[0]), torch.split(k, sizes[1]), torch.split(v, sizes[1]), strict=True
-            )
-        ]
-    return torch.cat(parts).to(query.dtype)[None], None
-
-
-def _group(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    asked: Lengths,
-    known: Lengths,
-    causal: bool,
-    bias: Tensor | None,
-    scaling: float | None,
-    dropout: float,
-) -> Tensor:
-    """Attend within examples of like length, side by side: ``(their tokens, heads, head size)``."""
-    # What is padded stands on the right: a causal query never looks there.
-    mask = None if causal or (known == known[0]).all() else _seen(known, q.device)  # (B, 1, 1, K)
-    if bias is not None:
-        bias = bias[:, :, : int(asked.max()), : int(known.max())].to(q.dtype)  # (1, H, L, K)
-        mask = bias if mask is None else bias.masked_fill(~mask, -torch.inf)
-    out = torch.nn.functional.scaled_dot_product_attention(
-        _spread(q, asked),
-        _spread(k, known),
-        _spread(v, known),
-        attn_mask=mask,
-        dropout_p=dropout,
-        is_causal=causal and bias is None,
-        scale=scaling,
-        enable_gqa=q.shape[1] != k.shape[1],
-    )  # (B, H, L, D)
-    flat = out.transpose(1, 2).flatten(0, 1)
-    return flat if (asked == asked[0]).all() else flat[_places(asked, q.device)]
-
-
-def _future(bias: Tensor) -> Tensor:
-    """Minus infinity where a key comes after its query: ``(longest, longest)``."""
-    return torch.full(bias.shape[-2:], -torch.inf, dtype=bias.dtype, device=bias.device).triu(1)
-
-
-def _places(lengths: Lengths, device: torch.device) -> Tensor:
-    """Where the tokens of each example lie once the examples are padded side by side: int64 ``(tokens,)``."""
-    longest = int(lengths.max())
-    filled = np.arange(longest)[None, :] < lengths[:, None]
-    return torch.from_numpy(np.flatnonzero(filled)).to(device)
-
-
-def _spread(tensor: Tensor, lengths: Lengths) -> Tensor:
-    """Lay examples side by side, zeros on the right: ``(tokens, H, D)`` to ``(examples, H, longest, D)``."""
-    if not (lengths == lengths[0]).all():
-        padded = tensor.new_zeros(len(lengths) * int(lengths.max()), *tensor.shape[1:])
-        tensor = padded.index_copy(0, _places(lengths, tensor.device), tensor)
-    return tensor.reshape(len(lengths), -1, *tensor.shape[1:]).transpose(1, 2)
-
-
-def _seen(lengths: Lengths, device: torch.device) -> Tensor:
-    """Which keys exist: bool ``(examples, 1, 1, longest)``."""
-    filled = np.arange(int(lengths.max()))[None, :] < lengths[:, None]
-    return torch.from_numpy(filled).to(device)[:, None, None, :]
+    found = attend_end_to_end(
+        *(q, k, v, position_bias), asked=asked, known=known, causal=causal, scaling=scaling, dropout=dropout
+    )
+    return found[None], None
 
 
 AttentionInterface.register(NAME, attend)  # without a mask function beside it, models make no mask

@@ -1,0 +1,76 @@
+"""Attention end to end against softmax written out, example by example, in float64: results and gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from luthier.models.attention import attend_end_to_end
+
+HEADS, SIZE = 4, 8
+
+
+def written_out(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, asked: list[int], known: list[int], causal: bool
+) -> Tensor:
+    """``softmax(q k' / sqrt(8) + bias) v`` of each example alone."""
+    found = []
+    shared = q.shape[1] // k.shape[1]
+    for one_q, one_k, one_v in zip(q.split(asked), k.split(known), v.split(known), strict=True):
+        keys, values = (whole.repeat_interleave(shared, dim=1) for whole in (one_k, one_v))
+        logits = torch.einsum("qhd,khd->hqk", one_q, keys) / SIZE**0.5
+        if bias is not None:
+            logits = logits + bias[0, :, : len(one_q), : len(one_k)]
+        if causal:
+            later = torch.ones(len(one_q), len(one_k), dtype=torch.bool).triu(1)
+            logits = logits.masked_fill(later, -torch.inf)
+        found.append(torch.einsum("hqk,khd->qhd", logits.softmax(dim=-1), values))
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("key_heads", [4, 2])
+@pytest.mark.parametrize("biased", [None, "frozen", "trained"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_results_and_gradients_are_those_of_softmax(key_heads: int, biased: str | None, causal: bool) -> None:
+    """Groups of one length, of several, and of one example; keys of other lengths than queries where not causal."""
+    if biased == "trained" and key_heads != HEADS:
+        pytest.skip("no model trains a bias and shares keys")
+    asked = [70, 60, 20, 9, 9, 1]
+    known = asked if causal else [12, 66, 3, 30, 30, 60]
+    draw = torch.Generator().manual_seed(3)
+    tensors = [
+        torch.randn(sum(asked), HEADS, SIZE, generator=draw),
+        torch.randn(sum(known), key_heads, SIZE, generator=draw),
+        torch.randn(sum(known), key_heads, SIZE, generator=draw),
+    ]
+    bias = None if biased is None else torch.randn(1, HEADS, 70, 70, generator=draw)
+    weights = torch.randn(sum(asked), HEADS, SIZE, generator=draw)
+    found, expected = [], []
+    for kept, dtype in ((found, torch.float32), (expected, torch.float64)):
+        leaves = [tensor.to(dtype).requires_grad_() for tensor in tensors]
+        own = None if bias is None else bias.to(dtype).requires_grad_(biased == "trained")
+        if dtype == torch.float64:
+            out = written_out(*leaves, own, asked, known, causal)
+        else:
+            lengths = np.array(asked), np.array(known)
+            out = attend_end_to_end(
+                *leaves, own, asked=lengths[0], known=lengths[1], causal=causal, scaling=None, dropout=0.0
+            )
+        (out * weights.to(dtype)).sum().backward()
+        kept += [out.detach(), *(leaf.grad for leaf in leaves)]
+        if own is not None and own.requires_grad:
+            kept.append(own.grad)
+    assert len(found) == (5 if biased == "trained" else 4)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_drops() -> None:
+    """With three of four weights dropped, one token that sees itself alone gives zero, or four times its value."""
+    q, k, v = torch.ones(200, 1, 2), torch.ones(200, 1, 2), torch.ones(200, 1, 2)
+    ones = np.ones(200, dtype=np.int64)
+    torch.manual_seed(0)
+    found = attend_end_to_end(q, k, v, None, asked=ones, known=ones, causal=True, scaling=None, dropout=0.75)
+    assert {round(value) for value in found.flatten().tolist()} == {0, 4}
