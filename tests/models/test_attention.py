@@ -47,10 +47,11 @@ def test_results_and_gradients_are_those_of_softmax(key_heads: int, biased: str 
     ]
     bias = None if biased is None else torch.randn(1, HEADS, 70, 70, generator=draw)
     weights = torch.randn(sum(asked), HEADS, SIZE, generator=draw)
-    found, expected = [], []
+    found: list[Tensor | None] = []
+    expected: list[Tensor | None] = []
     for kept, dtype in ((found, torch.float32), (expected, torch.float64)):
-        leaves = [tensor.to(dtype).requires_grad_() for tensor in tensors]
-        own = None if bias is None else bias.to(dtype).requires_grad_(biased == "trained")
+        leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in tensors]
+        own = None if bias is None else bias.detach().to(dtype).requires_grad_(biased == "trained")
         if dtype == torch.float64:
             out = written_out(*leaves, own, asked, known, causal)
         else:
