@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -225,6 +226,59 @@ def test_time_is_counted_as_it_was_measured(folder: Path) -> None:
     all_known = ask(folder, ("echo",), data={"test": 5})[0].log
     assert all_known.known == 5
     assert all_known.seconds == pytest.approx(sum(item.seconds for item in all_known.predictions))
+
+
+class Killed(BaseException):
+    """Ends an evaluation as a signal does: nothing is tidied up."""
+
+
+def ask_and_kill(folder: Path, *tasks: str, after: int, **changes: Any) -> None:
+    """Ask, and end the evaluation when so many batches were answered."""
+    inner, left = job.answer, [after]
+
+    def until(*given: Any, **others: Any) -> list[Prediction]:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return inner(*given, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "answer", until)
+        with pytest.raises(Killed):
+            ask(folder, tasks, **changes)
+
+
+def test_half_an_evaluation_is_known_to_another(
+    folder: Path, answered: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask_and_kill(folder, "colour", after=4, evaluation={"batch_tokens": 1})
+    assert len(answered) == 4, "each batch is one example"
+    capsys.readouterr()
+    ask(folder, ("colour",))
+    assert "colour: 4 of 10 answers were known" in capsys.readouterr().err
+    assert sorted(answered) == sorted(set(answered)), "none was asked twice"
+    assert len(answered) == 10
+
+
+@pytest.mark.parametrize("after", [0, 1, 4])
+def test_an_evaluation_that_began_with_known_answers_goes_on_in_the_same_batches(
+    after: int, folder: Path, answered: list[str]
+) -> None:
+    """What it kept itself, before it was killed, does not come to it as known: it is in its log already."""
+    small = {"batch_tokens": 24}
+    ask(folder, data={"test": 4})
+    uninterrupted = shutil.copytree(folder, folder.with_name("uninterrupted"))
+    whole = ask(uninterrupted, evaluation=small)
+    order, answered[:] = answered[8:], []
+    for _ in range(2):
+        ask_and_kill(folder, "echo", "colour", after=after, evaluation=small)
+    found = ask(folder, evaluation=small)
+    assert answered == order
+    assert [item.log.known for item in found] == [item.log.known for item in whole] == [4, 4]
+    for one, other in zip(found, whole, strict=True):
+        assert [replace(own, seconds=0.0) for own in one.log.predictions] == [
+            replace(own, seconds=0.0) for own in other.log.predictions
+        ], "to the last bit"
 
 
 # ---- the file
