@@ -18,7 +18,7 @@ OPTIONS = {
     "compare": "[config] --model --task --arms --retain --retain-text --out --name --train --test --search "
     "--seed --device --trust-remote-code --set",
     "tune": "[config] --model --task --arm --save --out --train --seed --device --trust-remote-code --set",
-    "eval": "[config] --model --tasks --adapter --any-base --shots --engine --no-cache --out --test --seed "
+    "eval": "[config] --model --tasks --adapter --any-base --shots --no-cache --engine --out --test --seed "
     "--device --trust-remote-code --json --set",
     "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",
     "check": "[config] --model --task --train --seed --trust-remote-code --set",

@@ -25,7 +25,7 @@ from luthier.inference.trust import TOLERANCE, window
 from luthier.models.language_model import LanguageModel
 from luthier.models.pretrained import first_line
 from luthier.progress import say
-from luthier.records import Encoded, TokenIds
+from luthier.records import Encoded
 from luthier.store import Entry, code_digest, open_entry, reading
 
 _FOLDER = "model"
@@ -144,18 +144,18 @@ def _only_new_garbage() -> Iterator[None]:
 
 
 class _Ids:
-    """A tokenizer as converters ask one, whose tokens are their ids."""
+    """A tokenizer as converters ask one, whose tokens are their ids.
+
+    What begins and ends a text is named as a token that means nothing: CTranslate2 would give no answer to a prompt of
+    such tokens alone. Where answers begin stands in the model's configuration, where they end in each request.
+    """
 
     special_tokens_map: dict[str, str] = {}  # noqa: RUF012  # read only
 
     def __init__(self, model: LanguageModel) -> None:
-        own = model.tokenizer
         self._tokens = [str(token) for token in range(model.vocabulary)]
-        self.bos_token = str(own.bos_token_id) if own.bos_token_id is not None else str(own.eos_token_id)
-        self.eos_token = str(own.eos_token_id)
-        self.unk_token_id = own.unk_token_id or 0
-        self.unk_token = str(self.unk_token_id)
-        self.pad_token = str(own.pad_token_id or 0)
+        self.unk_token_id = model.vocabulary - 1
+        self.unk_token = self.bos_token = self.eos_token = self.pad_token = self._tokens[self.unk_token_id]
 
     def get_vocab(self) -> dict[str, int]:
         return {token: place for place, token in enumerate(self._tokens)}
@@ -181,12 +181,20 @@ def _open(model: LanguageModel, folder: Path, precision: Precision) -> CTranslat
 def _prove(model: LanguageModel, converted: CTranslate2) -> None:
     """Ask both for the same log-probabilities: some converters leave out what they do not know, with no word of it."""
     items = tried_on(model)
-    found = np.array(converted.answer_logprobs(items, budget=1024))
+    kind = model.module.config.model_type
+    try:
+        found = np.array(converted.answer_logprobs(items, budget=1024))
+    except (RuntimeError, ValueError) as fault:
+        raise ModelError(
+            f"converted for CTranslate2, the model ({kind}) cannot be run: {first_line(fault)}",
+            where=model.name,
+            fix="Use the engine torch.",
+        ) from None
     expected = np.array([float(model.target_logprobs([item]).double().sum()) for item in items])
     apart = np.abs(found - expected) / np.maximum(np.abs(expected), 1)
     if not apart.max() <= TOLERANCE:
         raise ModelError(
-            f"converted for CTranslate2, the model ({model.module.config.model_type}) gives other log-probabilities: "
+            f"converted for CTranslate2, the model ({kind}) gives other log-probabilities: "
             f"{found[apart.argmax()]:.4f} instead of {expected[apart.argmax()]:.4f}",
             where=model.name,
             fix="Use the engine torch.",
@@ -196,12 +204,13 @@ def _prove(model: LanguageModel, converted: CTranslate2) -> None:
 def tried_on(model: LanguageModel) -> Sequence[Encoded]:
     """Return drawn examples on which two forms of a model are compared."""
     rng = np.random.default_rng(0)
-    most = min(window(model), model.max_length)
-
-    def draw(tokens: int) -> TokenIds:
-        return rng.integers(0, model.vocabulary, tokens, dtype=np.int32)
-
+    most = int(min(window(model), model.max_length))
+    shapes = [(min(asked, most - most // 3), min(answered, most // 3)) for asked, answered in _TRIED]
     return [
-        Encoded(f"tried-{number}", draw(max(1, int(min(asked, most - answered)))), draw(answered))
-        for number, (asked, answered) in enumerate(_TRIED)
+        Encoded(
+            f"tried-{number}",
+            rng.integers(0, model.vocabulary, asked, dtype=np.int32),
+            rng.integers(0, model.vocabulary, answered, dtype=np.int32),
+        )
+        for number, (asked, answered) in enumerate(shapes)
     ]

@@ -125,7 +125,7 @@ class CTranslate2:
         self._require_seen(max(map(len, rows)) + max_new_tokens)
         shared = 0 if self.encoder_decoder else _shared(rows)
         found: dict[int, Generation] = {}
-        for chosen in _batches([len(row) for row in rows], max_new_tokens, budget):
+        for chosen in _batches([len(row) for row in rows], shared, max_new_tokens, budget):
             answers = self._write([rows[index] for index in chosen], shared, ending)
             found |= dict(zip(chosen, answers, strict=True))
         self._let_go(shared, budget)
@@ -295,18 +295,19 @@ def _alike(rows: Sequence[TokenIds], chosen: Sequence[int], budget: int) -> Iter
         yield from (own[start : start + most] for start in range(0, len(own), most))
 
 
-def _batches(lengths: Sequence[int], new_tokens: int, budget: int | None) -> Iterator[list[int]]:
+def _batches(lengths: Sequence[int], shared: int, new_tokens: int, budget: int | None) -> Iterator[list[int]]:
     """Cut prompts, sorted by length, into batches, the longest first: if memory does not suffice, it shows at once.
 
     What a prompt has more than the shortest of its batch is read token by token, which may cost a part of what writing
-    the answers does.
+    the answers does. Beside a single token, CTranslate2 would take what it reads so for a part of the answer.
     """
     most = math.inf if budget is None else budget
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         longest = lengths[batch[0]] if batch else lengths[index]
         full = (len(batch) + 1) * (longest + new_tokens) > most
-        if batch and (full or longest - lengths[index] > new_tokens // 4):
+        unlike = longest - lengths[index] > (0 if lengths[index] == shared + 1 else new_tokens // 4)
+        if batch and (full or unlike):
             yield batch
             batch = []
         batch.append(index)
