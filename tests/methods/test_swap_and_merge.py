@@ -12,11 +12,17 @@ from luthier.errors import ModelError
 from luthier.methods.base import Attached
 from luthier.methods.folder import add_adapter, load_adapter
 from luthier.methods.merge import merge
+from luthier.methods.registry import METHODS
 from luthier.models.language_model import LanguageModel
 from tiny_models import same_bits, state, tiny_model
 
-METHODS = ("lora", "adapter", "selective", "prompt_tuning", "prefix_tuning", "peft")
 MERGEABLE = ("lora", "peft", "selective", "full")
+BESIDE = ("adapter", "prompt_tuning", "prefix_tuning")
+"""These compute something that no weights of the base can."""
+
+
+def test_every_method_is_merged_or_refused_below() -> None:
+    assert sorted((*MERGEABLE, *BESIDE)) == sorted(METHODS)
 
 
 def stored(name: str, method: str, tmp_path: Path) -> tuple[Path, torch.Tensor]:
@@ -35,7 +41,8 @@ def test_adapters_of_every_method_share_a_base(name: str, tmp_path: Path) -> Non
         folder, expected[method] = stored(name, method, tmp_path)
         add_adapter(model, method, folder)
         nothing_is_left(model, base, alone)
-    assert model.adapters.names == METHODS
+    assert model.adapters.names == tuple(METHODS)
+    # A, B, C … C, B, A: every method comes back after another.
     for method in (*METHODS, *reversed(METHODS), *METHODS):
         with model.using(method):
             assert torch.equal(outputs(model), expected[method]), method
@@ -111,9 +118,10 @@ def test_a_merge_beyond_tolerance_is_refused_and_changes_nothing(method: str, tm
     assert same_bits(state(model), weights)
 
 
-@pytest.mark.parametrize("method", ["adapter", "prompt_tuning", "prefix_tuning"])
-def test_what_computes_beside_the_weights_is_not_merged(method: str, tmp_path: Path) -> None:
-    model, attached = taught("llama", method, tmp_path)
+@pytest.mark.parametrize("name", ["llama", "t5"])
+@pytest.mark.parametrize("method", BESIDE)
+def test_what_computes_beside_the_weights_is_not_merged(method: str, name: str, tmp_path: Path) -> None:
+    model, attached = taught(name, method, tmp_path)
     before = outputs(model)
     with pytest.raises(ModelError, match="cannot be merged into them"):
         merge(model, attached, ITEMS)
