@@ -16,8 +16,9 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from luthier.config import DecodingConfig
+from luthier.inference.converted import open_converted
+from luthier.inference.ctranslate import Precision
+from luthier.inference.engine import Engine, TorchEngine
 from luthier.inference.generate import generate
 from luthier.inference.score import answer_logprobs
 from luthier.inference.trust import trust
@@ -35,6 +39,8 @@ from luthier.records import Encoded
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "mmlu"
 SUBJECTS = ("anatomy", "high_school_biology")
 LETTERS = "ABCD"
+Timed: TypeAlias = tuple[list[str], float]
+"""Answers, and the CPU seconds that they took."""
 SHAPE = {  # SmolLM2-135M's
     "vocab_size": 49152,
     "hidden_size": 576,
@@ -56,7 +62,7 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=128)
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16, help="rows in a batch of the others")
-    parser.add_argument("--only", default="a,b,c", help="which measurements")
+    parser.add_argument("--only", default="a,b,c,d", help="which measurements")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -68,8 +74,13 @@ def main() -> None:
             few_shot(model, options.questions, options.batch)
         if "b" in options.only:
             endings(model, options.questions, options.batch)
+        if "c" in options.only or "d" in options.only:
+            asked = uneven(model, options.generations, options.new_tokens)
+            theirs = timed(lambda: by_transformers(model, asked, options.batch))
         if "c" in options.only:
-            uneven(model, options.generations, options.new_tokens, options.batch)
+            continuous(model, asked, theirs, options.batch)
+        if "d" in options.only:
+            converted(model, asked, theirs, options.batch, Path(folder))
 
 
 def made_model(folder: Path) -> LanguageModel:
@@ -187,41 +198,90 @@ def by_lm_eval(model: LanguageModel, items: Sequence[Encoded], batch: int) -> tu
     return [logprob for logprob, _ in found], seconds
 
 
-def uneven(model: LanguageModel, count: int, new_tokens: int, batch: int) -> None:
-    """(c) Prompts of uneven length, answers that end at uneven places."""
+@dataclass(frozen=True)
+class Asked:
+    """Prompts of uneven length, and tokens at which answers end, at uneven places."""
+
+    prompts: list[Encoded]
+    ends: list[int]
+    new_tokens: int
+
+    def held(self, batch: int) -> int:
+        """Tokens that a batch of the others holds."""
+        return batch * (max(len(prompt.prompt_ids) for prompt in self.prompts) + self.new_tokens)
+
+    def written_by(self, engine: Engine, batch: int) -> list[str]:
+        """Tokens of the answers that an engine writes, as text."""
+        found = engine.generate(
+            self.prompts,
+            str,
+            DecodingConfig(),
+            max_new_tokens=self.new_tokens,
+            end_ids=self.ends,
+            budget=self.held(batch),
+        )
+        return [answer.text for answer in found]
+
+
+def uneven(model: LanguageModel, count: int, new_tokens: int) -> Asked:
     rows = [row for subject in SUBJECTS for row in rows_of("test", subject)]
     texts = [shown(row) for row in rows[:count]]
     prompts = [
         Encoded(str(number), np.array(model.tokenizer(text).input_ids, dtype=np.int32), np.zeros(0, np.int32))
         for number, text in enumerate(texts)
     ]
-    lengths = sorted(len(prompt.prompt_ids) for prompt in prompts)
-    print(f"\n(c) {count} generations, prompts of {lengths[0]} to {lengths[-1]} tokens, {new_tokens} new ones at most")
     # Random weights never end by themselves: tokens that some of the answers hold at drawn places end all answers.
     draw = np.random.default_rng(0)
     free = generate(model, prompts, str, DecodingConfig(), max_new_tokens=new_tokens, end_ids=())
     written = [json.loads(answer.text) for answer in free]
     ends = sorted({tokens[int(draw.integers(len(tokens)))] for tokens in written[:: max(1, count // 8)]})
+    return Asked(prompts, ends, new_tokens)
 
-    budget = batch * (lengths[-1] + new_tokens)  # as much as a batch of the others holds
 
-    def ours() -> list[str]:
-        found = generate(model, prompts, str, DecodingConfig(), max_new_tokens=new_tokens, end_ids=ends, budget=budget)
-        return [answer.text for answer in found]
+def describe(name: str, asked: Asked) -> None:
+    lengths = [len(prompt.prompt_ids) for prompt in asked.prompts]
+    told = f"prompts of {min(lengths)} to {max(lengths)} tokens, {asked.new_tokens} new ones at most"
+    print(f"\n{name}: {len(asked.prompts)} generations, {told}")
 
-    first, own = timed(ours)
-    line("Luthier", own, own, count)
-    second, seconds = timed(lambda: by_transformers(model, prompts, ends, new_tokens, batch))
-    same = sum(one == other for one, other in zip(first, second, strict=True))
-    line("transformers, sorted by length", seconds, own, count, f"{same} of {count} answers are the same")
+
+def continuous(model: LanguageModel, asked: Asked, theirs: Timed, batch: int) -> None:
+    """(c) Prompts of uneven length, answers that end at uneven places."""
+    describe("(c)", asked)
+    first, own = timed(lambda: asked.written_by(TorchEngine(model), batch))
+    line("Luthier", own, own, len(first))
+    line("transformers, sorted by length", theirs[1], own, len(first), agreement(first, theirs[0]))
     tokens = [len(json.loads(text)) for text in first]
     print(f"  answers of {min(tokens)} to {max(tokens)} tokens, {sum(tokens)} in all")
 
 
+def converted(model: LanguageModel, asked: Asked, theirs: Timed, batch: int, folder: Path) -> None:
+    """(d) The same by the model converted for CTranslate2, in float32 and with 8-bit weights."""
+    try:
+        import ctranslate2
+    except ImportError:
+        print("\n(d) CTranslate2 is not installed")
+        return
+    describe(f"(d) CTranslate2 {ctranslate2.__version__}", asked)
+    precisions: tuple[Precision, ...] = ("float32", "int8")
+    for precision in precisions:
+        engine, seconds = timed(lambda own=precision: open_converted(model, folder, own))
+        print(f"  converted to {precision} and proved, once: {seconds:.1f} s")
+        found, own = timed(lambda by=engine: asked.written_by(by, batch))
+        line(f"Luthier, CTranslate2, {precision}", own, own, len(found))
+        line("transformers, sorted by length", theirs[1], own, len(found), agreement(found, theirs[0]))
+
+
+def agreement(first: Sequence[str], second: Sequence[str]) -> str:
+    same = sum(one == other for one, other in zip(first, second, strict=True))
+    pairs = [(json.loads(one), json.loads(other)) for one, other in zip(first, second, strict=True)]
+    tokens = sum(a == b for one, other in pairs for a, b in zip(one, other, strict=False))
+    share = tokens / max(1, sum(max(len(one), len(other)) for one, other in pairs))
+    return f"{same} of {len(first)} answers are the same, {share:.1%} of tokens"
+
+
 @torch.no_grad()
-def by_transformers(
-    model: LanguageModel, prompts: Sequence[Encoded], ends: list[int], new_tokens: int, batch: int
-) -> list[str]:
+def by_transformers(model: LanguageModel, asked: Asked, batch: int) -> list[str]:
+    prompts, ends, new_tokens = asked.prompts, asked.ends, asked.new_tokens
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].prompt_ids))
     found = [""] * len(prompts)
     model.module.generation_config.eos_token_id = ends
