@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from luthier.models.attention import attend_end_to_end
+from luthier.models.lean import lean
 from luthier.models.soft_prompt import recomputes
 
 NAME = "luthier_varlen"
@@ -91,7 +92,7 @@ AttentionInterface.register(NAME, attend)  # without a mask function beside it, 
 
 @contextlib.contextmanager
 def padding_free(module: PreTrainedModel) -> Iterator[None]:
-    """Let every part of a model attend by :func:`attend` inside, and as before after it."""
+    """Let every part of a model attend by :func:`attend` inside, remembering little, and as before after it."""
     parts = list(module.modules())
     configs: dict[int, Any] = {id(part.config): part.config for part in parts if hasattr(part, "config")}
     before = {key: config._attn_implementation for key, config in configs.items()}
@@ -100,7 +101,8 @@ def padding_free(module: PreTrainedModel) -> Iterator[None]:
     try:
         for config in configs.values():
             config._attn_implementation = NAME
-        yield
+        with lean(module) if torch.is_grad_enabled() else contextlib.nullcontext():
+            yield
     finally:
         for hook in hooks:
             hook.remove()
