@@ -11,14 +11,18 @@ from typing import Any
 
 import pytest
 
+from luthier.comparison.results import read_costs
 from luthier.config import CompareConfig, DecodingConfig
+from luthier.data.encoding import Encoder
 from luthier.evaluation import predict as answering
 from luthier.jobs import predict as job
+from luthier.jobs.compare import compare
 from luthier.jobs.evaluate import Evaluated, evaluate
 from luthier.jobs.known_answers import Asked, recall, remember, request_key
 from luthier.records import Prediction
-from small_job import COLOUR, ECHO, QUICK, luthier, write_job, write_task
-from tiny_models import encoded, tiny_folder, write_folder
+from luthier.report.page import write_report
+from small_job import COLOUR, ECHO, QUICK, comparison, luthier, write_job, write_task
+from tiny_models import encoded, tiny_folder, tiny_model, write_folder
 
 
 @pytest.fixture
@@ -279,6 +283,52 @@ def test_an_evaluation_that_began_with_known_answers_goes_on_in_the_same_batches
         assert [replace(own, seconds=0.0) for own in one.log.predictions] == [
             replace(own, seconds=0.0) for own in other.log.predictions
         ], "to the last bit"
+
+
+def test_the_report_of_a_comparison_says_what_was_known(folder: Path) -> None:
+    changes: dict[str, Any] = {"arms": ["zero_shot", "2_shot"]}
+    first = compare(comparison("llama", folder, folder / "runs", data={"test": 4}, **changes))
+    second = compare(comparison("llama", folder, folder / "runs", data={"test": 10}, **changes))
+    costs = [read_costs(run).arms for run in (first, second)]
+    assert [{name: arm.known_answers for name, arm in one.items()} for one in costs] == [
+        {"zero_shot": 0, "2_shot": 0},
+        {"zero_shot": 4, "2_shot": 4},
+    ]
+    said = "Answers known from earlier evaluations, with the seconds that they took then: zero_shot 4, 2_shot 4."
+    for run, known in ((first, False), (second, True)):
+        write_report(run)
+        assert (said in (run / "report.md").read_text()) is known
+    assert costs[1]["zero_shot"].evaluation_seconds > 0
+
+
+def test_plain_text_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+    encoder = Encoder(model.tokenizer, encoder_decoder=False, max_length=128)
+    scored: list[int] = []
+    real = job.answer_logprobs
+
+    def counting(given: Any, windows: Any, **others: Any) -> list[float]:
+        scored.append(len(windows))
+        return real(given, windows, **others)
+
+    monkeypatch.setattr(job, "answer_logprobs", counting)
+    texts = ["the cat sat on the red mat.", "a dog and a fox " * 12, "an owl sat by the sea."]
+
+    def losses(chosen: list[str], out: str) -> list[Prediction]:
+        under = job.Conditions(folder / out, "", DecodingConfig(), 8192)
+        work = job.text_work(model, encoder, chosen, under, label="text")
+        job.finish(work)
+        return list(job.read(work).predictions)
+
+    losses(texts[:2], "runs")
+    assert sum(scored) > 2, "the second text takes several windows"
+    scored.clear()
+    found = losses(texts[1:], "runs")
+    assert scored == [1]
+    for one, other in zip(found, losses(texts[1:], "anew"), strict=True):
+        assert one.choice_logprobs == pytest.approx(other.choice_logprobs, abs=1e-4)
+        assert (one.id, one.text, one.choice_tokens) == (other.id, other.text, other.choice_tokens)
+        assert one.seconds > 0
 
 
 # ---- the file
