@@ -132,7 +132,7 @@ def task_work(
         "new_tokens": how.new_tokens,
     }
 
-    def cut(places: Sequence[int]) -> list[tuple[int, ...]]:
+    def batched(places: Sequence[int]) -> list[tuple[int, ...]]:
         left = [requests[place] for place in places]
         batches = plan(left, new_tokens=how.new_tokens, batch_tokens=under.batch_tokens)
         return [tuple(places[index] for index in batch) for batch in batches]
@@ -144,7 +144,7 @@ def task_work(
     return Work(
         entry=open_entry(under.out, "predictions", inputs),
         asked=tuple(_asked(request, encoder, how) for request in requests),
-        plan=cut,
+        plan=batched,
         run=run,
         known=_known(model, shared, under),
         dropped=tuple(dropped),
@@ -192,7 +192,7 @@ def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], unde
     shared = _inputs(model, encoder, under)
     inputs = shared | {"texts": digest(list(texts)), "max_length": model.max_length}
 
-    def cut(places: Sequence[int]) -> list[tuple[int, ...]]:
+    def batched(places: Sequence[int]) -> list[tuple[int, ...]]:
         batches = plan_batches([documents[place].tokens for place in places], under.batch_tokens)
         return [tuple(places[index] for index in batch) for batch in batches]
 
@@ -202,7 +202,7 @@ def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], unde
     return Work(
         entry=open_entry(under.out, "texts", inputs),
         asked=tuple(Asked(request_key(own.windows, {"kind": "loss"}), own.blank) for own in documents),
-        plan=cut,
+        plan=batched,
         run=run,
         known=_known(model, shared, under),
         dropped=(),
