@@ -299,10 +299,13 @@ def test_short_answers_are_scored_by_step_and_long_ones_by_row() -> None:
     short = [Encoded("a", prompt, np.arange(2, dtype=np.int32)) for _ in range(4)]
     text = [Encoded("b", prompt[:1], np.arange(90, dtype=np.int32))]
     assert _worth_steps(short + text) == {0, 1, 2, 3}
+    alone = [Encoded("c", np.arange(200, 300 + place, dtype=np.int32), short[0].target_ids) for place in (0, 1)]
+    assert _worth_steps(alone[:1]) == set()
+    assert _worth_steps(alone) == {0, 1}, "they begin alike"
 
 
 def test_batches_hold_what_the_budget_allows_and_like_lengths() -> None:
-    # A quarter of eight new tokens is what prompts may differ in length.
+    # Half of eight new tokens is what prompts may differ in length.
     assert list(_batches([10, 30, 29, 12, 11], 0, 8, None)) == [[1, 2], [3, 4, 0]]
     assert list(_batches([10, 30, 29, 12, 11], 9, 8, None)) == [[1, 2], [3, 4], [0]], "one token after nine shared ones"
     assert list(_batches([10, 10, 10], 0, 5, 30)) == [[0, 1], [2]]

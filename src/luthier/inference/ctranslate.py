@@ -270,17 +270,21 @@ class _Contexts:
 
 
 def _worth_steps(batch: Sequence[Encoded]) -> set[int]:
-    """Return the items whose answers are so short, or share their prompt with so many, that steps cost less."""
+    """Return the items with answers so short, or prompts shared so far with others, that steps cost less."""
     alike: dict[bytes, list[int]] = {}
     for index, item in enumerate(batch):
-        alike.setdefault(item.prompt_ids.tobytes(), []).append(index)
+        alike.setdefault(sort_key(item.prompt_ids), []).append(index)
+    order = sorted(alike)
+    prompts = [batch[alike[key][0]].prompt_ids for key in order]
+    shared = [0, *(in_common(one, other) for one, other in itertools.pairwise(prompts)), 0]
     chosen: set[int] = set()
-    for members in alike.values():
-        prompt = len(batch[members[0]].prompt_ids)
-        answers = [len(batch[index].target_ids) for index in members]
-        steps = prompt + sum(answer * (answer - 1) // 2 for answer in answers) + CALL * max(answers)
+    for place, key in enumerate(order):
+        prompt = len(prompts[place])
+        answers = [len(batch[index].target_ids) for index in alike[key]]
+        fresh = prompt - max(shared[place : place + 2])
+        steps = fresh + sum(answer * (answer - 1) // 2 for answer in answers) + CALL * max(answers)
         if steps < sum(prompt + answer for answer in answers):
-            chosen.update(members)
+            chosen.update(alike[key])
     return chosen
 
 
@@ -298,15 +302,16 @@ def _alike(rows: Sequence[TokenIds], chosen: Sequence[int], budget: int) -> Iter
 def _batches(lengths: Sequence[int], shared: int, new_tokens: int, budget: int | None) -> Iterator[list[int]]:
     """Cut prompts, sorted by length, into batches, the longest first: if memory does not suffice, it shows at once.
 
-    What a prompt has more than the shortest of its batch is read token by token, which may cost a part of what writing
-    the answers does. Beside a single token, CTranslate2 would take what it reads so for a part of the answer.
+    What a prompt has more than the shortest of its batch is read token by token: a step for all, as costly as one of
+    writing, so prompts differ by half of what may be written at most. A single token has a batch of its own: beside it,
+    CTranslate2 would take what it reads so for a part of the answer.
     """
     most = math.inf if budget is None else budget
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         longest = lengths[batch[0]] if batch else lengths[index]
         full = (len(batch) + 1) * (longest + new_tokens) > most
-        unlike = longest - lengths[index] > (0 if lengths[index] == shared + 1 else new_tokens // 4)
+        unlike = longest - lengths[index] > (0 if lengths[index] == shared + 1 else new_tokens // 2)
         if batch and (full or unlike):
             yield batch
             batch = []
