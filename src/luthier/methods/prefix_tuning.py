@@ -30,7 +30,7 @@ class PrefixTuning:
     """See the module."""
 
     name: ClassVar[str] = "prefix_tuning"
-    learning_rate: ClassVar[float] = 0.1
+    learning_rate: ClassVar[float] = 0.3
     settings_class: ClassVar[type[Settings]] = PrefixTuningSettings
     space: ClassVar[Mapping[str, Knob]] = {"virtual_tokens": Knob((10, 20, 40), default=20)}
 

@@ -75,7 +75,7 @@ class PromptTuning:
     """See the module."""
 
     name: ClassVar[str] = "prompt_tuning"
-    learning_rate: ClassVar[float] = 0.3
+    learning_rate: ClassVar[float] = 1.0
     settings_class: ClassVar[type[Settings]] = PromptTuningSettings
     space: ClassVar[Mapping[str, Knob]] = {"virtual_tokens": Knob((10, 20, 40), default=20)}
 
