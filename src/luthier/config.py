@@ -84,6 +84,8 @@ class TrainingConfig(Settings):
     """Of matrix products in training; the weights stay float32. ``auto`` is bf16 on CUDA and float32 on a CPU."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
+    reuse_mib: int = Field(default=1024, ge=0)
+    """Memory for the states of examples below the first trained block, read again in later epochs; 0 computes anew."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     """Where each line of ``log.jsonl`` also goes; their packages are installed apart."""
 

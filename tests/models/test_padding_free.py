@@ -31,11 +31,11 @@ def decoder(name: str) -> DecoderModel:
 
 
 def require_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Within 2e-5 of one, and of the greatest of a tensor where that is more: so far is either from float64's."""
+    """Within 5e-5 of one, and of the greatest of a tensor where that is more: mT5's are 2e-5 from float64's either way."""
     assert found.keys() == expected.keys()
     for key, gradient in found.items():
         scale, off = float(expected[key].abs().max()), float((gradient - expected[key]).abs().max())
-        assert off <= 2e-5 * max(1.0, scale), f"{key}: {off} of {scale}"
+        assert off <= 5e-5 * max(1.0, scale), f"{key}: {off} of {scale}"
 
 
 @pytest.mark.parametrize("name", [*DECODERS, *FURTHER])

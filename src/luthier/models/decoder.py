@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,16 @@ from luthier.models.varlen import bounds, padding_free, trimmed
 from luthier.models.ways import Chosen, fastest_that_agrees
 from luthier.records import Encoded, TokenIds
 
+if TYPE_CHECKING:
+    from luthier.models.prefix import FrozenPrefix
+
 
 class DecoderModel(LanguageModel):
     """Llama, Qwen, Gemma, GPT-2 … : any Hugging Face model for causal language modelling."""
 
     encoder_decoder: ClassVar[bool] = False
+    prefix: FrozenPrefix | None = None
+    """Gives the states below the first trained block, while training reads them again."""
 
     def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:
         """See :meth:`LanguageModel.target_logprobs`."""
@@ -79,7 +84,8 @@ class DecoderModel(LanguageModel):
             "cu_seq_lens_q": cuts,
             "cu_seq_lens_k": cuts,
         }
-        with self.precision(), padding_free(self.module):
+        below = contextlib.nullcontext() if self.prefix is None else self.prefix.read(batch)
+        with self.precision(), padding_free(self.module), below:
             if own_head or not is_plain(self.module.get_output_embeddings()):
                 logits = self.module(**read, logits_to_keep=places).logits[0].float()  # (S, V)
                 return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")

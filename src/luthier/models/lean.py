@@ -52,6 +52,8 @@ def _tied_embeddings(module: Any) -> list[nn.Embedding]:
 
 
 def _forward_of(part: Any) -> Callable[[Tensor], Tensor] | None:
+    if "forward" in vars(part):  # another's, or this one's already
+        return None
     kind: Hashable = part.__class__
     names = part._parameters.keys(), part._modules.keys()
     if names == ({"weight"}, set()) and _epsilon(part) is not None and _is_norm(kind):

@@ -19,6 +19,7 @@ from luthier.data.batching import ENOUGH, ENOUGH_ON_ACCELERATOR, StepPlan, micro
 from luthier.errors import TrainingError
 from luthier.methods.base import Attached, load_weights, read_tensors, snapshot
 from luthier.models.language_model import LanguageModel
+from luthier.models.prefix import reusing_frozen
 from luthier.models.varlen import as_now
 from luthier.progress import progress as show_progress
 from luthier.progress import say
@@ -114,6 +115,7 @@ def train(
         show_progress(label, plan.steps, "steps", done=done.step) as advance,
         _logging(folder, label, config, done) as log,
         _training_mode(model, config),
+        reusing_frozen(model, examples if _reads_again(plan) else (), config.reuse_mib * 2**20),
     ):
         while done.step < plan.steps and not _exhausted(done, config):
             rate = learning_rate(done.step, plan.steps, peak_learning_rate, config)
@@ -149,6 +151,11 @@ def train(
     if done.best_step is not None and done.best_step != done.step:
         load_weights(attached, read_tensors(_best(folder, done.best_step)), where=str(folder))
     return done
+
+
+def _reads_again(plan: StepPlan) -> bool:
+    """Whether most examples are read twice or more: by the plan alone, that a run that goes on decides as before."""
+    return plan.steps * plan.batch_size >= 1.5 * plan.examples
 
 
 @contextlib.contextmanager
