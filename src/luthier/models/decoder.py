@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +21,19 @@ from luthier.models.varlen import bounds, padding_free, trimmed
 from luthier.models.ways import Chosen, fastest_that_agrees
 from luthier.records import Encoded, TokenIds
 
-if TYPE_CHECKING:
-    from luthier.models.prefix import FrozenPrefix
+
+class Below(Protocol):
+    """Knows the states of some examples below the first trained block: see :mod:`luthier.models.prefix`."""
+
+    def read(self, batch: Sequence[Encoded]) -> contextlib.AbstractContextManager[None]:
+        """Let the lower blocks give them without computing, inside."""
 
 
 class DecoderModel(LanguageModel):
     """Llama, Qwen, Gemma, GPT-2 … : any Hugging Face model for causal language modelling."""
 
     encoder_decoder: ClassVar[bool] = False
-    prefix: FrozenPrefix | None = None
+    prefix: Below | None = None
     """Gives the states below the first trained block, while training reads them again."""
 
     def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:
