@@ -21,7 +21,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.soft_prompt import recomputes
 from luthier.records import Encoded
 from luthier.training.log import read_log
-from luthier.training.loop import Validation, validation_steps
+from luthier.training.loop import Validation, _enough, validation_steps
 from luthier.training.objectives import cross_entropy, mean_loss
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors
 from tiny_models import PAD, same_bits, tiny_model
@@ -327,3 +327,16 @@ def test_the_held_out_rows_are_not_trained_on() -> None:
     assert not trained & {tuple(item.prompt_ids.tolist()) for item in HELD_OUT}
     assert np.concatenate([item.target_ids for item in ROWS]).size == 32
     assert tiny_model("llama").end_ids == frozenset({2})
+
+
+def test_narrow_models_take_more_tokens_in_a_pass() -> None:
+    """2^19 numbers in a hidden state; no fewer than 512 tokens; and 512 where batches are padded."""
+    model, _ = start("full")  # 32 wide
+    assert _enough(model) == 2**19 // 32
+    model.module.config.hidden_size = 576
+    assert _enough(model) == 910
+    model.module.config.hidden_size = 4096
+    assert _enough(model) == 512
+    padded, _ = start("full", "bloom")
+    assert padded.why_padded() is not None
+    assert _enough(padded) == 512
