@@ -31,7 +31,7 @@ def decoder(name: str) -> DecoderModel:
 
 
 def require_same_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Within 5e-5 of one, and of the greatest of a tensor where that is more: mT5's are 2e-5 from float64's either way."""
+    """Within 5e-5 of one, and of the greatest of a tensor where that is more: mT5 is 2e-5 from float64 either way."""
     assert found.keys() == expected.keys()
     for key, gradient in found.items():
         scale, off = float(expected[key].abs().max()), float((gradient - expected[key]).abs().max())
