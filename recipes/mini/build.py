@@ -1,7 +1,8 @@
 """Make `mini` from nothing: ``python -m recipes.mini.build --out recipes/mini/out``.
 
 Stages, each resumed where a kill left it: tokenizer, pretraining on the plain text of ``recipes.tasks.corpus``,
-instruction tuning on the built-in tasks that are not held out, model card. Both trainings use Luthier's own loop.
+instruction tuning on the built-in tasks that are not held out, a drill in the three that this does not teach, model
+card. All trainings use Luthier's own loop.
 With ``--install`` the result replaces ``src/luthier/models/mini``.
 """
 
@@ -29,11 +30,14 @@ from luthier.training.objectives import Objective, cross_entropy, mean_loss, sup
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
 from recipes.mini.card import heldout_loss, score_table, write_card
 from recipes.mini.mixture import (
+    DRILLED,
     FRESH,
     HELD_OUT,
+    KEPT_UP,
     REPLAYED,
     WORDINGS,
     as_examples,
+    drill_mixture,
     each_example_alike,
     training_mixture,
     validation_mixture,
@@ -69,6 +73,8 @@ INSTRUCTION = TrainingConfig(
     evaluations=6,
     checkpoint_seconds=300,
 )
+
+DRILL = INSTRUCTION.model_copy(update={"learning_rate": 1e-3, "final": 0.05, "evaluations": 1})
 
 
 def corpus(out: Path) -> list[str]:
@@ -109,7 +115,7 @@ def pretrain(out: Path) -> Path:
 
 def instruct(out: Path) -> Path:
     """Tune the pretrained model on the mixture of the built-in tasks that are not held out."""
-    folder = out / "mini"
+    folder = out / "instructed"
     if (folder / "config.json").exists():
         return folder
     model = load_model(str(pretrain(out)), device=None)
@@ -117,6 +123,21 @@ def instruct(out: Path) -> Path:
     held_out = validation_mixture(model, seed=SEED)
     say(f"instruction tuning on {len(examples):,} examples")
     fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning", each_example_alike)
+    save(model, folder)
+    return folder
+
+
+def drill(out: Path) -> Path:
+    """Go on with many more rows of the tasks that are learned last, on one thread: sentences are short."""
+    folder = out / "mini"
+    if (folder / "config.json").exists():
+        return folder
+    torch.set_num_threads(1)
+    model = load_model(str(instruct(out)), device=None)
+    examples = drill_mixture(model, corpus(out), out / "drilled", seed=SEED + 1)
+    held_out = validation_mixture(model, seed=SEED)
+    say(f"drill on {len(examples):,} examples")
+    fit(model, examples, held_out, DRILL, out / "drill", "drill", each_example_alike)
     save(model, folder)
     return folder
 
@@ -171,6 +192,7 @@ def describe(out: Path, folder: Path) -> None:
     """Write the model card, with the scores that the finished model gets."""
     first = json.loads((out / "pretraining" / "facts.json").read_text())
     second = json.loads((out / "instruction" / "facts.json").read_text())
+    third = json.loads((out / "drill" / "facts.json").read_text())
     model = load_model(str(folder))
     shape = model.module.config
     facts = {
@@ -189,9 +211,13 @@ def describe(out: Path, folder: Path) -> None:
         "wordings": WORDINGS,
         "fresh": f"{FRESH:,}",
         "instruction_steps": f"{second['steps']:,}",
-        "instruction_loss": f"{second['validation_loss']:.3f}",
+        "instruction_loss": f"{third['validation_loss']:.3f}",
+        "drill_examples": f"{third['examples']:,}",
+        "drill_steps": f"{third['steps']:,}",
+        "drilled": ", ".join(f"{count:,} of `{name}`" for name, count in DRILLED.items()),
+        "kept_up": f"{KEPT_UP:,}",
         "held_out": " and ".join(f"`{name}`" for name in sorted(HELD_OUT - {"plain_text"})),
-        "minutes": f"{(first['seconds'] + second['seconds']) / 60:.0f}",
+        "minutes": f"{(first['seconds'] + second['seconds'] + third['seconds']) / 60:.0f}",
         "threads": second["threads"],
         "seed": SEED,
         "digest": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
@@ -229,7 +255,8 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_memory()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    folder = instruct(arguments.out)
+    instruct(arguments.out)
+    folder = drill(arguments.out)
     describe(arguments.out, folder)
     if arguments.install:
         install(folder)

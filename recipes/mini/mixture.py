@@ -35,6 +35,10 @@ WORDINGS = 2
 """Training templates in which each example of the training split stands there."""
 FRESH = 8_000
 """Rows of each task that are composed anew, each in one wording."""
+DRILLED = {"acceptability": 30_000, "entailment": 20_000, "counting": 16_000}
+"""Rows composed anew for the drill: these tasks show nothing for their first ten thousand examples, and then do."""
+KEPT_UP = 2_500
+"""Rows of each other task in the drill, composed anew."""
 REPLAYED = 1500
 
 USUAL_TARGET = 6.0
@@ -50,12 +54,24 @@ def training_mixture(model: LanguageModel, texts: Sequence[str], folder: Path, *
     """Encode the training split of all tasks, rows composed anew, which are written to the folder, and plain text."""
     examples: list[Example] = []
     for name in tasks():
-        task = load_task(name)
-        path = folder / f"{name}.jsonl.gz"
-        write_rows(path, list(fresh_rows(name, FRESH, seed=seed)))
-        anew = replace(task, sources={**task.sources, "train": Source(str(path))})
-        examples += _in_wordings(task, WORDINGS, seed) + _in_wordings(anew, 1, seed)
+        examples += _in_wordings(load_task(name), WORDINGS, seed) + _composed_anew(name, FRESH, folder, seed)
     return [*_encode(model, examples), *as_examples(model, texts[-REPLAYED:])]
+
+
+def drill_mixture(model: LanguageModel, texts: Sequence[str], folder: Path, *, seed: int) -> list[Encoded]:
+    """Encode the rows of the drill, each in one wording, and some plain text."""
+    examples: list[Example] = []
+    for name in tasks():
+        examples += _composed_anew(name, DRILLED.get(name, KEPT_UP), folder, seed)
+    return [*_encode(model, examples), *as_examples(model, texts[-REPLAYED:])]
+
+
+def _composed_anew(name: str, count: int, folder: Path, seed: int) -> list[Example]:
+    """Examples of so many rows composed anew, which are written to the folder, each in one wording."""
+    path = folder / f"{name}.jsonl.gz"
+    write_rows(path, list(fresh_rows(name, count, seed=seed)))
+    task = load_task(name)
+    return _in_wordings(replace(task, sources={**task.sources, "train": Source(str(path))}), 1, seed)
 
 
 def fresh_rows(name: str, count: int, *, seed: int) -> Iterator[Row]:
