@@ -35,10 +35,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/luthier compare $(ARGS)
 
-test: install
-	$(BIN)/python -m pytest $(ARGS)
-
 # Two processes of one thread each: side by side they end sooner than one after another with two.
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
 slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu" -n 2 --durations=10 $(ARGS)
 
