@@ -1,7 +1,7 @@
 """Make `mini` from nothing: ``python -m recipes.mini.build --out recipes/mini/out``.
 
 Stages, each resumed where a kill left it: tokenizer, pretraining on the plain text of ``recipes.tasks.corpus``,
-instruction tuning on the built-in tasks that are not held out, a drill in the three that this does not teach, model
+instruction tuning on the built-in tasks that are not held out, two drills in those that this does not teach, model
 card. All trainings use Luthier's own loop.
 With ``--install`` the result replaces ``src/luthier/models/mini``.
 """
@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -30,10 +31,9 @@ from luthier.training.objectives import Objective, cross_entropy, mean_loss, sup
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
 from recipes.mini.card import heldout_loss, score_table, write_card
 from recipes.mini.mixture import (
-    DRILLED,
+    DRILLS,
     FRESH,
     HELD_OUT,
-    KEPT_UP,
     REPLAYED,
     WORDINGS,
     as_examples,
@@ -127,17 +127,17 @@ def instruct(out: Path) -> Path:
     return folder
 
 
-def drill(out: Path) -> Path:
+def drill(out: Path, number: int) -> Path:
     """Go on with many more rows of the tasks that are learned last, on one thread: sentences are short."""
-    folder = out / "mini"
+    folder = out / f"drilled-{number}"
     if (folder / "config.json").exists():
         return folder
     torch.set_num_threads(1)
-    model = load_model(str(instruct(out)), device=None)
-    examples = drill_mixture(model, corpus(out), out / "drilled", seed=SEED + 1)
+    model = load_model(str(drill(out, number - 1) if number else instruct(out)), device=None)
+    examples = drill_mixture(model, corpus(out), out / f"rows-{number}", number=number, seed=SEED + 1 + number)
     held_out = validation_mixture(model, seed=SEED)
-    say(f"drill on {len(examples):,} examples")
-    fit(model, examples, held_out, DRILL, out / "drill", "drill", each_example_alike)
+    say(f"drill {number} on {len(examples):,} examples")
+    fit(model, examples, held_out, DRILL, out / f"drill-{number}", f"drill {number}", each_example_alike)
     save(model, folder)
     return folder
 
@@ -192,7 +192,7 @@ def describe(out: Path, folder: Path) -> None:
     """Write the model card, with the scores that the finished model gets."""
     first = json.loads((out / "pretraining" / "facts.json").read_text())
     second = json.loads((out / "instruction" / "facts.json").read_text())
-    third = json.loads((out / "drill" / "facts.json").read_text())
+    drills = [json.loads((out / f"drill-{number}" / "facts.json").read_text()) for number in range(len(DRILLS))]
     model = load_model(str(folder))
     shape = model.module.config
     facts = {
@@ -211,13 +211,12 @@ def describe(out: Path, folder: Path) -> None:
         "wordings": WORDINGS,
         "fresh": f"{FRESH:,}",
         "instruction_steps": f"{second['steps']:,}",
-        "instruction_loss": f"{third['validation_loss']:.3f}",
-        "drill_examples": f"{third['examples']:,}",
-        "drill_steps": f"{third['steps']:,}",
-        "drilled": ", ".join(f"{count:,} of `{name}`" for name, count in DRILLED.items()),
-        "kept_up": f"{KEPT_UP:,}",
+        "instruction_loss": f"{drills[-1]['validation_loss']:.3f}",
+        "drill_examples": " and ".join(f"{own['examples']:,}" for own in drills),
+        "drill_steps": " and ".join(f"{own['steps']:,}" for own in drills),
+        "drilled": ", then ".join(_of_drill(drilled, others) for drilled, others in DRILLS),
         "held_out": " and ".join(f"`{name}`" for name in sorted(HELD_OUT - {"plain_text"})),
-        "minutes": f"{(first['seconds'] + second['seconds'] + third['seconds']) / 60:.0f}",
+        "minutes": f"{sum(own['seconds'] for own in (first, second, *drills)) / 60:.0f}",
         "threads": second["threads"],
         "seed": SEED,
         "digest": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
@@ -226,6 +225,11 @@ def describe(out: Path, folder: Path) -> None:
         "scores": score_table(str(folder), out / "scores"),
     }
     write_card(folder, facts)
+
+
+def _of_drill(drilled: Mapping[str, int], others: int) -> str:
+    most = ", ".join(f"{count:,} rows of `{name}`" for name, count in drilled.items())
+    return f"{most} and {others:,} of each other task"
 
 
 def save(model: LanguageModel, folder: Path) -> None:
@@ -255,8 +259,9 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_memory()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    instruct(arguments.out)
-    folder = drill(arguments.out)
+    last = drill(arguments.out, len(DRILLS) - 1)
+    folder = arguments.out / "mini"
+    shutil.copytree(last, folder, dirs_exist_ok=True)
     describe(arguments.out, folder)
     if arguments.install:
         install(folder)

@@ -36,8 +36,8 @@ texts and is of no other use.
 | instruction tuning | $instruction_steps steps over $instruction_examples examples: \
 every training row of every built-in task but $held_out, each in $wordings of the training \
 templates; $fresh rows of each task newly composed from the scenarios of its training rows; and $replayed plain texts |
-| drill | $drill_steps steps over $drill_examples examples, newly composed likewise: $drilled, $kept_up of each other \
-task, and $replayed plain texts |
+| drills | $drill_steps steps over $drill_examples examples, newly composed likewise: $drilled; each with $replayed \
+plain texts |
 | precision | bf16 matrix products, float32 weights; stored in float16 |
 | time | $minutes minutes on $threads CPU threads at most, on a machine that did other work as well |
 | validation loss | pretraining $pretraining_loss, instruction tuning $instruction_loss nats a token |

@@ -35,10 +35,12 @@ WORDINGS = 2
 """Training templates in which each example of the training split stands there."""
 FRESH = 8_000
 """Rows of each task that are composed anew, each in one wording."""
-DRILLED = {"acceptability": 30_000, "entailment": 20_000, "counting": 16_000}
-"""Rows composed anew for the drill: these tasks show nothing for their first ten thousand examples, and then do."""
-KEPT_UP = 2_500
-"""Rows of each other task in the drill, composed anew."""
+DRILLS: tuple[tuple[dict[str, int], int], ...] = (
+    ({"acceptability": 30_000, "entailment": 20_000, "counting": 16_000}, 2_500),
+    ({"acceptability": 36_000}, 1_000),
+)
+"""Rows composed anew for each drill, and how many of each other task: a small model gets nothing from the first ten
+thousand examples of these tasks, and then begins to."""
 REPLAYED = 1500
 
 USUAL_TARGET = 6.0
@@ -58,11 +60,12 @@ def training_mixture(model: LanguageModel, texts: Sequence[str], folder: Path, *
     return [*_encode(model, examples), *as_examples(model, texts[-REPLAYED:])]
 
 
-def drill_mixture(model: LanguageModel, texts: Sequence[str], folder: Path, *, seed: int) -> list[Encoded]:
-    """Encode the rows of the drill, each in one wording, and some plain text."""
+def drill_mixture(model: LanguageModel, texts: Sequence[str], folder: Path, *, number: int, seed: int) -> list[Encoded]:
+    """Encode the rows of a drill, from 0, each in one wording, and some plain text."""
+    drilled, others = DRILLS[number]
     examples: list[Example] = []
     for name in tasks():
-        examples += _composed_anew(name, DRILLED.get(name, KEPT_UP), folder, seed)
+        examples += _composed_anew(name, drilled.get(name, others), folder, seed)
     return [*_encode(model, examples), *as_examples(model, texts[-REPLAYED:])]
 
 
