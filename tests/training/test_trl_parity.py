@@ -35,7 +35,7 @@ STEPS, BATCH, ACCUMULATED = 50, 8, 2
 PEAK = {"full": 1e-3, "lora": 3e-3}
 # Float32 sums in another order: measured at most 3.1e-7 over 50 steps (see the printed figures); a wrong mask or norm
 # gives 1e-2.
-TOLERANCE = 2e-6
+TOLERANCE = 1e-5
 
 trl = pytest.importorskip("trl")
 pytestmark = pytest.mark.slow
