@@ -12,21 +12,19 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 
 from luthier.data.encoding import Encoder
-from luthier.data.splits import digest_examples
 from luthier.errors import ModelError
 from luthier.evaluation.predict import Request, answer, prepare
 from luthier.jobs.measures import answering_of
-from luthier.jobs.predict import ROOMS, Conditions
+from luthier.jobs.predict import Conditions, task_inputs
 from luthier.methods.base import Attached
 from luthier.methods.merge import Mergeable
 from luthier.models.language_model import LanguageModel
 from luthier.records import Example
-from luthier.store import Entry, code_digest, open_entry, reading
+from luthier.store import Entry, open_entry, reading
 from luthier.tasks.task import Task
 
 REQUESTS = 3
@@ -73,17 +71,10 @@ def plan_timing(
     """Plan the timing of the first requests of a task that fit; at least one must."""
     how = answering_of(task, under.decoding)
     requests = _first(examples, encoder, how.new_tokens)
-    inputs: dict[str, Any] = {
-        "model": model.digest,
+    asked = [request.example for request in requests]
+    inputs = task_inputs(model, encoder, asked, how, under) | {
         "device": str(model.device),
-        "adapter": under.adapter,
-        "encoder": encoder.signature,
-        "examples": digest_examples([request.example for request in requests]),
-        "decoding": under.decoding.model_dump(mode="json"),
-        "stop": list(how.stop),
-        "new_tokens": how.new_tokens,
         "passes": [PASSES, SECONDS],
-        "code": code_digest(ROOMS),
     }
 
     def ask(number: int) -> object:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -124,13 +124,6 @@ def task_work(
             where=task.name,
             fix="Use a model that holds longer texts, or lower max_new_tokens.",
         )
-    shared = _inputs(model, encoder, under)
-    inputs = shared | {
-        "examples": digest_examples(examples),
-        "decoding": under.decoding.model_dump(mode="json"),
-        "stop": list(how.stop),
-        "new_tokens": how.new_tokens,
-    }
 
     def batched(places: Sequence[int]) -> list[tuple[int, ...]]:
         left = [requests[place] for place in places]
@@ -142,11 +135,11 @@ def task_work(
         return answer(model, encoder, asked, how, batch_tokens=under.batch_tokens, engine=under.engine)
 
     return Work(
-        entry=open_entry(under.out, "predictions", inputs),
+        entry=open_entry(under.out, "predictions", task_inputs(model, encoder, examples, how, under)),
         asked=tuple(_asked(request, encoder, how) for request in requests),
         plan=batched,
         run=run,
-        known=_known(model, shared, under),
+        known=_known(model, encoder, under),
         dropped=tuple(dropped),
         cut=sum(any(item.cut_tokens for item in request.items) for request in requests),
         label=label,
@@ -189,8 +182,7 @@ def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], unde
             documents.append(Document(name, text, tuple(windows)))
     if not documents:
         raise DataError("no text is long enough to predict anything", where="retain_text", fix="Give longer documents.")
-    shared = _inputs(model, encoder, under)
-    inputs = shared | {"texts": digest(list(texts)), "max_length": model.max_length}
+    inputs = _inputs(model, encoder, under) | {"texts": digest(list(texts)), "max_length": model.max_length}
 
     def batched(places: Sequence[int]) -> list[tuple[int, ...]]:
         batches = plan_batches([documents[place].tokens for place in places], under.batch_tokens)
@@ -204,7 +196,7 @@ def text_work(model: LanguageModel, encoder: Encoder, texts: Sequence[str], unde
         asked=tuple(Asked(request_key(own.windows, {"kind": "loss"}), own.blank) for own in documents),
         plan=batched,
         run=run,
-        known=_known(model, shared, under),
+        known=_known(model, encoder, under),
         dropped=(),
         cut=0,
         label=label,
@@ -231,6 +223,18 @@ class Document:
         return Prediction(self.name, "plain_text", self.text, (self.text,), choices=(self.text,), finish="choice")
 
 
+def task_inputs(
+    model: LanguageModel, encoder: Encoder, examples: Sequence[Example], how: Answering, under: Conditions
+) -> dict[str, Any]:
+    """Return everything that the answers to a task's examples hang on: the inputs of a place in the store."""
+    return _inputs(model, encoder, under) | {
+        "examples": digest_examples(examples),
+        "decoding": under.decoding.model_dump(mode="json"),
+        "stop": list(how.stop),
+        "new_tokens": how.new_tokens,
+    }
+
+
 def _inputs(model: LanguageModel, encoder: Encoder, under: Conditions) -> dict[str, Any]:
     return {
         "model": model.digest,
@@ -242,14 +246,14 @@ def _inputs(model: LanguageModel, encoder: Encoder, under: Conditions) -> dict[s
     }
 
 
-def _known(model: LanguageModel, shared: Mapping[str, Any], under: Conditions) -> Path | None:
+def _known(model: LanguageModel, encoder: Encoder, under: Conditions) -> Path | None:
     """Return the file of answers that this model gave before, computed as they would be now.
 
     What the encoder's limits and the size of batches change is seen from the tokens of a request, or changes nothing.
     """
     if not under.cache:
         return None
-    kept = {name: value for name, value in shared.items() if name not in _NOT_IN_ANSWERS}
+    kept = {name: value for name, value in _inputs(model, encoder, under).items() if name not in _NOT_IN_ANSWERS}
     return answers_file(under.out, kept | {"device": model.device.type, "dtype": str(model.module.dtype)})
 
 
