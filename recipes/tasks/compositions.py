@@ -79,11 +79,8 @@ def corrections(material: Material, rng: random.Random) -> str:
 
 
 def _correction(material: Material, rng: random.Random) -> str:
-    setting = Setting(rng.choice(material.tasks["acceptability"]), material.task_pool, rng)
-    recipe = library.recipe_of("acceptability")
-    good, bad = (str(recipe.render(setting, variant)["sentence"]) for variant in ("good", "bad"))
-    if {good, bad} & material.kept_back:
-        return _correction(material, rng)
+    rows = _rows(material, "acceptability", rng, lambda _: ("good", "bad"))
+    good, bad = (str(row["sentence"]) for row in rows)
     forms = JUDGED["good"] if rng.random() < 0.5 else JUDGED["bad"]
     return rng.choice(forms).format(good=good, bad=bad)
 
@@ -215,13 +212,22 @@ def _letters() -> Scenario:
 
 def task_row(material: Material, task: str, rng: random.Random, variant: str = "") -> Row:
     """A row of a task that is neither a validation nor a test row."""
+    variants = library.recipe_of(task).variants
+    return _rows(material, task, rng, lambda scenario: (variant or rng.choice(list(variants(scenario))),))[0]
+
+
+def _rows(
+    material: Material, task: str, rng: random.Random, variants_of: Callable[[Scenario], Sequence[str]]
+) -> list[Row]:
+    """Rows of one scenario with the same names, one of each variant; none is a validation or test row."""
     recipe = library.recipe_of(task)
     while True:
         scenario = rng.choice(material.tasks[task])
-        drawn = variant or rng.choice(list(recipe.variants(scenario)))
-        row = recipe.render(Setting(scenario, material.task_pool, rng), drawn)
-        if str(row[recipe.key[0]]) not in material.kept_back:
-            return row
+        variants = variants_of(scenario)
+        setting = Setting(scenario, material.task_pool, rng)
+        rows = [recipe.render(setting, variant) for variant in variants]
+        if not any(str(row[recipe.key[0]]) in material.kept_back for row in rows):
+            return rows
 
 
 def phrase_book(material: Material, rng: random.Random) -> str:
