@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tests share the processors among processes; threads of each besides would wait for one another."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
