@@ -31,6 +31,7 @@ from luthier.inference.ctranslate import Precision
 from luthier.inference.engine import Engine, TorchEngine
 from luthier.inference.generate import generate
 from luthier.inference.score import answer_logprobs
+from luthier.inference.stopping import Ending
 from luthier.inference.trust import trust
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
@@ -212,14 +213,8 @@ class Asked:
 
     def written_by(self, engine: Engine, batch: int) -> list[str]:
         """Tokens of the answers that an engine writes, as text."""
-        found = engine.generate(
-            self.prompts,
-            str,
-            DecodingConfig(),
-            max_new_tokens=self.new_tokens,
-            end_ids=self.ends,
-            budget=self.held(batch),
-        )
+        ending = Ending(str, self.new_tokens, self.ends)
+        found = engine.generate(self.prompts, DecodingConfig(), ending, budget=self.held(batch))
         return [answer.text for answer in found]
 
 
@@ -232,7 +227,7 @@ def uneven(model: LanguageModel, count: int, new_tokens: int) -> Asked:
     ]
     # Random weights never end by themselves: tokens that some of the answers hold at drawn places end all answers.
     draw = np.random.default_rng(0)
-    free = generate(model, prompts, str, DecodingConfig(), max_new_tokens=new_tokens, end_ids=())
+    free = generate(model, prompts, DecodingConfig(), Ending(str, new_tokens))
     written = [json.loads(answer.text) for answer in free]
     ends = sorted({tokens[int(draw.integers(len(tokens)))] for tokens in written[:: max(1, count // 8)]})
     return Asked(prompts, ends, new_tokens)

@@ -14,8 +14,8 @@ from transformers import GenerationConfig
 from luthier.config import CompareConfig, DecodingConfig, validate
 from luthier.errors import ConfigError
 from luthier.inference.ctranslate import require_greedy
-from luthier.inference.generate import Generation, generate
-from luthier.inference.stopping import cut
+from luthier.inference.generate import generate
+from luthier.inference.stopping import Ending, Generation, cut
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
@@ -36,7 +36,7 @@ def beams(
     model: LanguageModel, items: list[Encoded], *, stop: tuple[str, ...] = (), budget: int | None = None, **how: Any
 ) -> list[Generation]:
     decoding = DecodingConfig(**{"beams": 4, **how})
-    return generate(model, items, decode, decoding, max_new_tokens=NEW, end_ids=ENDS, stop=stop, budget=budget)
+    return generate(model, items, decoding, Ending(decode, NEW, ENDS, stop), budget=budget)
 
 
 def plain(model: LanguageModel, item: Encoded, **options: Any) -> Generation:
@@ -131,9 +131,7 @@ def test_as_many_beams_as_words_find_the_best_of_all_answers(name: str, method: 
     model = tiny_model(name)
     with attached(model, method):
         expected = [best_of_all(model, item) for item in ITEMS]
-        found = generate(
-            model, ITEMS, decode, DecodingConfig(beams=VOCABULARY), max_new_tokens=2, end_ids=ENDS, budget=4000
-        )
+        found = generate(model, ITEMS, DecodingConfig(beams=VOCABULARY), Ending(decode, 2, ENDS), budget=4000)
         assert found == expected
     if method in ("prompt_tuning", "prefix_tuning"):
         assert found != [best_of_all(model, item) for item in ITEMS], "the virtual tokens matter"

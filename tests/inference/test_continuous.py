@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from luthier.config import DecodingConfig
-from luthier.inference.generate import Generation, _closed_up, generate
+from luthier.inference.generate import _closed_up, generate
 from luthier.inference.score import answer_logprobs
 from luthier.inference.slots import Slots
-from luthier.inference.stopping import Answer, Ending, cut
+from luthier.inference.stopping import Answer, Ending, Generation, cut
 from luthier.inference.trust import trust
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
@@ -55,7 +55,7 @@ ENDS = set(range(5, 74, 8))
 
 def answers(model: LanguageModel, asked: list[Encoded], budget: int | None, **sampled: Any) -> list[Generation]:
     decoding = DecodingConfig(**sampled)
-    return generate(model, asked, str, decoding, max_new_tokens=14, end_ids=ENDS, budget=budget)
+    return generate(model, asked, decoding, Ending(str, 14, ENDS), budget=budget)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3", "t5", "bart", "gemma3"])
@@ -100,7 +100,7 @@ def test_methods_are_seen(name: str, method: str) -> None:
     expected = [alone(model, prompt, 8, set()) for prompt in asked]
     assert expected != bare
     for budget in (None, 120):
-        written = generate(model, asked, str, DecodingConfig(), max_new_tokens=8, end_ids=(), budget=budget)
+        written = generate(model, asked, DecodingConfig(), Ending(str, 8), budget=budget)
         assert [answer.text for answer in written] == expected
     items = [
         Encoded(item.id, item.prompt_ids, np.array([9, 12, 2], np.int32)[:size]) for item in asked for size in (1, 3)
@@ -191,7 +191,7 @@ def decode(ids: list[int]) -> str:
 )
 @settings(max_examples=400, deadline=None)
 def test_stop_strings_are_found_where_decoding_the_whole_finds_them(tokens: list[int], stop: list[str]) -> None:
-    answer = Answer(Ending(decode, frozenset(), stop, 1000))
+    answer = Answer(Ending(decode, 1000, stop=stop))
     for number, token in enumerate(tokens, start=1):
         whole = decode(tokens[:number])
         expected = "stop" if any(string in whole for string in stop) else None
@@ -208,7 +208,7 @@ def test_long_answers_are_not_decoded_again_at_every_step() -> None:
         seen.append(len(ids))
         return decode(ids)
 
-    answer = Answer(Ending(counted, frozenset(), ["zz"], 1000))
+    answer = Answer(Ending(counted, 1000, stop=["zz"]))
     for _ in range(500):
         answer.add(0)
     assert sum(seen) <= 4 * 500

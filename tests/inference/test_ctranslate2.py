@@ -23,9 +23,10 @@ from luthier.errors import ConfigError, ModelError, StoreError
 from luthier.inference import converted as conversion
 from luthier.inference.converted import open_converted
 from luthier.inference.ctranslate import CTranslate2, Precision, _batches, _worth_steps
-from luthier.inference.generate import Generation, generate
+from luthier.inference.generate import generate
 from luthier.inference.score import answer_logprobs
 from luthier.inference.static_prompts import CALL, group
+from luthier.inference.stopping import Ending, Generation
 from luthier.jobs.compare import compare
 from luthier.jobs.evaluate import evaluate
 from luthier.methods.folder import Card, save_adapter
@@ -44,14 +45,6 @@ HEAD = encoded(71, [(40, 1)])[0].prompt_ids
 # Many end tokens, so that answers end at uneven places.
 ENDS = set(range(5, 74, 8))
 KINDS = ["llama-tied", "gpt2", "t5-untied", "bart"]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @functools.cache
@@ -97,12 +90,12 @@ def prompts(head: bool) -> list[Encoded]:
 @pytest.mark.parametrize("name", KINDS)
 def test_answers_are_written_token_for_token(name: str, head: bool) -> None:
     model, engine = opened(name)
-    how: dict[str, Any] = {"max_new_tokens": 14, "end_ids": ENDS}
-    expected = generate(model, prompts(head), str, DecodingConfig(), **how)
+    ending = Ending(str, 14, ENDS)
+    expected = generate(model, prompts(head), DecodingConfig(), ending)
     assert len({answer.text for answer in expected}) > 2
     for budget in (None, 150, 1):
-        assert engine.generate(prompts(head), str, DecodingConfig(), **how, budget=budget) == expected, budget
-    assert engine.generate([], str, DecodingConfig(), **how) == []
+        assert engine.generate(prompts(head), DecodingConfig(), ending, budget=budget) == expected, budget
+    assert engine.generate([], DecodingConfig(), ending) == []
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bart"])
@@ -113,17 +106,17 @@ def test_stop_strings_end_answers(name: str) -> None:
     def decode(ids: list[int]) -> str:
         return "".join(chr(97 + token % 3) for token in ids)
 
-    how: dict[str, Any] = {"max_new_tokens": 14, "end_ids": {2}, "stop": ("ab", "cca")}
-    expected = generate(model, asked, decode, DecodingConfig(), **how)
+    ending = Ending(decode, 14, {2}, ("ab", "cca"))
+    expected = generate(model, asked, DecodingConfig(), ending)
     assert {answer.finish for answer in expected} == {"stop", "length"}
-    assert engine.generate(asked, decode, DecodingConfig(), **how) == expected
+    assert engine.generate(asked, DecodingConfig(), ending) == expected
 
 
 def test_without_end_tokens_answers_are_as_long_as_they_may_be() -> None:
     _, engine = opened("gpt2")
-    how: dict[str, Any] = {"max_new_tokens": 5, "end_ids": ()}
-    assert engine.generate(prompts(head=False)[:2], str, DecodingConfig(), **how) == generate(
-        opened("gpt2")[0], prompts(head=False)[:2], str, DecodingConfig(), **how
+    ending = Ending(str, 5)
+    assert engine.generate(prompts(head=False)[:2], DecodingConfig(), ending) == generate(
+        opened("gpt2")[0], prompts(head=False)[:2], DecodingConfig(), ending
     )
 
 
@@ -137,10 +130,10 @@ def test_mini_says_the_same(tmp_path: Path) -> None:
             prompt = encoder.encode_prompt(example, reserve=32)
             assert isinstance(prompt, Encoded)
             asked.append(prompt)
-    how: dict[str, Any] = {"max_new_tokens": 32, "end_ids": model.end_ids, "stop": ("\n\n",)}
-    expected = generate(model, asked, encoder.decode, DecodingConfig(), **how)
+    ending = Ending(encoder.decode, 32, model.end_ids, ("\n\n",))
+    expected = generate(model, asked, DecodingConfig(), ending)
     assert len({answer.text for answer in expected}) > 15
-    assert engine.generate(asked, encoder.decode, DecodingConfig(), **how, budget=2000) == expected
+    assert engine.generate(asked, DecodingConfig(), ending, budget=2000) == expected
 
 
 def test_stories260k_gives_its_published_text(stories260k: Path, tmp_path: Path) -> None:
@@ -153,10 +146,10 @@ def test_stories260k_gives_its_published_text(stories260k: Path, tmp_path: Path)
     ]
     prompts = [prompt for prompt in asked if isinstance(prompt, Encoded)]
     assert prompts[0].prompt_ids.tolist() == [1]
-    how: dict[str, Any] = {"max_new_tokens": 230, "end_ids": model.end_ids.union(encoder.stop_ids)}
-    found = engine.generate(prompts, encoder.decode, DecodingConfig(), **how)
+    ending = Ending(encoder.decode, 230, model.end_ids.union(encoder.stop_ids))
+    found = engine.generate(prompts, DecodingConfig(), ending)
     assert found[0].text.startswith((stories260k / "expected_greedy.txt").read_text(encoding="utf-8"))
-    assert found == generate(model, prompts, encoder.decode, DecodingConfig(), **how)
+    assert found == generate(model, prompts, DecodingConfig(), ending)
 
 
 def test_eight_bits_are_near_and_not_the_same() -> None:
@@ -254,14 +247,14 @@ def test_a_window_is_not_overstepped(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=r"14 tokens do not fit the window of 8 tokens .*\n.*data.max_length to 8"):
         engine.answer_logprobs([short, long], budget=99)
     with pytest.raises(ModelError, match="9 tokens do not fit"):
-        engine.generate([short], str, DecodingConfig(), max_new_tokens=5, end_ids=())
+        engine.generate([short], DecodingConfig(), Ending(str, 5))
 
 
 def test_sampling_and_beams_are_refused() -> None:
     _, engine = opened("gpt2")
     for decoding, told in (({"temperature": 0.7}, "temperature is 0.7"), ({"beams": 3}, "beams is 3")):
         with pytest.raises(ConfigError, match=rf"greedily, and decoding.{told}\n.*engine torch"):
-            engine.generate(prompts(False), str, DecodingConfig(**decoding), max_new_tokens=5, end_ids=())  # type: ignore[arg-type]
+            engine.generate(prompts(False), DecodingConfig(**decoding), Ending(str, 5))  # type: ignore[arg-type]
 
 
 # How the work is laid out.
@@ -417,6 +410,4 @@ def test_the_names_of_tokens_are_their_ids() -> None:
     every = [Encoded("x", np.array([BOS], np.int32), np.array([token], np.int32)) for token in range(VOCABULARY)]
     total = np.exp(engine.answer_logprobs(every, budget=999)).sum()
     assert total == pytest.approx(1, abs=1e-4)
-    assert isinstance(
-        engine.generate(prompts(False)[:1], str, DecodingConfig(), max_new_tokens=1, end_ids=())[0], Generation
-    )
+    assert isinstance(engine.generate(prompts(False)[:1], DecodingConfig(), Ending(str, 1))[0], Generation)

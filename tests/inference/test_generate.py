@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from luthier.config import DecodingConfig
-from luthier.inference.generate import Generation, cut, generate
+from luthier.inference.generate import generate
+from luthier.inference.stopping import Ending, Generation, cut
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, TokenIds
 from tiny_models import EOS, encoded, make_tokenizer, tiny_model
@@ -59,7 +60,7 @@ def decode(ids: list[int]) -> str:
 def say(*texts: str, stop: Sequence[str] = (), limit: int = 50, end: bool = True) -> list[Generation]:
     scripts = [[*TOKENIZER(text).input_ids, *([EOS] if end else [])] for text in texts]
     prompts = [Encoded(str(k), np.array([k], np.int32), np.array([], np.int32)) for k in range(len(texts))]
-    return generate(Script(scripts), prompts, decode, DecodingConfig(), max_new_tokens=limit, end_ids={EOS}, stop=stop)
+    return generate(Script(scripts), prompts, DecodingConfig(), Ending(decode, limit, {EOS}, stop))
 
 
 def test_the_end_token_ends_and_is_counted_but_not_shown() -> None:
@@ -103,7 +104,7 @@ def test_a_sequence_that_has_ended_leaves_the_batch_at_once() -> None:
 
     model = Watched([[9, EOS], [9, 9, 9, 9, EOS], [9, 9, EOS]])
     prompts = [Encoded(str(k), np.array([k], np.int32), np.array([], np.int32)) for k in range(3)]
-    answers = generate(model, prompts, str, DecodingConfig(), max_new_tokens=9, end_ids={EOS})
+    answers = generate(model, prompts, DecodingConfig(), Ending(str, 9, {EOS}))
     assert [answer.tokens for answer in answers] == [2, 5, 3]
     assert spoken[0].rows == [3, 3, 2, 1, 1]
 
@@ -116,18 +117,18 @@ def test_sampled_answers_do_not_depend_on_the_batch(name: str, options: dict[str
 
     def sampled(chosen: list[Encoded], seed: int = 0) -> list[Generation]:
         decoding = DecodingConfig(temperature=1.3, seed=seed, **options)  # type: ignore[arg-type]
-        return generate(model, chosen, str, decoding, max_new_tokens=10, end_ids=model.end_ids)
+        return generate(model, chosen, decoding, Ending(str, 10, model.end_ids))
 
     together = sampled(items)
     assert together == [sampled([item])[0] for item in items]
     assert sampled(items[::-1]) == together[::-1]
     assert sampled(items, seed=1) != together
-    greedy = generate(model, items, str, DecodingConfig(), max_new_tokens=10, end_ids=model.end_ids)
+    greedy = generate(model, items, DecodingConfig(), Ending(str, 10, model.end_ids))
     assert greedy != together
 
 
 def test_no_gradient_is_kept() -> None:
     model = tiny_model("llama")
     with torch.enable_grad():
-        generate(model, encoded(1, [(4, 1)]), str, DecodingConfig(), max_new_tokens=3, end_ids=model.end_ids)
+        generate(model, encoded(1, [(4, 1)]), DecodingConfig(), Ending(str, 3, model.end_ids))
     assert all(weight.grad is None for weight in model.module.parameters())

@@ -24,6 +24,7 @@ from luthier.config import DecodingConfig, TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.errors import ConfigError, LuthierError, ModelError
 from luthier.inference.generate import generate
+from luthier.inference.stopping import Ending
 from luthier.methods.base import Attached, count, snapshot, virtual_tokens
 from luthier.methods.folder import CARD, REFERENCE, Card, load_adapter, read_card, save_adapter
 from luthier.methods.registry import METHODS, find_method, read_settings
@@ -288,7 +289,7 @@ def test_four_rows_can_be_learned_by_heart(method: str, name: str, tmp_path: Pat
         assert losses[-1] < 0.2 * losses[0]
         return
     assert losses[-1] < 0.1 < 4 < losses[0]
-    answers = generate(model, ITEMS, lambda ids: str(ids), DecodingConfig(), max_new_tokens=8, end_ids=model.end_ids)
+    answers = generate(model, ITEMS, DecodingConfig(), Ending(str, 8, model.end_ids))
     assert [answer.text for answer in answers] == [str(item.target_ids[:-1].tolist()) for item in ITEMS]
     assert {answer.finish for answer in answers} == {"stop"}
 

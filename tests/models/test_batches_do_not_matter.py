@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from luthier.config import DecodingConfig
-from luthier.inference.generate import Generation, generate
+from luthier.inference.generate import generate
+from luthier.inference.stopping import Ending, Generation
 from luthier.models.language_model import LanguageModel, pad
 from luthier.records import Encoded
 from tiny_models import CONFIGURATIONS, DECODERS, ENCODER_DECODERS, PAD, encoded, same_bits, state, tiny_model
@@ -25,9 +26,7 @@ def logprobs(model: LanguageModel, items: list[Encoded]) -> list[torch.Tensor]:
 
 
 def greedy(model: LanguageModel, items: list[Encoded]) -> list[Generation]:
-    return generate(
-        model, items, lambda ids: str(ids), DecodingConfig(), max_new_tokens=12, end_ids=model.end_ids, stop=()
-    )
+    return generate(model, items, DecodingConfig(), Ending(str, 12, model.end_ids))
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

@@ -10,6 +10,7 @@ import torch
 
 from luthier.config import DecodingConfig
 from luthier.inference.generate import generate
+from luthier.inference.stopping import Ending
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
 from luthier.training.objectives import cross_entropy, mean_loss, supervised_tokens
@@ -84,14 +85,8 @@ def test_gradient_is_that_of_transformers(name: str) -> None:
 def test_greedy_text_is_that_of_generate(name: str) -> None:
     model = tiny_model(name)
     items = encoded(13, LENGTHS)
-    ours = generate(
-        model,
-        items,
-        lambda ids: " ".join(map(str, ids)),
-        DecodingConfig(),
-        max_new_tokens=12,
-        end_ids=model.end_ids,
-    )
+    ending = Ending(lambda ids: " ".join(map(str, ids)), 12, model.end_ids)
+    ours = generate(model, items, DecodingConfig(), ending)
     for item, generation in zip(items, ours, strict=True):
         ids = torch.from_numpy(item.prompt_ids.astype("int64"))[None]
         theirs = model.module.generate(

@@ -22,6 +22,7 @@ from luthier.config import DecodingConfig
 from luthier.errors import ConfigError
 from luthier.inference.generate import generate
 from luthier.inference.score import BUDGET, score_answers
+from luthier.inference.stopping import Ending
 from luthier.methods.folder import load_adapter
 from luthier.models.load import load_model
 from luthier.progress import progress
@@ -138,16 +139,8 @@ class LuthierLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             top_k=settings.get("top_k"),
             top_p=settings.get("top_p"),
         )
-        found = generate(
-            self.luthier,
-            prompts,
-            lambda ids: str(self.tok_decode(ids)),
-            decoding,
-            max_new_tokens=limit,
-            end_ids=self.luthier.end_ids,
-            stop=stop,
-            budget=self.batch_tokens,
-        )
+        ending = Ending(lambda ids: str(self.tok_decode(ids)), limit, self.luthier.end_ids, stop)
+        found = generate(self.luthier, prompts, decoding, ending, budget=self.batch_tokens)
         return [answer.text for answer in found]
 
 

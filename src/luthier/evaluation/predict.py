@@ -12,6 +12,7 @@ from luthier.data.encoding import Encoder
 from luthier.inference.engine import Engine, TorchEngine
 from luthier.inference.prefix_tree import in_common, sort_key
 from luthier.inference.score import BUDGET
+from luthier.inference.stopping import Ending
 from luthier.models.language_model import LanguageModel
 from luthier.records import Dropped, Encoded, Example, Prediction
 
@@ -162,15 +163,9 @@ def _write(
     batch_tokens: int,
 ) -> list[Prediction]:
     started = time.monotonic()
-    generations = engine.generate(
-        [request.items[0] for request in requests],
-        encoder.decode,
-        how.decoding,
-        max_new_tokens=how.new_tokens,
-        end_ids=model.end_ids.union(encoder.stop_ids),
-        stop=how.stop,
-        budget=batch_tokens,
-    )
+    prompts = [request.items[0] for request in requests]
+    ending = Ending(encoder.decode, how.new_tokens, model.end_ids.union(encoder.stop_ids), how.stop)
+    generations = engine.generate(prompts, how.decoding, ending, budget=batch_tokens)
     seconds = (time.monotonic() - started) / len(requests)
     return [
         Prediction(

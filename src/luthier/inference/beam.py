@@ -17,7 +17,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from luthier.config import DecodingConfig
 from luthier.data.batching import plan_batches
-from luthier.inference.stopping import Answer, Ending, Generation
+from luthier.inference.stopping import Ending, Generation, up_to_end
 from luthier.models.language_model import LanguageModel, pad
 from luthier.models.soft_prompt import with_prefix_mask
 from luthier.records import Encoded, TokenIds
@@ -49,7 +49,7 @@ def search_beams(
     found: dict[int, Generation] = {}
     for batch in batches:
         rows = _search(model, [prompts[index].prompt_ids for index in batch], decoding, ending)
-        found |= {index: _generation(row, ending) for index, row in zip(batch, rows, strict=True)}
+        found |= {index: up_to_end(row, ending) for index, row in zip(batch, rows, strict=True)}
     return [found[index] for index in range(len(prompts))]
 
 
@@ -125,13 +125,3 @@ class _StopStrings(StoppingCriteria):
         return torch.tensor(
             [any(string in text for string in self.ending.stop) for text in texts], device=input_ids.device
         )
-
-
-def _generation(row: Sequence[int], ending: Ending) -> Generation:
-    """Return what one row of tokens says up to its end."""
-    answer = Answer(ending)
-    for token in row:
-        finish = answer.add(token)
-        if finish is not None:
-            return Generation(answer.text(), len(answer.tokens), finish)
-    return Generation(answer.text(), len(answer.tokens), "length")

@@ -21,9 +21,9 @@ import torch
 
 from luthier.errors import ModelError
 from luthier.inference.ctranslate import CTranslate2, Precision
-from luthier.inference.trust import TOLERANCE, window
 from luthier.models.language_model import LanguageModel
 from luthier.models.pretrained import first_line
+from luthier.models.trial import TOLERANCE
 from luthier.progress import say
 from luthier.records import Encoded
 from luthier.store import Entry, code_digest, open_entry, reading
@@ -171,7 +171,7 @@ def _open(model: LanguageModel, folder: Path, precision: Precision) -> CTranslat
             precision,
             encoder_decoder=model.encoder_decoder,
             vocabulary=model.vocabulary,
-            window=window(model),
+            window=model.window,
         )
     except RuntimeError as fault:
         raise ModelError(first_line(fault), where=str(folder)) from None
@@ -204,7 +204,7 @@ def _prove(model: LanguageModel, converted: CTranslate2) -> None:
 def tried_on(model: LanguageModel) -> Sequence[Encoded]:
     """Return drawn examples on which two forms of a model are compared."""
     rng = np.random.default_rng(0)
-    most = int(min(window(model), model.max_length))
+    most = int(min(model.window, model.max_length))
     shapes = [(min(asked, most - most // 3), min(answered, most // 3)) for asked, answered in _TRIED]
     return [
         Encoded(

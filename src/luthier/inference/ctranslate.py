@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -19,10 +19,9 @@ from torch import Tensor
 from luthier.config import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.errors import ConfigError, ModelError
-from luthier.inference.generate import Generation
 from luthier.inference.prefix_tree import in_common, sort_key
 from luthier.inference.static_prompts import CALL, group
-from luthier.inference.stopping import Answer, Ending
+from luthier.inference.stopping import Answer, Ending, Generation, up_to_end
 from luthier.records import Encoded, TokenIds
 
 Precision: TypeAlias = Literal["float32", "int8"]
@@ -91,23 +90,17 @@ class CTranslate2:
     def generate(
         self,
         prompts: Sequence[Encoded],
-        decode: Callable[[list[int]], str],
         decoding: DecodingConfig,
+        ending: Ending,
         *,
-        max_new_tokens: int,
-        end_ids: Collection[int],
-        stop: Sequence[str] = (),
         budget: int | None = None,
     ) -> list[Generation]:
         """Generate one answer to each prompt, greedily.
 
         Args:
             prompts: Their ``prompt_ids`` are read.
-            decode: Token ids of an answer to its text.
             decoding: Greedy.
-            max_new_tokens: Tokens generated at most.
-            end_ids: Tokens that end an answer.
-            stop: Strings that end an answer; looked for in the text, so that they may span tokens.
+            ending: What ends an answer.
             budget: Tokens of prompts and answers held at a time at most; one sequence is always held.
 
         Returns:
@@ -120,12 +113,11 @@ class CTranslate2:
         require_greedy(decoding)
         if not prompts:
             return []
-        ending = Ending(decode, frozenset(end_ids), tuple(stop), max_new_tokens)
         rows = [prompt.prompt_ids for prompt in prompts]
-        self._require_seen(max(map(len, rows)) + max_new_tokens)
+        self._require_seen(max(map(len, rows)) + ending.limit)
         shared = 0 if self.encoder_decoder else _shared(rows)
         found: dict[int, Generation] = {}
-        for chosen in _batches([len(row) for row in rows], shared, max_new_tokens, budget):
+        for chosen in _batches([len(row) for row in rows], shared, ending.limit, budget):
             answers = self._write([rows[index] for index in chosen], shared, ending)
             found |= dict(zip(chosen, answers, strict=True))
         self._let_go(shared, budget)
@@ -161,7 +153,7 @@ class CTranslate2:
                 **common,
             )
             written = [own.sequences_ids[0] for own in output]
-        return [_finished(Answer(ending), tokens) for tokens in written]
+        return [up_to_end(tokens, ending) for tokens in written]
 
     def _by_step(self, items: Sequence[Encoded], budget: int) -> Iterator[float]:
         """Score each token by the distribution that follows what stands before it, shared beginnings read once."""
@@ -324,12 +316,6 @@ def _shared(rows: Sequence[TokenIds]) -> int:
     low, high = min(rows, key=sort_key), max(rows, key=sort_key)
     shared = min(in_common(low, high), min(len(row) for row in rows) - 1)
     return shared if len(rows) > 1 and shared >= _WORTH else 0
-
-
-def _finished(answer: Answer, tokens: Sequence[int]) -> Generation:
-    """Return what was written, up to where it ends."""
-    end = next((end for token in tokens if (end := answer.add(token)) is not None), "length")
-    return Generation(answer.text(), len(answer.tokens), end)
 
 
 def _names(ids: TokenIds) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from luthier.config import DecodingConfig
-from luthier.inference.generate import Generation, generate
+from luthier.inference.generate import generate
 from luthier.inference.score import answer_logprobs
+from luthier.inference.stopping import Ending, Generation
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
 
@@ -30,12 +31,9 @@ class Engine(Protocol):
     def generate(
         self,
         prompts: Sequence[Encoded],
-        decode: Callable[[list[int]], str],
         decoding: DecodingConfig,
+        ending: Ending,
         *,
-        max_new_tokens: int,
-        end_ids: Collection[int],
-        stop: Sequence[str] = (),
         budget: int | None = None,
     ) -> list[Generation]:
         """See :func:`luthier.inference.generate.generate`."""
@@ -56,22 +54,10 @@ class TorchEngine:
     def generate(
         self,
         prompts: Sequence[Encoded],
-        decode: Callable[[list[int]], str],
         decoding: DecodingConfig,
+        ending: Ending,
         *,
-        max_new_tokens: int,
-        end_ids: Collection[int],
-        stop: Sequence[str] = (),
         budget: int | None = None,
     ) -> list[Generation]:
         """See :class:`Engine`."""
-        return generate(
-            self.model,
-            prompts,
-            decode,
-            decoding,
-            max_new_tokens=max_new_tokens,
-            end_ids=end_ids,
-            stop=stop,
-            budget=budget,
-        )
+        return generate(self.model, prompts, decoding, ending, budget=budget)

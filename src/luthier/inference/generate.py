@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -12,12 +12,11 @@ from luthier.inference.beam import search_beams
 from luthier.inference.decoding import choose, stream
 from luthier.inference.running import Running, Waves
 from luthier.inference.slots import Slots
-from luthier.inference.stopping import Answer, Ending, Generation, cut
-from luthier.inference.trust import trust, window
+from luthier.inference.stopping import Answer, Ending, Generation
+from luthier.inference.trust import trust
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, TokenIds
 
-__all__ = ["Generation", "cut", "generate"]
 _AT_A_TIME = 8
 """Of the places in a batch, one in so many is free before others join: reading a prompt alone wastes a pass."""
 
@@ -26,12 +25,9 @@ _AT_A_TIME = 8
 def generate(
     model: LanguageModel,
     prompts: Sequence[Encoded],
-    decode: Callable[[list[int]], str],
     decoding: DecodingConfig,
+    ending: Ending,
     *,
-    max_new_tokens: int,
-    end_ids: Collection[int],
-    stop: Sequence[str] = (),
     budget: int | None = None,
 ) -> list[Generation]:
     """Generate one answer to each prompt.
@@ -39,11 +35,8 @@ def generate(
     Args:
         model: In evaluation mode.
         prompts: Their ``prompt_ids`` are read.
-        decode: Token ids of an answer to its text.
         decoding: Greedy, sampled, or by beams.
-        max_new_tokens: Tokens generated at most.
-        end_ids: Tokens that end an answer.
-        stop: Strings that end an answer; looked for in the text, so that they may span tokens.
+        ending: What ends an answer.
         budget: Tokens of prompts and answers held at a time at most; one sequence is always held. None is no limit.
 
     Returns:
@@ -51,12 +44,11 @@ def generate(
     """
     if not prompts:
         return []
-    ending = Ending(decode, frozenset(end_ids), tuple(stop), max_new_tokens)
     if decoding.beams > 1:
         return search_beams(model, prompts, decoding, ending, budget=budget)
     answers = [Answer(ending) for _ in prompts]
     streams = [stream(decoding.seed, prompt.id) for prompt in prompts]
-    batch = _open(model, [prompt.prompt_ids for prompt in prompts], max_new_tokens, budget)
+    batch = _open(model, [prompt.prompt_ids for prompt in prompts], ending.limit, budget)
     # The longest first: if memory does not suffice, it shows at once.
     waiting = deque(sorted(range(len(prompts)), key=lambda index: (-len(prompts[index].prompt_ids), index)))
     finished: dict[int, Generation] = {}
@@ -70,7 +62,7 @@ def generate(
         ends = [answers[index].add(token) for index, token in zip(running, tokens.tolist(), strict=True)]
         for index, end in zip(running, ends, strict=True):
             if end is not None:
-                finished[index] = Generation(answers[index].text(), len(answers[index].tokens), end)
+                finished[index] = answers[index].finished(end)
         kept = _closed_up([end is None for end in ends])
         if len(kept) < len(running):
             rows = torch.tensor(kept, dtype=torch.int64, device=tokens.device)
@@ -86,7 +78,7 @@ def _open(model: LanguageModel, prompts: Sequence[TokenIds], new_tokens: int, bu
     """Return the fastest batch that the model has shown itself able to."""
     if trust(model).slots:
         longest = max(len(prompt) for prompt in prompts) + model.virtual_tokens + new_tokens
-        if longest <= window(model):
+        if longest <= model.window:
             return Slots(model, prompts, new_tokens, budget)
     return Waves(model, new_tokens, budget)
 

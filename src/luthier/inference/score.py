@@ -12,7 +12,7 @@ import torch
 from luthier.data.batching import plan_batches
 from luthier.inference.encoder_once import encoder_once_logprobs
 from luthier.inference.tree_scoring import Found, tree_logprobs
-from luthier.inference.trust import trust, window
+from luthier.inference.trust import trust
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
@@ -68,7 +68,7 @@ def _by_trusted_way(model: LanguageModel, batch: Sequence[Encoded], budget: int)
     if shown.encoder_once and isinstance(model, EncoderDecoderModel):
         return encoder_once_logprobs(model, batch, budget)
     longest = max(_length(item) for item in batch) + model.virtual_tokens
-    if shown.tree and longest <= window(model):
+    if shown.tree and longest <= model.window:
         return tree_logprobs(model, batch, budget, own_head=shown.own_head)
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 _PARTIAL = "\ufffd"
@@ -30,15 +30,15 @@ class Ending:
 
     Attributes:
         decode: Token ids of an answer to its text.
-        end_ids: Tokens that end it.
-        stop: Strings that end it; they may span tokens.
         limit: Tokens at most.
+        end_ids: Tokens that end it.
+        stop: Strings that end it; looked for in the text, so that they may span tokens.
     """
 
     decode: Callable[[list[int]], str]
-    end_ids: Collection[int]
-    stop: Sequence[str]
     limit: int
+    end_ids: Collection[int] = ()
+    stop: Sequence[str] = ()
 
 
 class Answer:
@@ -71,6 +71,10 @@ class Answer:
         ended = bool(self.tokens) and self.tokens[-1] in self.ending.end_ids
         return cut(self.ending.decode(self.tokens[:-1] if ended else self.tokens), self.ending.stop)
 
+    def finished(self, finish: str) -> Generation:
+        """Return the answer as what was generated; ``finish`` says how it has ended."""
+        return Generation(self.text(), len(self.tokens), finish)
+
     def _stops(self) -> bool:
         """Look for stop strings in what the newest tokens have added, and in the whole text where one seems to be."""
         fresh = self._fresh()
@@ -89,6 +93,13 @@ class Answer:
             return self.ending.decode(self.tokens)
         before = self.ending.decode(self.tokens[self._first : self._settled])
         return self.ending.decode(self.tokens[self._first :])[len(before) :]
+
+
+def up_to_end(tokens: Iterable[int], ending: Ending) -> Generation:
+    """Return what tokens say up to where they end; those behind are not read."""
+    answer = Answer(ending)
+    finish = next((finish for token in tokens if (finish := answer.add(token)) is not None), "length")
+    return answer.finished(finish)
 
 
 def cut(text: str, stop: Sequence[str]) -> str:

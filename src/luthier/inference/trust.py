@@ -1,13 +1,10 @@
 """What a model has shown that it can be asked: a fast way is used only where it gives the model's own numbers.
 
-Many architectures take tokens in any layout; some ignore what they are told and give wrong logits with no word of it.
-So each loaded model is tried on a few examples that begin alike, again whenever its parts have changed.
+Each loaded model is tried on a few examples that begin alike, again whenever its parts have changed.
 """
 
 from __future__ import annotations
 
-import math
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -22,13 +19,11 @@ from luthier.inference.tree_scoring import tree_logprobs
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import LanguageModel
+from luthier.models.trial import FAULTS, agree, trying
 from luthier.records import Encoded
 
-TOLERANCE = 1e-4
-"""Nats, and as a share of what lies beyond one nat, in float32; a wrong way is off by tenths."""
 _HEAD, _ASKED, _ANSWERED = 34, (6, 3), (2, 2)
 """Tokens of what the examples begin with, of each question, of each answer."""
-_FAULTS = (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError, KeyError)
 _Shape: TypeAlias = tuple[object, ...]
 
 
@@ -49,9 +44,6 @@ class Trust:
     encoder_once: bool = False
 
 
-_KNOWN: weakref.WeakKeyDictionary[LanguageModel, dict[_Shape, Trust]] = weakref.WeakKeyDictionary()
-
-
 def trust(model: LanguageModel) -> Trust:
     """Return what may be asked of a model as it is now; it is tried at the first call and when its parts changed.
 
@@ -59,18 +51,11 @@ def trust(model: LanguageModel) -> Trust:
     """
     if not isinstance(model, DecoderModel | EncoderDecoderModel):
         return Trust()  # another kind of model answers by its own interface alone
-    known = _KNOWN.setdefault(model, {})
     shape = _shape(model)
-    if shape not in known:
-        known[shape] = _try(model)
-    return known[shape]
-
-
-def window(model: LanguageModel) -> float:
-    """Return how many tokens every layer sees: a layout knows no windows."""
-    config = model.module.config.get_text_config()
-    limits = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
-    return min((limit for limit in limits if limit), default=math.inf)
+    if shape not in model.shown:
+        model.shown[shape] = _try(model)
+    shown: Trust = model.shown[shape]
+    return shown
 
 
 def _shape(model: LanguageModel) -> _Shape:
@@ -80,20 +65,15 @@ def _shape(model: LanguageModel) -> _Shape:
 
 
 def _try(model: LanguageModel) -> Trust:
-    training = model.module.training
-    model.module.eval()
-    try:
-        with torch.no_grad(), model.in_precision(None):
-            items = _examples(model)
-            expected = torch.cat([model.target_logprobs([item]) for item in items]).cpu()
-            if isinstance(model, EncoderDecoderModel):
-                cached = model.soft_prompt is not None and model.soft_prompt.cache is not None
-                return Trust(encoder_once=not cached and _once_agrees(model, items, expected))
-            plain = _tree_agrees(model, items, expected, own_head=False)
-            tree = plain or _tree_agrees(model, items, expected, own_head=True)
-            return Trust(tree=tree, own_head=not plain, slots=tree and _slots_agree(model, items, expected))
-    finally:
-        model.module.train(training)
+    items = _examples(model)
+    with trying(model):
+        expected = torch.cat([model.target_logprobs([item]) for item in items]).cpu()
+        if isinstance(model, EncoderDecoderModel):
+            cached = model.soft_prompt is not None and model.soft_prompt.cache is not None
+            return Trust(encoder_once=not cached and _once_agrees(model, items, expected))
+        plain = _tree_agrees(model, items, expected, own_head=False)
+        tree = plain or _tree_agrees(model, items, expected, own_head=True)
+        return Trust(tree=tree, own_head=not plain, slots=tree and _slots_agree(model, items, expected))
 
 
 def _examples(model: LanguageModel) -> list[Encoded]:
@@ -117,17 +97,17 @@ def _tree_agrees(model: LanguageModel, items: Sequence[Encoded], expected: Tenso
     try:
         together, _ = tree_logprobs(model, items, 10**6, own_head=own_head, block=12)
         cut, _ = tree_logprobs(model, items, 1, own_head=own_head)
-    except _FAULTS:
+    except FAULTS:
         return False
-    return _alike(together, expected) and _alike(cut, expected)
+    return agree(together, expected) and agree(cut, expected)
 
 
 def _once_agrees(model: EncoderDecoderModel, items: Sequence[Encoded], expected: Tensor) -> bool:
     try:
         found, _ = encoder_once_logprobs(model, items, 10**6)
-    except _FAULTS:
+    except FAULTS:
         return False
-    return _alike(found, expected)
+    return agree(found, expected)
 
 
 def _slots_agree(model: LanguageModel, items: Sequence[Encoded], expected: Tensor) -> bool:
@@ -148,10 +128,6 @@ def _slots_agree(model: LanguageModel, items: Sequence[Encoded], expected: Tenso
         slots.keep(torch.tensor([1], device=model.device))
         slots.advance(second[:1])
         found[1] += slots.logits.log_softmax(dim=-1)[0, second[1]].cpu()
-    except _FAULTS:
+    except FAULTS:
         return False
-    return _alike(found, wanted)
-
-
-def _alike(found: Tensor, expected: Tensor) -> bool:
-    return bool(((found - expected).abs() / expected.abs().clamp(min=1)).max() <= TOLERANCE)
+    return agree(found, wanted)

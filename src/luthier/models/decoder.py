@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, ClassVar, Protocol
@@ -42,14 +41,9 @@ class DecoderModel(LanguageModel):
             batch = self.soft_prompt.before_each(batch)
             if self.soft_prompt.cache is not None:
                 return self._logprobs_after_prefix(batch)
-        if max(len(item.prompt_ids) + len(item.target_ids) for item in batch) > self._window:
+        if max(len(item.prompt_ids) + len(item.target_ids) for item in batch) > self.window:
             return self._logprobs_padded(batch)
         return self._way(batch)
-
-    @cached_property
-    def _window(self) -> float:
-        """Tokens that every layer sees at once."""
-        return getattr(self.module.config.get_text_config(), "sliding_window", None) or math.inf
 
     def why_padded(self) -> str | None:
         """See :meth:`LanguageModel.why_padded`."""

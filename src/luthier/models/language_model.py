@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ class LanguageModel(ABC):
         max_length: Tokens of prompt and target together (decoder), or of each (encoder-decoder).
         soft_prompt: Virtual tokens that a method has put before every prompt, or None.
         adapters: Adapters kept in memory by name; see :meth:`using`.
+        shown: What the model has shown when it was tried, by the kinds of its parts at that time.
     """
 
     encoder_decoder: ClassVar[bool]
@@ -60,6 +62,7 @@ class LanguageModel(ABC):
         self.end_ids = _end_ids(module, tokenizer)
         self.soft_prompt: SoftPrompt | None = None
         self.adapters = Shelf()
+        self.shown: dict[tuple[object, ...], Any] = {}
         self._autocast: torch.dtype | Literal["auto"] | None = "auto"
 
     @property
@@ -111,6 +114,13 @@ class LanguageModel(ABC):
     def vocabulary(self) -> int:
         """Rows of the output distribution."""
         return int(self.module.config.get_text_config().vocab_size)
+
+    @property
+    def window(self) -> float:
+        """Tokens that every layer sees at once; infinity where none is limited."""
+        config = self.module.config.get_text_config()
+        limits = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
+        return min((limit for limit in limits if limit), default=math.inf)
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:

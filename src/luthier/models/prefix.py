@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from luthier.models.decoder import DecoderModel
 from luthier.models.language_model import LanguageModel
 from luthier.models.soft_prompt import recomputes
-from luthier.models.ways import TOLERANCE
+from luthier.models.trial import FAULTS, agree
 from luthier.records import Encoded
 
 
@@ -152,9 +152,9 @@ def _agrees(model: DecoderModel, item: Encoded) -> bool:
     try:
         with model.in_precision(None):
             found = model.target_logprobs([item])
-    except (TypeError, ValueError, RuntimeError, AttributeError):
+    except FAULTS:
         return False
     model.prefix = None
     with model.in_precision(None):
         expected = model.target_logprobs([item])
-    return bool(((found - expected).abs() / expected.abs().clamp(min=1)).max() <= TOLERANCE)
+    return agree(found, expected)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from luthier.models.trial import FAULTS, agree, deviation, trying
 from luthier.records import Encoded
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 Way: TypeAlias = Callable[[Sequence[Encoded]], Tensor]
 
-TOLERANCE = 1e-4
-"""Nats, in float32, and as a share of what lies beyond one nat; a wrong way is off by tenths."""
 _LENGTHS = ((9, 4), (3, 2), (6, 5))
 """Prompt and target tokens of the examples that are tried."""
 
@@ -39,29 +38,21 @@ class Chosen:
 def fastest_that_agrees(model: LanguageModel, ways: Sequence[Way], reference: Way) -> Chosen:
     """Choose the first way that, on a few examples together, agrees with ``reference`` on each of them alone.
 
-    Many architectures take a padding-free batch and give its logits; some ignore what they are told and give wrong ones
-    with no word of it. So nothing is believed of a model that it has not shown.
-
     Args:
         model: Its vocabulary, device and mode; dropout is off while trying, and no random state is used.
         ways: From the fastest.
         reference: Right on one example; what is chosen when no way agrees.
     """
     examples = _examples(model)
-    training = model.module.training
     refused: list[str] = []
-    model.module.eval()
-    try:
-        with torch.no_grad(), model.in_precision(None):
-            expected = torch.cat([reference([example]) for example in examples])
-            for way in ways:
-                fault = _fault(way, examples, expected)
-                if fault is None:
-                    return Chosen(way, tuple(refused))
-                refused.append(fault)
-            return Chosen(reference, tuple(refused))
-    finally:
-        model.module.train(training)
+    with trying(model):
+        expected = torch.cat([reference([example]) for example in examples])
+        for way in ways:
+            fault = _fault(way, examples, expected)
+            if fault is None:
+                return Chosen(way, tuple(refused))
+            refused.append(fault)
+        return Chosen(reference, tuple(refused))
 
 
 def _examples(model: LanguageModel) -> list[Encoded]:
@@ -74,10 +65,10 @@ def _fault(way: Way, examples: Sequence[Encoded], expected: Tensor) -> str | Non
     """What is wrong with a way, or None."""
     try:
         found = way(examples)
-    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError) as fault:
-        # Whatever a foreign architecture stumbles over, the reference does not.
+    except FAULTS as fault:
         return f"it takes no examples laid end to end ({fault or type(fault).__name__})"
     if found.shape != expected.shape:
         return f"it gives {len(found)} log-probabilities instead of {len(expected)}"
-    off = float(((found - expected).abs() / expected.abs().clamp(min=1)).max())
-    return None if off <= TOLERANCE else f"its log-probabilities would be off by {off:.2g}"
+    if agree(found, expected):
+        return None
+    return f"its log-probabilities would be off by {deviation(found, expected):.2g}"
