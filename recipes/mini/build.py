@@ -1,8 +1,8 @@
 """Make `mini` from nothing: ``python -m recipes.mini.build --out recipes/mini/out``.
 
 Stages, each resumed where a kill left it: tokenizer, pretraining on the plain text of ``recipes.tasks.corpus``,
-instruction tuning on the built-in tasks that are not held out, two drills in those that this does not teach, a
-mean of what the drills left, model card. All trainings use Luthier's own loop.
+instruction tuning on the built-in tasks that are not held out, drills in those that this does not teach, model card.
+All trainings use Luthier's own loop.
 With ``--install`` the result replaces ``src/luthier/models/mini``.
 """
 
@@ -13,7 +13,8 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -36,6 +37,7 @@ from recipes.mini.mixture import (
     HELD_OUT,
     REPLAYED,
     WORDINGS,
+    Drill,
     as_examples,
     drill_mixture,
     each_example_alike,
@@ -74,7 +76,6 @@ INSTRUCTION = TrainingConfig(
     checkpoint_seconds=300,
 )
 
-OF_THE_LAST = 0.45
 DRILL = INSTRUCTION.model_copy(update={"learning_rate": 1e-3, "final": 0.05, "evaluations": 1})
 
 
@@ -85,6 +86,13 @@ def corpus(out: Path) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         write_rows(folder / "train.jsonl.gz", [{"text": text} for text in documents()])
     return [str(row["text"]) for row in read_rows(folder / "train.jsonl.gz")]
+
+
+def stage(folder: Path, make: Callable[[], LanguageModel]) -> Path:
+    """Save the model that a stage makes, unless an earlier call has."""
+    if not (folder / "config.json").exists():
+        save(make(), folder)
+    return folder
 
 
 def make_base(out: Path) -> Path:
@@ -102,62 +110,51 @@ def make_base(out: Path) -> Path:
 
 def pretrain(out: Path) -> Path:
     """Pretrain on the corpus, each document by itself; one document in 200 is kept for validation."""
-    folder = out / "base"
-    if (folder / "config.json").exists():
-        return folder
-    model = load_model(str(make_base(out)), device=None)
-    read = as_examples(model, corpus(out))
-    held_out, kept = read[::200], [document for number, document in enumerate(read) if number % 200]
-    say(f"pretraining on {supervised_tokens(kept):,} tokens")
-    fit(model, kept, held_out, PRETRAINING, out / "pretraining", "pretraining")
-    save(model, folder)
-    return folder
+
+    def make() -> LanguageModel:
+        model = load_model(str(make_base(out)), device=None)
+        read = as_examples(model, corpus(out))
+        held_out, kept = read[::200], [document for number, document in enumerate(read) if number % 200]
+        say(f"pretraining on {supervised_tokens(kept):,} tokens")
+        fit(model, kept, held_out, PRETRAINING, out / "pretraining", "pretraining")
+        return model
+
+    return stage(out / "base", make)
 
 
 def instruct(out: Path) -> Path:
     """Tune the pretrained model on the mixture of the built-in tasks that are not held out."""
-    folder = out / "instructed"
-    if (folder / "config.json").exists():
-        return folder
-    model = load_model(str(pretrain(out)), device=None)
-    examples = training_mixture(model, corpus(out), out / "fresh", seed=SEED)
-    held_out = validation_mixture(model, seed=SEED)
-    say(f"instruction tuning on {len(examples):,} examples")
-    fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning", each_example_alike)
-    save(model, folder)
-    return folder
+
+    def make() -> LanguageModel:
+        model = load_model(str(pretrain(out)), device=None)
+        examples = training_mixture(model, corpus(out), out / "fresh", seed=SEED)
+        held_out = validation_mixture(model, seed=SEED)
+        say(f"instruction tuning on {len(examples):,} examples")
+        fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning", each_example_alike)
+        return model
+
+    return stage(out / "instructed", make)
 
 
 def drill(out: Path, number: int) -> Path:
     """Go on with many more rows of the tasks that are learned last, on one thread: sentences are short."""
-    folder = out / f"drilled-{number}"
-    if (folder / "config.json").exists():
-        return folder
-    torch.set_num_threads(1)
-    model = load_model(str(drill(out, number - 1) if number else instruct(out)), device=None)
-    examples = drill_mixture(model, corpus(out), out / f"rows-{number}", number=number, seed=SEED + 1 + number)
-    held_out = validation_mixture(model, seed=SEED)
-    say(f"drill {number} on {len(examples):,} examples")
-    fit(model, examples, held_out, DRILL, out / f"drill-{number}", f"drill {number}", each_example_alike)
-    save(model, folder)
-    return folder
+
+    def make() -> LanguageModel:
+        before = drill(out, number - 1) if number else instruct(out)
+        torch.set_num_threads(1)
+        model = load_model(str(before), device=None)
+        examples = drill_mixture(model, corpus(out), out / f"rows-{number}", number=number, seed=SEED + 1 + number)
+        held_out = validation_mixture(model, seed=SEED)
+        say(f"drill {number} on {len(examples):,} examples")
+        fit(model, examples, held_out, DRILL, out / f"drill-{number}", f"drill {number}", each_example_alike)
+        return model
+
+    return stage(out / f"drilled-{number}", make)
 
 
-def join(out: Path) -> Path:
-    """Interpolate between the weights after the first drill and after the last, which forgot part of what came before.
-
-    Their mean keeps more of both than either has (Wortsman et al. 2022, arXiv:2203.05482); the share was chosen on the
-    validation splits, among 0, 0.3, 0.45, 0.6, 0.75 and 1.
-    """
-    folder = out / "mini"
-    if (folder / "config.json").exists():
-        return folder
-    last = load_model(str(drill(out, len(DRILLS) - 1)), device="cpu").module.float().state_dict()
-    model = load_model(str(drill(out, 0)), device="cpu")
-    first = model.module.float().state_dict()
-    model.module.load_state_dict({name: torch.lerp(first[name], last[name], OF_THE_LAST) for name in first})
-    save(model, folder)
-    return folder
+def finish(out: Path) -> Path:
+    """Return the finished model: what the last drill left."""
+    return stage(out / "mini", lambda: load_model(str(drill(out, len(DRILLS) - 1)), device="cpu"))
 
 
 def fit(
@@ -206,8 +203,8 @@ def fit(
     (work / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def describe(out: Path, folder: Path) -> None:
-    """Write the model card, with the scores that the finished model gets."""
+def describe(out: Path, folder: Path, commit: str) -> None:
+    """Write the model card, with the scores that the finished model gets; ``commit`` made it."""
     first = json.loads((out / "pretraining" / "facts.json").read_text())
     second = json.loads((out / "instruction" / "facts.json").read_text())
     drills = [json.loads((out / f"drill-{number}" / "facts.json").read_text()) for number in range(len(DRILLS))]
@@ -230,14 +227,14 @@ def describe(out: Path, folder: Path) -> None:
         "fresh": f"{FRESH:,}",
         "instruction_steps": f"{second['steps']:,}",
         "instruction_loss": f"{second['validation_loss']:.3f}",
-        "drill_examples": " and ".join(f"{own['examples']:,}" for own in drills),
-        "drill_steps": " and ".join(f"{own['steps']:,}" for own in drills),
-        "drilled": ", then ".join(_of_drill(drilled, others) for drilled, others in DRILLS),
-        "of_the_last": f"{OF_THE_LAST:.0%}",
+        "drill_examples": f"{sum(own['examples'] for own in drills):,}",
+        "drill_steps": f"{sum(own['steps'] for own in drills):,}",
+        "drilled": "; then ".join(map(_told, DRILLS)),
         "held_out": " and ".join(f"`{name}`" for name in sorted(HELD_OUT - {"plain_text"})),
         "minutes": f"{sum(own['seconds'] for own in (first, second, *drills)) / 60:.0f}",
         "threads": second["threads"],
         "seed": SEED,
+        "commit": commit,
         "digest": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "heldout_loss": f"{heldout_loss(model):.2f}",
         "uniform_loss": f"{math.log(model.vocabulary):.2f}",
@@ -246,9 +243,9 @@ def describe(out: Path, folder: Path) -> None:
     write_card(folder, facts)
 
 
-def _of_drill(drilled: Mapping[str, int], others: int) -> str:
-    most = ", ".join(f"{count:,} rows of `{name}`" for name, count in drilled.items())
-    return f"{most} and {others:,} of each other task"
+def _told(own: Drill) -> str:
+    most = ", ".join(f"{count:,} rows of `{name}`" for name, count in own.rows.items())
+    return f"{most} and {own.others:,} of each other task"
 
 
 def save(model: LanguageModel, folder: Path) -> None:
@@ -271,15 +268,22 @@ def install(folder: Path) -> None:
     say(f"installed {size / 1e6:.1f} MB at {EMBEDDED}")
 
 
+def head() -> str:
+    """Return the commit that is checked out; "unknown" outside a checkout."""
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=EMBEDDED, capture_output=True, text=True)
+    return found.stdout.strip() or "unknown"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("recipes/mini/out"))
     parser.add_argument("--install", action="store_true")
+    parser.add_argument("--commit", default=head(), help="of the sources that train it, for the card")
     arguments = parser.parse_args()
     keep_freed_memory()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    folder = join(arguments.out)
-    describe(arguments.out, folder)
+    folder = finish(arguments.out)
+    describe(arguments.out, folder, arguments.commit)
     if arguments.install:
         install(folder)
 

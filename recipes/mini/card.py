@@ -38,13 +38,11 @@ every training row of every built-in task but $held_out, each in $wordings of th
 templates; $fresh rows of each task newly composed from the scenarios of its training rows; and $replayed plain texts |
 | drills | $drill_steps steps over $drill_examples examples, newly composed likewise: $drilled; each with $replayed \
 plain texts |
-| final weights | interpolated: $of_the_last of those after the second drill, which forgot some of the rest, and \
-for the rest those after the first; chosen on the validation splits |
 | precision | bf16 matrix products, float32 weights; stored in float16 |
 | time | $minutes minutes on $threads CPU threads at most, on a machine that did other work as well |
 | validation loss | pretraining $pretraining_loss, instruction tuning $instruction_loss nats a token |
 | held-out text | $heldout_loss nats a token on `plain_text`, whose stories it has not seen (uniform: $uniform_loss) |
-| made by | `python -m recipes.mini.build --install`, seed $seed |
+| made by | `python -m recipes.mini.build --install`, seed $seed, at commit $commit |
 | sha256 of `model.safetensors` | `$digest` |
 
 ## Scores
