@@ -12,9 +12,11 @@ Every measurement is a process of its own, so that peak memory is its own. Peers
 ``padding-free``  ``SFTTrainer(padding_free=True)``: the examples of a step in one row, which is also what packing
                   without contamination computes
 
-A mode whose losses are not those of the default mode is not a correct peer, and is marked as such. The share of the
-peak counts the arithmetic that the loss needs (no padding, vocabulary logits of targets alone, LoRA without gradients
-of the base's weights) against square matrix products timed in the same run. The table goes to
+A mode whose losses are not those of the default mode is not a correct peer, and is marked as such. Peers run as they
+come. Where Luthier has oneDNN multiply instead of MKL (``luthier.models.products``), it runs without that, too, so
+that one sees what comes of less work and what of wider kernels. The share of the peak counts the arithmetic that the
+loss needs (no padding, vocabulary logits of targets alone, LoRA without gradients of the base's weights) against
+square matrix products timed in the same run, by the faster of the two libraries. The table goes to
 ``perf/training.md`` as well.
 
 Measured, and left out (CPU seconds of forward and backward passes of eight examples, interleaved, one thread, torch
@@ -65,6 +67,7 @@ from luthier.methods.registry import find_method, read_settings
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import LanguageModel
+from luthier.models.products import multiply_by_onednn
 from luthier.records import Encoded
 from luthier.training.log import read_log
 from luthier.training.loop import train
@@ -110,6 +113,7 @@ COLUMNS = (
     *("shape", "method", "who", "supervised tokens/s", "÷ best peer", "of the peak"),
     *("MiB at most", "÷ least peer", "loss differs by"),
 )
+OURS = ("luthier, by MKL", "luthier")
 MODES = {"llama": ("default", "grouped", "padding-free"), "t5": ("default", "grouped")}
 
 
@@ -120,7 +124,7 @@ class Job:
     Attributes:
         shape: A key of ``SHAPES``.
         method: ``full`` or ``lora``.
-        who: ``luthier``, or a mode of the peer.
+        who: ``luthier``, the same ``by MKL``, or a mode of the peer.
         steps: Optimizer steps that are timed; one more goes before them.
         batch: Examples in a step.
         device: As torch spells it.
@@ -208,9 +212,11 @@ def measure(job: Job) -> Found:
     config = TrainingConfig(steps=job.steps + 1, batch_size=job.batch, evaluations=0, checkpoint_seconds=1e9)
     items = examples(job.shape, (job.steps + 1) * job.batch)
     device = torch.device(job.device)
-    runner = ours if job.who == "luthier" else theirs
-    if job.who == "luthier":
+    runner = ours if job.who in OURS else theirs
+    if job.who in OURS:
         keep_freed_memory()  # as the command line does
+    if job.who == "luthier" and job.device == "cpu":
+        multiply_by_onednn()  # as loading a model does
     reset_peak(device)
     before = peak_bytes(device) or 0
     clock = Clock(job.device)
@@ -355,6 +361,12 @@ def needed_flops(job: Job) -> tuple[float, int]:
     return total, sum(len(item.target_ids) for item in timed)
 
 
+def matmul_peaks(clock: str, device: str) -> list[float]:
+    """Floating-point operations a second of square matrix products: by torch alone, and by oneDNN if used."""
+    alone = matmul_peak(clock, device)
+    return [alone, matmul_peak(clock, device)] if device == "cpu" and multiply_by_onednn() else [alone]
+
+
 def matmul_peak(clock: str, device: str) -> float:
     """Floating-point operations a second of square matrix products: the best of several."""
     size, dtype = (1536, torch.float32) if device == "cpu" else (8192, torch.bfloat16)
@@ -380,10 +392,11 @@ def in_process(job: Job) -> Found | str:
     return Found(**json.loads(lines[-1]))
 
 
-def compare(shape: str, method: str, given: argparse.Namespace) -> list[str]:
+def compare(shape: str, method: str, given: argparse.Namespace, peaks: Sequence[float]) -> list[str]:
     """Measure a shape and a method with everyone; return rows of the table."""
     modes = MODES[SHAPES[shape]["model_type"]]
-    jobs = [Job(shape, method, who, given.steps, given.batch, given.device) for who in (*modes, "luthier")]
+    ours = OURS if len(peaks) > 1 else OURS[1:]
+    jobs = [Job(shape, method, who, given.steps, given.batch, given.device) for who in (*modes, *ours)]
     found: dict[str, Found] = {}
     rows = []
     for job in jobs:
@@ -394,7 +407,7 @@ def compare(shape: str, method: str, given: argparse.Namespace) -> list[str]:
             found[job.who] = result
             print(f"{shape}, {method}, {job.who}: {result.seconds:.1f} s", file=sys.stderr, flush=True)
     flops, tokens = needed_flops(jobs[0])
-    peak = matmul_peak(given.clock, given.device)
+    peak = max(peaks)
     reference = found["default"]
 
     def spent(result: Found) -> float:
@@ -403,8 +416,8 @@ def compare(shape: str, method: str, given: argparse.Namespace) -> list[str]:
     def off(result: Found) -> float:
         return max(abs(one - other) / other for one, other in zip(result.losses, reference.losses, strict=True))
 
-    best = min(spent(result) for who, result in found.items() if who != "luthier" and off(result) < 1e-3)
-    least = min(result.peak for who, result in found.items() if who != "luthier" and off(result) < 1e-3)
+    best = min(spent(result) for who, result in found.items() if who not in OURS and off(result) < 1e-3)
+    least = min(result.peak for who, result in found.items() if who not in OURS and off(result) < 1e-3)
     for who, result in found.items():
         note = "" if off(result) < 1e-3 else " (not the same loss)"
         cells = (
@@ -443,13 +456,15 @@ def main() -> None:
     shapes = [name for name in shapes if name != "1B Llama" or given.device != "cpu"]
     threads = torch.get_num_threads()
     processor = torch.cuda.get_device_name() if given.device == "cuda" else f"{os.cpu_count()} cores"
+    peaks = matmul_peaks(given.clock, given.device)
+    told = " by torch alone, by oneDNN ".join(f"{peak / 1e9:.0f} GFLOP/s" for peak in peaks)
     clock = "of the processor" if given.clock == "cpu" else "on the wall"
     lines = [
         "# Training, side by side",
         "",
         f"`python perf/training.py{' --quick' if given.quick else ''}`: {given.steps} timed steps of {given.batch} "
         f"examples, {given.device} ({processor}, {threads} threads), torch {torch.__version__}, "
-        f"Python {platform.python_version()}; seconds are {clock}.",
+        f"Python {platform.python_version()}; seconds are {clock}. Matrix products: {told}.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -457,7 +472,7 @@ def main() -> None:
     print("\n".join(lines), flush=True)
     for shape in shapes:
         for method in given.methods.split(","):
-            lines += compare(shape, method, given)
+            lines += compare(shape, method, given, peaks)
             (HERE / "training.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 _BYTES = 32 * 2**20
 """Float32 logits that are held at a time."""
+_PIECE = 8192
+"""Rows of the vocabulary whose gradient is added at a time."""
 
 
 def is_plain(head: object) -> bool:
@@ -83,13 +85,17 @@ class _TargetLogprobs(torch.autograd.Function):
                 read = hidden[part].to(matrix.dtype)
                 if of_weight is None:
                     of_weight = (change_in.T @ read).float()
-                elif matrix.dtype == torch.float32:
-                    of_weight.addmm_(change_in.T, read)
                 else:
-                    of_weight += change_in.T @ read
+                    _add_product(of_weight, change_in, read)
             if of_bias is not None:
                 of_bias += change.sum(dim=0)
         return of_hidden, of_weight, of_bias, None, None
+
+
+def _add_product(total: Tensor, change: Tensor, read: Tensor) -> None:
+    """Add ``change' @ read`` to ``(V, D)`` in pieces: the product is never whole."""
+    for start in range(0, len(total), _PIECE):
+        total[start : start + _PIECE] += change[:, start : start + _PIECE].T @ read
 
 
 def _logits(hidden: Tensor, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:

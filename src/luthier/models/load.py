@@ -18,6 +18,7 @@ from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import LanguageModel
 from luthier.models.pretrained import first_line, read_module
+from luthier.models.products import multiply_by_onednn
 from luthier.store import file_digest
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
@@ -31,6 +32,9 @@ _VOCABULARIES = {"vocab.txt", "merges.txt"}
 
 def load_model(name: str, *, device: str | None = None, trust_remote_code: bool = False) -> LanguageModel:
     """Load a decoder-only or encoder-decoder language model with its tokenizer.
+
+    With a model on the CPU, matrix products of the process go to the library with the wider kernels: see
+    :mod:`luthier.models.products`.
 
     Args:
         name: ``mini``, a folder in the Hugging Face layout, or an id on the hub.
@@ -56,6 +60,8 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
             fix="Use the tokenizer that belongs to this model.",
         )
     module.to(pick_device(device)).eval()
+    if module.device.type == "cpu":
+        multiply_by_onednn()
     _steady_head(module)
     kind = EncoderDecoderModel if config.is_encoder_decoder else DecoderModel
     return kind(name, folder, folder_digest(folder), module, tokenizer, max_length(config, tokenizer))

@@ -1,0 +1,93 @@
+"""Matrix products in float32 on processors whose width torch leaves unused.
+
+torch multiplies float32 matrices by MKL, which has kernels of 512 bits for Intel's processors alone. oneDNN, the other
+library that comes with torch, has them for every processor that can run them: where that is another maker's, it
+multiplies twice as fast, in the same precision. So ``aten::mm`` and ``aten::addmm``, into which every linear layer and
+its gradients come down, are given to oneDNN there, for all that the process computes.
+
+torch's own switch turns it off: ``with torch.backends.mkldnn.flags(enabled=False):``.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_WORTH = 2**21
+"""Multiplications from which on the way there pays."""
+
+
+def multiply_by_onednn(*, always: bool = False) -> bool:
+    """Give products of float32 matrices on the CPU to oneDNN, for the rest of the process.
+
+    Args:
+        always: Also where MKL is likely to be as fast.
+
+    Returns:
+        Whether they are given to it now.
+    """
+    onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (onednn and (always or _is_narrow_in_mkl())):
+        return False
+    return _override() is not None
+
+
+@functools.cache
+def _override() -> torch.library.Library:
+    """Register the products once; they stay for as long as the library is remembered here."""
+    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="(?s).*overrid")  # it is meant
+        library.impl("mm", mm, "CPU")  # type: ignore[no-untyped-call]
+        library.impl("addmm", addmm, "CPU")  # type: ignore[no-untyped-call]
+    return library
+
+
+def _is_narrow_in_mkl() -> bool:
+    """Whether this processor has 512 bits, and another maker than Intel."""
+    mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    if not mkl or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    told = Path("/proc/cpuinfo")
+    maker = re.search(r"^vendor_id\s*:\s*(\S+)", told.read_text(), re.MULTILINE) if told.exists() else None
+    return maker is not None and maker[1] != "GenuineIntel"
+
+
+def mm(first: Tensor, second: Tensor) -> Tensor:
+    """``first @ second``: ``(n, k)``, ``(k, m)`` → ``(n, m)``."""
+    if _is_for_onednn(first, second):
+        return _multiply(first, second, None)
+    return torch.mm(first, second, out=_empty(first, second))
+
+
+def addmm(addend: Tensor, first: Tensor, second: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """``beta * addend + alpha * first @ second``; oneDNN adds a bias, ``(m,)``."""
+    bias = addend.shape == second.shape[1:] and addend.dtype == first.dtype and addend.is_contiguous()
+    if bias and beta == 1 and alpha == 1 and _is_for_onednn(first, second):
+        return _multiply(first, second, addend)
+    return torch.addmm(addend, first, second, beta=beta, alpha=alpha, out=_empty(first, second))
+
+
+def _is_for_onednn(first: Tensor, second: Tensor) -> bool:
+    return (
+        first.dtype is torch.float32
+        and second.dtype is torch.float32
+        and first.ndim == second.ndim == 2
+        and first.shape[1] == second.shape[0]
+        and first.shape[0] * first.shape[1] * second.shape[1] >= _WORTH
+        and torch._C._get_mkldnn_enabled()
+    )
+
+
+def _multiply(first: Tensor, second: Tensor, bias: Tensor | None) -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise.default(first, second.t(), bias, "none", [], "")
+    return found
+
+
+def _empty(first: Tensor, second: Tensor) -> Tensor:
+    return first.new_empty(first.shape[0], second.shape[-1])

@@ -1,0 +1,114 @@
+"""Products of matrices by oneDNN are those of torch, whatever the layout, and torch's switch turns them off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from luthier.models.products import addmm, mm
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+
+N, K, M = 300, 200, 260
+LAYOUTS: dict[str, Callable[[int, int], Tensor]] = {
+    "whole": lambda rows, columns: torch.randn(rows, columns),
+    "transposed": lambda rows, columns: torch.randn(columns, rows).t(),
+    "every other row": lambda rows, columns: torch.randn(2 * rows, columns)[::2],
+    "every other column": lambda rows, columns: torch.randn(rows, 2 * columns)[:, ::2],
+    "one column, repeated": lambda rows, columns: torch.randn(rows, 1).expand(rows, columns),
+    "from an odd place": lambda rows, columns: torch.randn(rows * columns + 1)[1:].view(rows, columns),
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def assert_precise(found: Tensor, exact: Tensor) -> None:
+    """As precise as float32 is: sums of 200 products of about 1."""
+    assert found.dtype is torch.float32
+    assert found.is_contiguous()
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("second", LAYOUTS)
+@pytest.mark.parametrize("first", LAYOUTS)
+def test_layouts_do_not_matter(first: str, second: str) -> None:
+    a, b = LAYOUTS[first](N, K), LAYOUTS[second](K, M)
+    assert_precise(mm(a, b), a.double() @ b.double())
+
+
+@pytest.mark.parametrize(
+    "addend",
+    [torch.ones(M), torch.arange(2.0 * M)[::2], torch.tensor([3.0]).expand(M), torch.tensor(5.0), torch.ones(N, M)],
+    ids=["bias", "bias with gaps", "bias repeated", "number", "matrix"],
+)
+@pytest.mark.parametrize(("beta", "alpha"), [(1, 1), (0.5, 1), (1, 2)])
+def test_whatever_is_added_is_added(addend: Tensor, beta: float, alpha: float) -> None:
+    a, b = torch.randn(N, K), torch.randn(K, M)
+    exact = beta * addend.double() + alpha * (a.double() @ b.double())
+    found = addmm(addend, a, b, beta=beta, alpha=alpha)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=2e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64])
+def test_other_precisions_are_left_to_torch(dtype: torch.dtype) -> None:
+    a, b = (torch.randint(-3, 4, shape).to(dtype) for shape in ((N, K), (K, M)))
+    assert torch.equal(mm(a, b), torch.mm(a, b))
+    assert torch.equal(addmm(b[0], a, b), torch.addmm(b[0], a, b))
+
+
+def test_empty_and_small_matrices() -> None:
+    assert mm(torch.ones(0, 4), torch.ones(4, 3)).shape == (0, 3)
+    assert torch.equal(mm(torch.ones(2, 0), torch.ones(0, 3)), torch.zeros(2, 3))
+    assert torch.equal(mm(torch.ones(2, 4), torch.ones(4, 3)), torch.full((2, 3), 4.0))
+
+
+def test_wrong_shapes_are_refused_in_torchs_words() -> None:
+    with pytest.raises(RuntimeError, match=r"cannot be multiplied \(300x200 and 300x200\)"):
+        mm(torch.ones(N, K), torch.ones(N, K))
+    with pytest.raises(RuntimeError, match="must be a matrix"):
+        mm(torch.ones(N, K), torch.ones(K))
+
+
+SCRIPT = """
+import warnings
+warnings.simplefilter("error")
+import torch
+torch.set_num_threads(1)
+from torch import nn
+from torch.profiler import profile
+from luthier.models.products import multiply_by_onednn
+
+def trained():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(200, 260), nn.SiLU(), nn.Linear(260, 200, bias=False))
+    with profile() as seen:
+        loss = model(torch.randn(7, 50, 200)).square().mean()
+        loss.backward()
+    products = sum(event.count for event in seen.key_averages() if event.key == "mkldnn::_linear_pointwise")
+    return products, [loss.detach(), *(weight.grad for weight in model.parameters())]
+
+none, expected = trained()
+assert multiply_by_onednn(always=True) and multiply_by_onednn(always=True)
+some, found = trained()
+with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+    off, again = trained()
+print(none, some, off)
+for one, other, switched_off in zip(found, expected, again, strict=True):
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert torch.equal(switched_off, other)
+"""
+
+
+def test_a_training_step_is_the_same_and_the_switch_turns_it_off() -> None:
+    """Of two layers, two products forward and three backward: the input needs no gradient."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0", "5", "0"]
