@@ -6,6 +6,9 @@
 The weights are random and the tokenizer is made here from the questions themselves, so that nothing is fetched. Every
 line says what was computed by whom in which CPU seconds, and how far the numbers lie apart. CPU time, not wall time: it
 does not feel what else the machine does.
+
+Others compute as they come. Where Luthier has oneDNN multiply instead of MKL (``luthier.models.products``), it is
+measured without that, too: one sees what comes of doing nothing twice and what of wider kernels.
 """
 
 from __future__ import annotations
@@ -40,8 +43,8 @@ from luthier.records import Encoded
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "mmlu"
 SUBJECTS = ("anatomy", "high_school_biology")
 LETTERS = "ABCD"
-Timed: TypeAlias = tuple[list[str], float]
-"""Answers, and the CPU seconds that they took."""
+Timed: TypeAlias = tuple[list[str], float, int]
+"""Answers, the CPU seconds that they took, and the batch in which they took least."""
 SHAPE = {  # SmolLM2-135M's
     "vocab_size": 49152,
     "hidden_size": 576,
@@ -57,12 +60,18 @@ SHAPE = {  # SmolLM2-135M's
 }
 
 
+def as_torch_comes() -> Any:
+    """Have torch multiply inside as it does by itself."""
+    return torch.backends.mkldnn.flags(enabled=False, allow_tf32=None)  # type: ignore[no-untyped-call]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=100, help="of each of two subjects")
     parser.add_argument("--generations", type=int, default=128)
     parser.add_argument("--new-tokens", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=16, help="rows in a batch of the others")
+    parser.add_argument("--batch", type=int, default=16, help="rows in a batch of the others, where answers are scored")
+    parser.add_argument("--batches", type=int, nargs="+", default=(16, 32, 64), help="where they are written")
     parser.add_argument("--only", default="a,b,c,d", help="which measurements")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -77,11 +86,11 @@ def main() -> None:
             endings(model, options.questions, options.batch)
         if "c" in options.only or "d" in options.only:
             asked = uneven(model, options.generations, options.new_tokens)
-            theirs = timed(lambda: by_transformers(model, asked, options.batch))
+            theirs = best(lambda batch: by_transformers(model, asked, batch), options.batches)
         if "c" in options.only:
-            continuous(model, asked, theirs, options.batch)
+            continuous(model, asked, theirs, options.batches)
         if "d" in options.only:
-            converted(model, asked, theirs, options.batch, Path(folder))
+            converted(model, asked, theirs, options.batches, Path(folder))
 
 
 def made_model(folder: Path) -> LanguageModel:
@@ -150,6 +159,9 @@ def compare(model: LanguageModel, name: str, asked: Sequence[tuple[str, Sequence
     print(f"\n{name}: {len(asked)} questions, {len(items)} requests, {tokens:,} tokens")
     ours, own = timed(lambda: answer_logprobs(model, items))
     line("Luthier", own, own, len(asked))
+    with as_torch_comes():
+        narrow, seconds = timed(lambda: answer_logprobs(model, items))
+        line("Luthier, by MKL", seconds, own, len(asked), apart(ours, narrow))
     theirs, seconds = timed(lambda: padded(model, items, batch))
     line("transformers, sorted by length", seconds, own, len(asked), apart(ours, theirs))
     found = by_lm_eval(model, items, batch)
@@ -161,6 +173,7 @@ def apart(ours: Sequence[float], theirs: Sequence[float]) -> str:
     return f"log-probabilities differ by {max(abs(a - b) for a, b in zip(ours, theirs, strict=True)):.1e} at most"
 
 
+@as_torch_comes()
 @torch.no_grad()
 def padded(model: LanguageModel, items: Sequence[Encoded], batch: int) -> list[float]:
     """Score rows of like length together, each with its whole prompt."""
@@ -180,6 +193,7 @@ def padded(model: LanguageModel, items: Sequence[Encoded], batch: int) -> list[f
     return found
 
 
+@as_torch_comes()
 def by_lm_eval(model: LanguageModel, items: Sequence[Encoded], batch: int) -> tuple[list[float], float] | None:
     try:
         from lm_eval.models.huggingface import HFLM
@@ -239,17 +253,21 @@ def describe(name: str, asked: Asked) -> None:
     print(f"\n{name}: {len(asked.prompts)} generations, {told}")
 
 
-def continuous(model: LanguageModel, asked: Asked, theirs: Timed, batch: int) -> None:
+def continuous(model: LanguageModel, asked: Asked, theirs: Timed, batches: Sequence[int]) -> None:
     """(c) Prompts of uneven length, answers that end at uneven places."""
     describe("(c)", asked)
-    first, own = timed(lambda: asked.written_by(TorchEngine(model), batch))
-    line("Luthier", own, own, len(first))
-    line("transformers, sorted by length", theirs[1], own, len(first), agreement(first, theirs[0]))
+    first, own, batch = best(lambda batch: asked.written_by(TorchEngine(model), batch), batches)
+    line("Luthier", own, own, len(first), f"{batch} at a time")
+    with as_torch_comes():
+        narrow, seconds, batch = best(lambda batch: asked.written_by(TorchEngine(model), batch), [batch])
+        line("Luthier, by MKL", seconds, own, len(first), agreement(first, narrow))
+    told = f"{theirs[2]} at a time, {agreement(first, theirs[0])}"
+    line("transformers, sorted by length", theirs[1], own, len(first), told)
     tokens = [len(json.loads(text)) for text in first]
     print(f"  answers of {min(tokens)} to {max(tokens)} tokens, {sum(tokens)} in all")
 
 
-def converted(model: LanguageModel, asked: Asked, theirs: Timed, batch: int, folder: Path) -> None:
+def converted(model: LanguageModel, asked: Asked, theirs: Timed, batches: Sequence[int], folder: Path) -> None:
     """(d) The same by the model converted for CTranslate2, in float32 and with 8-bit weights."""
     try:
         import ctranslate2
@@ -261,9 +279,11 @@ def converted(model: LanguageModel, asked: Asked, theirs: Timed, batch: int, fol
     for precision in precisions:
         engine, seconds = timed(lambda own=precision: open_converted(model, folder, own))
         print(f"  converted to {precision} and proved, once: {seconds:.1f} s")
-        found, own = timed(lambda by=engine: asked.written_by(by, batch))
-        line(f"Luthier, CTranslate2, {precision}", own, own, len(found))
-        line("transformers, sorted by length", theirs[1], own, len(found), agreement(found, theirs[0]))
+        found, own, batch = best(lambda batch, by=engine: asked.written_by(by, batch), batches)
+        line(f"Luthier, CTranslate2, {precision}", own, own, len(found), f"{batch} at a time")
+        line(
+            "transformers, sorted by length", theirs[1], own, len(found), f"{theirs[2]}; {agreement(found, theirs[0])}"
+        )
 
 
 def agreement(first: Sequence[str], second: Sequence[str]) -> str:
@@ -274,6 +294,7 @@ def agreement(first: Sequence[str], second: Sequence[str]) -> str:
     return f"{same} of {len(first)} answers are the same, {share:.1%} of tokens"
 
 
+@as_torch_comes()
 @torch.no_grad()
 def by_transformers(model: LanguageModel, asked: Asked, batch: int) -> list[str]:
     prompts, ends, new_tokens = asked.prompts, asked.ends, asked.new_tokens
@@ -297,6 +318,12 @@ def by_transformers(model: LanguageModel, asked: Asked, batch: int) -> list[str]
             stop = next((at for at, token in enumerate(answer) if token in set(ends)), len(answer))
             found[index] = str(answer[:stop])
     return found
+
+
+def best(work: Callable[[int], list[str]], batches: Sequence[int]) -> Timed:
+    """Do the work in batches of each size; what it found, and the least time with its size."""
+    runs = [(*timed(lambda size=size: work(size)), size) for size in batches]
+    return min(runs, key=lambda run: run[1])
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -11,6 +11,7 @@ torch's own switch turns it off: ``with torch.backends.mkldnn.flags(enabled=Fals
 from __future__ import annotations
 
 import functools
+import os
 import re
 import warnings
 from pathlib import Path
@@ -20,6 +21,9 @@ from torch import Tensor
 
 _WORTH = 2**21
 """Multiplications from which on the way there pays."""
+_PRODUCTS_KEPT = "16"
+"""Shapes of products for which oneDNN keeps its kernel and room to work in: those of one block, there and back. Every
+batch has other shapes; left to itself it keeps a thousand, which takes more memory than the model."""
 
 
 def multiply_by_onednn(*, always: bool = False) -> bool:
@@ -40,6 +44,9 @@ def multiply_by_onednn(*, always: bool = False) -> bool:
 @functools.cache
 def _override() -> torch.library.Library:
     """Register the products once; they stay for as long as the library is remembered here."""
+    # Read when the first product is formed; what the user has set stays.
+    os.environ.setdefault("LRU_CACHE_CAPACITY", _PRODUCTS_KEPT)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _PRODUCTS_KEPT)
     library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*overrid")  # it is meant
