@@ -281,9 +281,8 @@ def converted(model: LanguageModel, asked: Asked, theirs: Timed, batches: Sequen
         print(f"  converted to {precision} and proved, once: {seconds:.1f} s")
         found, own, batch = best(lambda batch, by=engine: asked.written_by(by, batch), batches)
         line(f"Luthier, CTranslate2, {precision}", own, own, len(found), f"{batch} at a time")
-        line(
-            "transformers, sorted by length", theirs[1], own, len(found), f"{theirs[2]}; {agreement(found, theirs[0])}"
-        )
+        told = f"{theirs[2]} at a time, {agreement(found, theirs[0])}"
+        line("transformers, sorted by length", theirs[1], own, len(found), told)
 
 
 def agreement(first: Sequence[str], second: Sequence[str]) -> str:
