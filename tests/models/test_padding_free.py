@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.head import logprobs_of_targets
 from luthier.models.varlen import NAME, as_now, attend, bounds, padding_free, trimmed
+from luthier.records import Encoded
 from tiny_models import DECODERS, ENCODER_DECODERS, FURTHER, encoded, tiny_model
 
 LENGTHS = ((5, 3), (20, 9), (12, 1), (3, 14), (17, 6), (18, 6))
@@ -46,6 +48,24 @@ def test_together_end_to_end_is_like_each_alone_and_padded(name: str) -> None:
         alone = torch.cat([model._logprobs_padded([item]) for item in items])
         torch.testing.assert_close(model.target_logprobs(items), alone, atol=1e-5, rtol=1e-5)
     assert (model._way == model._logprobs_padded) is (name in PADDED)
+
+
+def test_what_attends_to_chunks_of_itself_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Llama 4 does: a layout knows of no chunks."""
+    model = decoder("llama")
+    short, long = encoded(1, [(5, 3), (20, 9)])
+    padded: list[str] = []
+
+    def logprobs_padded(batch: Sequence[Encoded]) -> Tensor:
+        padded.extend(item.id for item in batch)
+        return DecoderModel._logprobs_padded(model, batch)
+
+    assert not model.why_padded()
+    monkeypatch.setattr(model, "_logprobs_padded", logprobs_padded)
+    model.module.config.attention_chunk_size = 10
+    for item in (short, long):
+        model.target_logprobs([item])
+    assert padded == [long.id]
 
 
 @pytest.mark.parametrize("name", [name for name in (*DECODERS, *FURTHER) if name not in PADDED])
@@ -197,6 +217,7 @@ def test_the_head_in_pieces_is_log_softmax(monkeypatch: pytest.MonkeyPatch, held
     head = nn.Linear(12, 50, bias=bias)
     targets = torch.randint(0, 50, (23,))
     monkeypatch.setattr(head_module, "_BYTES", held * 4 * 50)
+    monkeypatch.setattr(head_module, "_PIECE", 16)
     weights = torch.randn(23)
 
     def loss(logprobs: Tensor) -> Tensor:
