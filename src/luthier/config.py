@@ -123,7 +123,7 @@ class EvaluationConfig(Settings):
     batch_tokens: int = Field(default=8192, ge=1)
     """Tokens in one forward pass of inference."""
     engine: Literal["torch", "ctranslate2", "ctranslate2-int8"] = "torch"
-    """What computes the answers of ``luthier eval``: CTranslate2 is faster on a CPU, with 8-bit weights by choice."""
+    """What computes the answers of ``luthier eval``: torch, or CTranslate2 on a CPU, with 8-bit weights by choice."""
     cache: bool = True
     """Use the answers that earlier evaluations with the same store gave to the same tokens, and keep these."""
     confidence: float = Field(default=0.95, gt=0, lt=1)
