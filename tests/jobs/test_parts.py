@@ -48,3 +48,17 @@ def test_table_and_json_show_the_parts() -> None:
     row = EvaluationRow("colour", 0.2, (whole,), (0, 0), 0, {"new": (part,)})
     assert evaluation_table([row]).row_count == 2
     assert json.loads(evaluation_json([row]))["colour"]["parts"]["new"][0]["value"] == 0.25
+
+
+def test_the_table_shows_shots_and_dropped_examples_where_there_are_any() -> None:
+    def titles(shots: tuple[int, int], dropped: int) -> list[object]:
+        score = Score("accuracy", 0.5, 10, 0.1, 0.9, "s")
+        table = evaluation_table([EvaluationRow("colour", 0.2, (score,), shots, dropped, {"new": (score,)})])
+        assert all(len(list(column.cells)) == 2 for column in table.columns)
+        return [column.header for column in table.columns]
+
+    plain = ["task", "metric", "score", "95 % interval", "chance", "n"]
+    assert titles((0, 0), 0) == plain
+    assert titles((2, 5), 0) == [*plain, "shots"]
+    assert titles((0, 0), 3) == [*plain, "dropped"]
+    assert titles((1, 1), 3) == [*plain, "shots", "dropped"]

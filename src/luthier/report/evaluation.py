@@ -45,24 +45,27 @@ def evaluation_table(rows: Sequence[EvaluationRow]) -> Table:
     alike = [f"{row.task} {100 * row.same:.0f} %" for row in rows if row.same is not None]
     if alike:
         table.caption = f"Answers that are the same as with float32 weights: {', '.join(alike)}"
-    table.add_column("task")
-    table.add_column("metric")
-    for title in ("score", "95 % interval", "chance", "n", "shots", "dropped"):
+    table.add_column("task", overflow="fold")
+    table.add_column("metric", overflow="fold")
+    # What is zero in every row takes no room from the names.
+    optional = {"shots": any(any(row.shots) for row in rows), "dropped": any(row.dropped for row in rows)}
+    shown = [title for title, wanted in optional.items() if wanted]
+    for title in ("score", "95 % interval", "chance", "n", *shown):
         table.add_column(title, justify="right", no_wrap=True)
+    blank = [""] * len(shown)
     for row in rows:
         few, most = row.shots
-        shots = str(few) if few == most else f"{few}–{most}"
+        counts = {"shots": str(few) if few == most else f"{few}–{most}", "dropped": str(row.dropped)}
         chance = "–" if row.chance is None else _number(row.chance)
-        table.add_row(row.task, *_measured(row.scores[0]), chance, str(row.scores[0].n), shots, str(row.dropped))
+        rest = [counts[title] for title in shown]
+        table.add_row(row.task, *_measured(row.scores[0]), chance, str(row.scores[0].n), *rest)
         if row.coarser is not None:
             cost = row.coarser
             interval = f"{cost.low:+.3f} – {cost.high:+.3f}"
-            table.add_row(
-                "  less float32", row.scores[0].metric, f"{cost.value:+.3f}", interval, "", str(cost.n), "", ""
-            )
+            value = f"{cost.value:+.3f}"
+            table.add_row("  less float32", row.scores[0].metric, value, interval, "", str(cost.n), *blank)
         for part, scores in row.parts.items():
-            metric, value, interval = _measured(scores[0])
-            table.add_row(f"  {part}", metric, value, interval, "", str(scores[0].n), "", "", style="dim")
+            table.add_row(f"  {part}", *_measured(scores[0]), "", str(scores[0].n), *blank, style="dim")
     return table
 
 
