@@ -259,10 +259,9 @@ def continuous(model: LanguageModel, asked: Asked, theirs: Timed, batches: Seque
     first, own, batch = best(lambda batch: asked.written_by(TorchEngine(model), batch), batches)
     line("Luthier", own, own, len(first), f"{batch} at a time")
     with as_torch_comes():
-        narrow, seconds, batch = best(lambda batch: asked.written_by(TorchEngine(model), batch), [batch])
+        narrow, seconds = timed(lambda: asked.written_by(TorchEngine(model), batch))
         line("Luthier, by MKL", seconds, own, len(first), agreement(first, narrow))
-    told = f"{theirs[2]} at a time, {agreement(first, theirs[0])}"
-    line("transformers, sorted by length", theirs[1], own, len(first), told)
+    beside(theirs, first, own)
     tokens = [len(json.loads(text)) for text in first]
     print(f"  answers of {min(tokens)} to {max(tokens)} tokens, {sum(tokens)} in all")
 
@@ -281,8 +280,14 @@ def converted(model: LanguageModel, asked: Asked, theirs: Timed, batches: Sequen
         print(f"  converted to {precision} and proved, once: {seconds:.1f} s")
         found, own, batch = best(lambda batch, by=engine: asked.written_by(by, batch), batches)
         line(f"Luthier, CTranslate2, {precision}", own, own, len(found), f"{batch} at a time")
-        told = f"{theirs[2]} at a time, {agreement(found, theirs[0])}"
-        line("transformers, sorted by length", theirs[1], own, len(found), told)
+        beside(theirs, found, own)
+
+
+def beside(theirs: Timed, found: Sequence[str], own: float) -> None:
+    """Print the line of the others beside what was found in ``own`` seconds."""
+    answers, seconds, batch = theirs
+    told = f"{batch} at a time, {agreement(found, answers)}"
+    line("transformers, sorted by length", seconds, own, len(found), told)
 
 
 def agreement(first: Sequence[str], second: Sequence[str]) -> str:

@@ -278,12 +278,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("recipes/mini/out"))
     parser.add_argument("--install", action="store_true")
-    parser.add_argument("--commit", default=head(), help="of the sources that train it, for the card")
+    parser.add_argument("--commit", help="of the sources that train it, for the card; the one checked out if not given")
     arguments = parser.parse_args()
     keep_freed_memory()
     arguments.out.mkdir(parents=True, exist_ok=True)
     folder = finish(arguments.out)
-    describe(arguments.out, folder, arguments.commit)
+    describe(arguments.out, folder, arguments.commit or head())
     if arguments.install:
         install(folder)
 

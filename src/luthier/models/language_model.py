@@ -6,6 +6,7 @@ import contextlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -115,7 +116,7 @@ class LanguageModel(ABC):
         """Rows of the output distribution."""
         return int(self.module.config.get_text_config().vocab_size)
 
-    @property
+    @cached_property
     def window(self) -> float:
         """Tokens that every layer sees at once; infinity where none is limited."""
         config = self.module.config.get_text_config()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luthier.models.trial import FAULTS, agree, deviation, trying
+from luthier.models.trial import FAULTS, TOLERANCE, deviation, trying
 from luthier.records import Encoded
 
 if TYPE_CHECKING:
@@ -69,6 +69,5 @@ def _fault(way: Way, examples: Sequence[Encoded], expected: Tensor) -> str | Non
         return f"it takes no examples laid end to end ({fault or type(fault).__name__})"
     if found.shape != expected.shape:
         return f"it gives {len(found)} log-probabilities instead of {len(expected)}"
-    if agree(found, expected):
-        return None
-    return f"its log-probabilities would be off by {deviation(found, expected):.2g}"
+    off = deviation(found, expected)
+    return None if off <= TOLERANCE else f"its log-probabilities would be off by {off:.2g}"
