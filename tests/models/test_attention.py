@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from luthier.models import cpu_attention
 from luthier.models.attention import attend_end_to_end
 
 HEADS, SIZE = 4, 8
@@ -66,6 +67,48 @@ def test_results_and_gradients_are_those_of_softmax(key_heads: int, biased: str 
     assert len(found) == (5 if biased == "trained" else 4)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one.double(), other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("logits", [1, 3 * 32 * 64, 2**18])
+def test_pieces_do_not_matter(monkeypatch: pytest.MonkeyPatch, logits: int) -> None:
+    """One key head of one example at a time, some of them, or all that there are."""
+    asked = [100, 33, 32, 5]
+    draw = torch.Generator().manual_seed(5)
+    q, k, v = (torch.randn(sum(asked), heads, SIZE, generator=draw, requires_grad=True) for heads in (HEADS, 2, 2))
+    lengths = np.array(asked)
+    monkeypatch.setattr(cpu_attention, "_LOGITS", logits)
+    for causal in (True, False):
+        found = attend_end_to_end(q, k, v, None, asked=lengths, known=lengths, causal=causal, scaling=None, dropout=0.0)
+        expected = written_out(q, k, v, None, asked, asked, causal)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        gradients = [torch.autograd.grad(out.square().sum(), (q, k, v)) for out in (found, expected)]
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_bf16_attends_in_float32() -> None:
+    """Of what bf16 holds exactly, softmax written out in float32 and rounded once; autocast changes nothing."""
+    lengths = np.array([70, 9])
+    draw = torch.Generator().manual_seed(7)
+    q, k, v = (torch.randn(79, HEADS, SIZE, generator=draw).bfloat16().requires_grad_() for _ in range(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend_end_to_end(q, k, v, None, asked=lengths, known=lengths, causal=True, scaling=None, dropout=0.0)
+    expected = written_out(q.float(), k.float(), v.float(), None, [70, 9], [70, 9], True)
+    assert found.dtype is torch.bfloat16
+    assert (found == expected.bfloat16()).float().mean() > 0.99
+    found.float().sum().backward()
+    assert v.grad is not None
+    assert v.grad.dtype is torch.bfloat16
+
+
+def test_one_number_is_a_bias_of_every_place() -> None:
+    lengths = np.array([40, 3])
+    q, k, v = (torch.randn(43, HEADS, SIZE) for _ in range(3))
+    found = [
+        attend_end_to_end(q, k, v, bias, asked=lengths, known=lengths, causal=False, scaling=None, dropout=0.0)
+        for bias in (torch.zeros(1, 1, 1, 1), None)
+    ]
+    torch.testing.assert_close(*found)
 
 
 def test_dropout_drops() -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from luthier.models.products import addmm, mm
+from luthier.models import products
+from luthier.models.products import addmm, bmm, mm
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 
@@ -58,17 +59,50 @@ def test_whatever_is_added_is_added(addend: Tensor, beta: float, alpha: float) -
     torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=2e-4)
 
 
+MANY: dict[str, Callable[[int, int], Tensor]] = {
+    "whole": lambda rows, columns: torch.randn(3, rows, columns),
+    "transposed": lambda rows, columns: torch.randn(3, columns, rows).mT,
+    "every other": lambda rows, columns: torch.randn(6, rows, columns)[::2],
+    "every other row": lambda rows, columns: torch.randn(3, 2 * rows, columns)[:, ::2],
+    "one, repeated": lambda rows, columns: torch.randn(1, rows, columns).expand(3, -1, -1),
+    "from an odd place": lambda rows, columns: torch.randn(3 * rows * columns + 1)[1:].view(3, rows, columns),
+}
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="torch before 2.9")
+@pytest.mark.parametrize("second", MANY)
+@pytest.mark.parametrize("first", MANY)
+def test_layouts_of_many_products_do_not_matter(first: str, second: str) -> None:
+    a, b = MANY[first](N, K), MANY[second](K, M)
+    with torch.backends.mkldnn.flags(enabled=True, allow_tf32=None):
+        assert_precise(bmm(a, b), a.double() @ b.double())
+        assert "bf16" not in torch._C._get_fp32_precision_getter("mkldnn", "matmul")
+
+
+@pytest.mark.parametrize("rounding", [False, True])
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="torch before 2.9")
+def test_many_products_that_round_are_found_out(monkeypatch: pytest.MonkeyPatch, rounding: bool) -> None:
+    def product(first: Tensor, second: Tensor) -> Tensor:
+        return torch.bmm(first.bfloat16(), second.bfloat16()).float() if rounding else torch.bmm(first, second)
+
+    monkeypatch.setattr(products, "bmm", product)
+    assert products._keeps_float32() is not rounding
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64])
 def test_other_precisions_are_left_to_torch(dtype: torch.dtype) -> None:
     a, b = (torch.randint(-3, 4, shape).to(dtype) for shape in ((N, K), (K, M)))
     assert torch.equal(mm(a, b), torch.mm(a, b))
     assert torch.equal(addmm(b[0], a, b), torch.addmm(b[0], a, b))
+    assert torch.equal(bmm(a[None], b[None]), torch.bmm(a[None], b[None]))
 
 
 def test_empty_and_small_matrices() -> None:
     assert mm(torch.ones(0, 4), torch.ones(4, 3)).shape == (0, 3)
     assert torch.equal(mm(torch.ones(2, 0), torch.ones(0, 3)), torch.zeros(2, 3))
     assert torch.equal(mm(torch.ones(2, 4), torch.ones(4, 3)), torch.full((2, 3), 4.0))
+    assert torch.equal(bmm(torch.ones(2, 1, 4), torch.ones(2, 4, 3)), torch.full((2, 1, 3), 4.0))
+    assert bmm(torch.ones(0, 5, 4), torch.ones(0, 4, 3)).shape == (0, 5, 3)
 
 
 def test_wrong_shapes_are_refused_in_torchs_words() -> None:
@@ -76,6 +110,8 @@ def test_wrong_shapes_are_refused_in_torchs_words() -> None:
         mm(torch.ones(N, K), torch.ones(N, K))
     with pytest.raises(RuntimeError, match="must be a matrix"):
         mm(torch.ones(N, K), torch.ones(K))
+    with pytest.raises(RuntimeError, match="first two dimensions of batch2"):
+        bmm(torch.ones(2, N, K), torch.ones(2, N, K))
 
 
 SCRIPT = """

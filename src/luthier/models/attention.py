@@ -1,28 +1,23 @@
-"""Attention within examples that lie end to end, remembering for the backward pass what went in and what came out.
+"""Attention within examples that lie end to end: on the CPU in pieces, elsewhere by torch's fused kernels.
 
-Examples of like length are laid side by side, padded on the right, and torch's fused kernel attends in each such group.
-What is padded is made again on the way back instead of being kept. Where the bias of the logits is trained, as T5's is,
-torch would leave its fused kernel and keep the weights of every query and key: here they are formed again too (as in
-FlashAttention, Dao et al. 2022, arXiv:2205.14135, section 3.1).
+For those kernels examples of like length are laid side by side, padded on the right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Lengths: TypeAlias = npt.NDArray[np.int64]
+from luthier.models.cpu_attention import Lengths, attend_in_pieces
+
 _ALIKE = 0.7
 """Examples at least this long, in the longest's lengths, share a group: less padding costs more calls than it saves."""
 _SHORT = 48
 """Examples of no more tokens share a group whatever their lengths, for the same reason."""
-_aten: Any = torch.ops.aten
 
 
 def groups(*lengths: Sequence[int]) -> list[slice]:
@@ -73,12 +68,11 @@ def attend_end_to_end(
     Returns:
         ``(queries, heads, head size)``.
     """
-    if causal and bias is not None:
-        bias = bias + _future(bias)
     if q.device.type == "cpu" and not dropout and q.shape[-1] == v.shape[-1]:
         scale = q.shape[-1] ** -0.5 if scaling is None else scaling
-        found: Tensor = _Attention.apply(q, k, v, bias, asked, known, causal, scale)  # type: ignore[no-untyped-call]
-        return found
+        return attend_in_pieces(q, k, v, bias, asked=asked, known=known, causal=causal, scale=scale)
+    if causal and bias is not None:
+        bias = bias + _future(bias)
     parts = []
     for group in _cut(asked, known):
         out = torch.nn.functional.scaled_dot_product_attention(
@@ -118,79 +112,6 @@ def _cut(asked: Lengths, known: Lengths) -> list[_Group]:
     ]
 
 
-class _Attention(torch.autograd.Function):
-    """Keeps queries, keys, values, the result and the log-sums; see the module."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        bias: Tensor | None,
-        asked: Lengths,
-        known: Lengths,
-        causal: bool,
-        scale: float,
-    ) -> Tensor:
-        parts, sums = [], []
-        for group in _cut(asked, known):
-            out, log_sum = _aten._scaled_dot_product_flash_attention_for_cpu(
-                _spread(q[group.queries].float(), group.asked),
-                _spread(k[group.keys].float(), group.known),
-                _spread(v[group.keys].float(), group.known),
-                is_causal=causal and bias is None,
-                attn_mask=_as_numbers(_mask(bias, group, causal, q)),
-                scale=scale,
-            )  # (B, H, L, D), (B, H, L)
-            parts.append(_flat(out, group.asked))
-            sums.append(log_sum)
-        found = torch.cat(parts).to(q.dtype)
-        ctx.save_for_backward(q, k, v, bias, found, *sums)
-        ctx.rest = asked, known, causal, scale
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        q, k, v, bias, found, *sums = ctx.saved_tensors
-        asked, known, causal, scale = ctx.rest
-        of_bias = torch.zeros_like(bias) if ctx.needs_input_grad[3] else None
-        of_q, of_k, of_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        for group, log_sum in zip(_cut(asked, known), sums, strict=True):
-            mask = _as_numbers(_mask(bias, group, causal, q))
-            change, out, queries = (
-                _spread(whole[group.queries].float(), group.asked) for whole in (gradient, found, q)
-            )  # (B, H, L, D)
-            keys, values = (_spread(whole[group.keys].float(), group.known) for whole in (k, v))  # (B, G, K, D)
-            if of_bias is None:
-                changes = _aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                    *(change, queries, keys, values, out, log_sum, 0.0, causal and bias is None),
-                    attn_mask=mask,
-                    scale=scale,
-                )
-            else:
-                assert mask is not None
-                *changes, of_logits = _backward(change, queries, keys, values, mask, scale)
-                of_bias[:, :, : of_logits.shape[1], : of_logits.shape[2]] += of_logits
-            of_q[group.queries] = _flat(changes[0], group.asked)
-            of_k[group.keys], of_v[group.keys] = (_flat(one, group.known) for one in changes[1:])
-        return of_q, of_k, of_v, of_bias, None, None, None, None
-
-
-def _backward(
-    change: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of queries, keys, values, and of the logits, summed over examples: ``(H, L, K)``."""
-    weights = torch.matmul(q, k.transpose(-1, -2)).mul_(scale).add_(mask).softmax(dim=-1)  # (B, H, L, K)
-    of_v = torch.matmul(weights.transpose(-1, -2), change)
-    of_weights = torch.matmul(change, v.transpose(-1, -2))
-    of_logits = _aten._softmax_backward_data(of_weights, weights, -1, torch.float32)
-    of_q = torch.matmul(of_logits, k).mul_(scale)
-    of_k = torch.matmul(of_logits.transpose(-1, -2), q).mul_(scale)
-    return of_q, of_k, of_v, of_logits.sum(dim=0)
-
-
 def _mask(bias: Tensor | None, group: _Group, causal: bool, like: Tensor) -> Tensor | None:
     """What is added to the logits of a group, or which keys are seen; None where causality says it all."""
     # What is padded stands on the right: a causal query never looks there.
@@ -200,13 +121,6 @@ def _mask(bias: Tensor | None, group: _Group, causal: bool, like: Tensor) -> Ten
         return seen
     bias = bias[:, :, : int(group.asked.max()), : int(known.max())].to(like.dtype)  # (1, H, L, K)
     return bias if seen is None else bias.masked_fill(~seen, -torch.inf)
-
-
-def _as_numbers(mask: Tensor | None) -> Tensor | None:
-    """A mask as the fused kernel takes it: float32, added."""
-    if mask is None or mask.dtype != torch.bool:
-        return None if mask is None else mask.float()
-    return torch.zeros_like(mask, dtype=torch.float32).masked_fill_(~mask, -torch.inf)
 
 
 def _future(bias: Tensor) -> Tensor:

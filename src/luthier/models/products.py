@@ -2,8 +2,8 @@
 
 torch multiplies float32 matrices by MKL, which has kernels of 512 bits for Intel's processors alone. oneDNN, the other
 library that comes with torch, has them for every processor that can run them: where that is another maker's, it
-multiplies twice as fast, in the same precision. So ``aten::mm`` and ``aten::addmm``, into which every linear layer and
-its gradients come down, are given to oneDNN there, for all that the process computes.
+multiplies twice as fast, in the same precision. So ``aten::mm``, ``aten::addmm`` and ``aten::bmm``, into which every
+linear layer, attention and their gradients come down, are given to oneDNN there, for all that the process computes.
 
 torch's own switch turns it off: ``with torch.backends.mkldnn.flags(enabled=False):``.
 """
@@ -15,15 +15,20 @@ import os
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 _WORTH = 2**21
 """Multiplications from which on the way there pays."""
-_PRODUCTS_KEPT = "16"
-"""Shapes of products for which oneDNN keeps its kernel and room to work in: those of one block, there and back. Every
-batch has other shapes; left to itself it keeps a thousand, which takes more memory than the model."""
+_ROWS = 4
+"""Rows from which on it pays in each of many products at once."""
+_LINEAR_KEPT = "16"
+"""Shapes of products for which torch keeps what it prepared: those of one block, there and back. Every batch has other
+shapes; left to itself it keeps a thousand, which takes more memory than the model."""
+_KERNELS_KEPT = "64"
+"""Shapes of products for which oneDNN keeps its kernel: those of attention as well."""
 
 
 def multiply_by_onednn(*, always: bool = False) -> bool:
@@ -45,13 +50,15 @@ def multiply_by_onednn(*, always: bool = False) -> bool:
 def _override() -> torch.library.Library:
     """Register the products once; they stay for as long as the library is remembered here."""
     # Read when the first product is formed; what the user has set stays.
-    os.environ.setdefault("LRU_CACHE_CAPACITY", _PRODUCTS_KEPT)
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _PRODUCTS_KEPT)
+    os.environ.setdefault("LRU_CACHE_CAPACITY", _LINEAR_KEPT)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*overrid")  # it is meant
         library.impl("mm", mm, "CPU")  # type: ignore[no-untyped-call]
         library.impl("addmm", addmm, "CPU")  # type: ignore[no-untyped-call]
+        if _keeps_float32():
+            library.impl("bmm", bmm, "CPU")  # type: ignore[no-untyped-call]
     return library
 
 
@@ -63,6 +70,14 @@ def _is_narrow_in_mkl() -> bool:
     told = Path("/proc/cpuinfo")
     maker = re.search(r"^vendor_id\s*:\s*(\S+)", told.read_text(), re.MULTILINE) if told.exists() else None
     return maker is not None and maker[1] != "GenuineIntel"
+
+
+def _keeps_float32() -> bool:
+    """Whether many products at once, as :func:`bmm` asks for them, are those of float32; torch has them since 2.9."""
+    if not hasattr(torch.backends.mkldnn, "matmul"):
+        return False
+    little = torch.full((4, 128, 128), 1 + 2**-12)  # one, if it were rounded to bf16
+    return bool((bmm(little, torch.eye(128).expand(4, -1, -1)) == little).all())
 
 
 def mm(first: Tensor, second: Tensor) -> Tensor:
@@ -78,6 +93,35 @@ def addmm(addend: Tensor, first: Tensor, second: Tensor, *, beta: float = 1, alp
     if bias and beta == 1 and alpha == 1 and _is_for_onednn(first, second):
         return _multiply(first, second, addend)
     return torch.addmm(addend, first, second, beta=beta, alpha=alpha, out=_empty(first, second))
+
+
+def bmm(first: Tensor, second: Tensor) -> Tensor:
+    """``first @ second``: ``(b, n, k)``, ``(b, k, m)`` → ``(b, n, m)``.
+
+    torch gives them to oneDNN where that may round to bf16, which it does where that is faster: on processors with
+    units for it. :func:`multiply_by_onednn` tries first whether this one rounds.
+    """
+    found = first.new_empty(*first.shape[:2], second.shape[-1])
+    if not _are_for_onednn(first, second):
+        return torch.bmm(first, second, out=found)
+    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = products.fp32_precision
+    products.fp32_precision = "bf16"
+    try:
+        return torch.bmm(first, second, out=found)
+    finally:
+        products.fp32_precision = before
+
+
+def _are_for_onednn(first: Tensor, second: Tensor) -> bool:
+    return (
+        first.dtype is torch.float32
+        and second.dtype is torch.float32
+        and first.ndim == second.ndim == 3
+        and first.shape[1] >= _ROWS
+        and first.numel() * second.shape[-1] >= _WORTH
+        and torch._C._get_mkldnn_enabled()
+    )
 
 
 def _is_for_onednn(first: Tensor, second: Tensor) -> bool:

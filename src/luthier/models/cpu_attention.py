@@ -1,0 +1,215 @@
+"""Attention on the CPU within examples that lie end to end, remembering for the backward pass only what went in.
+
+It goes in pieces, of some queries of some examples, whose logits stay in the processor's cache: products of many heads
+at a time, what no causal query of a piece can see left out. The weights are formed again on the way back (as in
+FlashAttention, Dao et al. 2022, arXiv:2205.14135, section 3.1). torch's fused kernel multiplies one head at a time, for
+which it takes up to twice as long, and keeps a bias of the logits whole where it is trained, as T5's is.
+
+In shapes, ``B`` are examples, ``G`` key heads, ``r`` the heads that share one, ``L`` queries, ``K`` keys, ``D`` the
+size of a head; ``N`` are pairs of an example and a key head, ``R`` the queries of all heads that share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Lengths: TypeAlias = npt.NDArray[np.int64]
+Place: TypeAlias = tuple[slice, ...]
+_LOGITS = 2**18
+"""Logits of a piece: with half or twice as many, heads of 32 and of 64 took longer."""
+_STEP = 32
+"""Queries of a piece: more of them compute more that no causal query sees, fewer multiply badly. Keys come in multiples
+of it: few shapes, for oneDNN writes a kernel for each."""
+_aten: Any = torch.ops.aten
+
+
+def attend_in_pieces(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    *,
+    asked: Lengths,
+    known: Lengths,
+    causal: bool,
+    scale: float,
+) -> Tensor:
+    """Attend within each example; see :func:`luthier.models.attention.attend_end_to_end`.
+
+    All is computed in float32, whatever the precision of what is given, in which the result is.
+    """
+    if bias is not None:
+        whole = q.shape[1], int(asked.max()), int(known.max())
+        bias = bias.expand(1, *(max(sizes) for sizes in zip(bias.shape[1:], whole, strict=True)))
+    found: Tensor = _Attention.apply(q, k, v, bias, asked, known, causal, scale)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Attention(torch.autograd.Function):
+    """Keeps queries, keys, values and the bias; see the module."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        bias: Tensor | None,
+        asked: Lengths,
+        known: Lengths,
+        causal: bool,
+        scale: float,
+    ) -> Tensor:
+        result = torch.empty_like(q)
+        with torch.autocast("cpu", enabled=False):
+            for block in _blocks(asked, known, causal):
+                queries, keys, values = block.lay_out(q, k, v, scale)
+                found = torch.empty_like(queries)
+                for piece in _pieces(block, queries, keys):
+                    weights = _weights(block, piece, queries, keys, bias)  # (N, R, K)
+                    found[piece.queries] = (weights @ _many(values[piece.keys])).view_as(found[piece.queries])
+                block.queries.take_from(found, result)
+        ctx.save_for_backward(q, k, v, bias)
+        ctx.rest = asked, known, causal, scale
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, bias = ctx.saved_tensors
+        asked, known, causal, scale = ctx.rest
+        of_bias = torch.zeros_like(bias, dtype=torch.float32) if ctx.needs_input_grad[3] else None
+        of_q, of_k, of_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        for block in _blocks(asked, known, causal):
+            queries, keys, values = block.lay_out(q, k, v, scale)
+            change = block.queries.lay_out(gradients[0], keys.shape[1])
+            of_queries, of_keys, of_values = (torch.zeros_like(whole) for whole in (queries, keys, values))
+            for piece in _pieces(block, queries, keys):
+                weights = _weights(block, piece, queries, keys, bias)  # (N, R, K)
+                here = _many(change[piece.queries])  # (N, R, D)
+                _add(of_values[piece.keys], weights.mT @ here)
+                of_weights = here @ _many(values[piece.keys]).mT
+                of_logits = _aten._softmax_backward_data(of_weights, weights, -1, torch.float32)
+                _add(of_queries[piece.queries], of_logits @ _many(keys[piece.keys]))
+                _add(of_keys[piece.keys], of_logits.mT @ _many(queries[piece.queries]))
+                if of_bias is not None:
+                    own = _bias_in(of_bias, queries.shape[1:3], piece)
+                    by_place = of_logits.view(*change[piece.queries].shape[:-1], -1)  # (B, G, r, L, K)
+                    own += by_place[..., : own.shape[-2], : own.shape[-1]].sum(dim=0)
+            block.queries.take_from(of_queries.mul_(scale), of_q)
+            block.keys.take_from(of_keys[:, :, None], of_k)
+            block.keys.take_from(of_values[:, :, None], of_v)
+        return of_q, of_k, of_v, of_bias, None, None, None, None
+
+
+class _Rows:
+    """Where the tokens of some examples lie: end to end, and side by side, padded on the right."""
+
+    def __init__(self, lengths: Lengths, chosen: Lengths) -> None:
+        self.lengths = lengths[chosen]
+        self.longest = int(_steps(self.lengths).max()) * _STEP
+        inside = np.concatenate([np.arange(length) for length in self.lengths])
+        starts, padded_starts = (np.cumsum(lengths) - lengths)[chosen], np.arange(len(chosen)) * self.longest
+        self.end_to_end = torch.from_numpy(np.repeat(starts, self.lengths) + inside)
+        self.side_by_side = torch.from_numpy(np.repeat(padded_starts, self.lengths) + inside)
+
+    def lay_out(self, tensor: Tensor, heads: int) -> Tensor:
+        """``(tokens, H, D)`` to float32 ``(B, heads, H / heads, longest, D)``."""
+        padded = tensor.new_zeros(len(self.lengths) * self.longest, *tensor.shape[1:], dtype=torch.float32)
+        padded.index_copy_(0, self.side_by_side, tensor.index_select(0, self.end_to_end).float())
+        return padded.view(len(self.lengths), self.longest, heads, -1, tensor.shape[-1]).permute(0, 2, 3, 1, 4)
+
+    def take_from(self, laid_out: Tensor, result: Tensor) -> None:
+        """Undo :meth:`lay_out`, into the places of these examples in ``(tokens, H, D)``."""
+        flat = laid_out.permute(0, 3, 1, 2, 4).reshape(-1, *result.shape[1:])
+        result.index_copy_(0, self.end_to_end, flat.index_select(0, self.side_by_side).to(result.dtype))
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Examples that are attended to together."""
+
+    queries: _Rows
+    keys: _Rows
+    causal: bool
+
+    def lay_out(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Scaled queries ``(B, G, r, L, D)``, keys and values ``(B, G, K, D)``."""
+        keys, values = (self.keys.lay_out(whole, k.shape[1])[:, :, 0] for whole in (k, v))
+        return self.queries.lay_out(q, k.shape[1]).mul_(scale), keys, values
+
+
+def _blocks(asked: Lengths, known: Lengths, causal: bool) -> Iterator[_Block]:
+    """Examples by the keys that they know, longest questions first."""
+    order = np.argsort(-asked, kind="stable")
+    steps = np.zeros_like(known) if causal else _steps(known)  # a causal piece sees no keys that it need not see
+    for step in np.unique(steps):
+        chosen = order[steps[order] == step]
+        yield _Block(_Rows(asked, chosen), _Rows(known, chosen), causal)
+
+
+def _steps(lengths: Lengths) -> Lengths:
+    return -(-lengths // _STEP)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Where a part of a block lies in the queries, ``(B, G, r, L, D)``, and in keys and values, ``(B, G, K, D)``."""
+
+    queries: Place
+    keys: Place
+
+
+def _pieces(block: _Block, queries: Tensor, keys: Tensor) -> Iterator[_Piece]:
+    """Cut a block into pieces of some examples, key heads and queries, of few enough logits."""
+    _, heads, share, asked, _ = queries.shape
+    for first in range(0, asked, _STEP):
+        last = first + _STEP
+        seen = last if block.causal else keys.shape[2]
+        together = max(1, _LOGITS // (share * _STEP * seen))  # pairs of an example and a key head
+        for example in _slices(int((block.queries.lengths > first).sum()), max(1, together // heads)):
+            for head in _slices(heads, together):
+                yield _Piece((example, head, slice(None), slice(first, last)), (example, head, slice(seen)))
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    return (slice(first, min(first + step, length)) for first in range(0, length, step))
+
+
+def _many(part: Tensor) -> Tensor:
+    """One matrix for each example and key head: ``(B, G, K, D)`` or ``(B, G, r, L, D)`` to ``(N, R, D)``."""
+    return part.reshape(part.shape[0] * part.shape[1], -1, part.shape[-1])
+
+
+def _add(total: Tensor, matrices: Tensor) -> None:
+    """Add the matrices of a piece, ``(N, R, D)``, where they belong."""
+    total += matrices.view(total.shape)
+
+
+def _weights(block: _Block, piece: _Piece, queries: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention weights of a piece: ``(N, R, K)``."""
+    part = queries[piece.queries]  # (B, G, r, L, D)
+    logits = _many(part) @ _many(keys[piece.keys]).mT
+    by_place = logits.view(*part.shape[:-1], -1)  # (B, G, r, L, K)
+    if bias is not None:
+        own = _bias_in(bias, queries.shape[1:3], piece)
+        by_place[..., : own.shape[-2], : own.shape[-1]] += own
+    if block.causal:
+        # What is padded stands on the right: a causal query never looks there.
+        by_place[..., -_STEP:] += torch.full((_STEP, _STEP), -torch.inf).triu(1)
+    elif (block.keys.lengths < by_place.shape[-1]).any():
+        unseen = np.arange(by_place.shape[-1]) >= block.keys.lengths[piece.keys[0], None]
+        by_place.masked_fill_(torch.from_numpy(unseen)[:, None, None, None], -torch.inf)
+    return logits.softmax(dim=-1)
+
+
+def _bias_in(bias: Tensor, heads: torch.Size, piece: _Piece) -> Tensor:
+    """The part of a bias ``(1, H, L, K)`` that belongs to a piece, as far as it goes: ``(G, r, L, K)``."""
+    _, head, share, rows = piece.queries
+    return bias.view(*heads, *bias.shape[2:])[head, share, rows, piece.keys[-1]]
