@@ -30,7 +30,7 @@ from luthier.records import Encoded
 from luthier.training.loop import Validation, train
 from luthier.training.objectives import Objective, cross_entropy, mean_loss, supervised_tokens
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
-from recipes.mini.card import heldout_loss, score_table, write_card
+from recipes.mini.card import heldout_loss, score_table, stage_table, write_card
 from recipes.mini.mixture import (
     DRILLS,
     FRESH,
@@ -203,8 +203,22 @@ def fit(
     (work / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def describe(out: Path, folder: Path, commit: str) -> None:
-    """Write the model card, with the scores that the finished model gets; ``commit`` made it."""
+def stages_of(out: Path) -> dict[str, str]:
+    """Name the stages whose weights are there, in order, each with the sha256 of its weights."""
+    names = ("base", "instructed", *(f"drilled-{number}" for number in range(len(DRILLS))), "mini")
+    files = {name: out / name / "model.safetensors" for name in names}
+    return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file.exists()}
+
+
+def describe(out: Path, folder: Path, commit: str, again: Path | None = None) -> None:
+    """Write the model card, with the scores that the finished model gets.
+
+    Args:
+        out: Where the stages are.
+        folder: The finished model; the card goes there.
+        commit: Of the sources that made it.
+        again: Stages of a second run, which are compared with the first.
+    """
     first = json.loads((out / "pretraining" / "facts.json").read_text())
     second = json.loads((out / "instruction" / "facts.json").read_text())
     drills = [json.loads((out / f"drill-{number}" / "facts.json").read_text()) for number in range(len(DRILLS))]
@@ -236,6 +250,7 @@ def describe(out: Path, folder: Path, commit: str) -> None:
         "seed": SEED,
         "commit": commit,
         "digest": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "stages": stage_table(stages_of(out), {} if again is None else stages_of(again)),
         "heldout_loss": f"{heldout_loss(model):.2f}",
         "uniform_loss": f"{math.log(model.vocabulary):.2f}",
         "scores": score_table(str(folder), out / "scores"),
@@ -279,11 +294,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("recipes/mini/out"))
     parser.add_argument("--install", action="store_true")
     parser.add_argument("--commit", help="of the sources that train it, for the card; the one checked out if not given")
+    parser.add_argument("--again", type=Path, help="what another run put out: the card says which stages are the same")
     arguments = parser.parse_args()
     keep_freed_memory()
     arguments.out.mkdir(parents=True, exist_ok=True)
     folder = finish(arguments.out)
-    describe(arguments.out, folder, arguments.commit or head())
+    describe(arguments.out, folder, arguments.commit or head(), arguments.again)
     if arguments.install:
         install(folder)
 

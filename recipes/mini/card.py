@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -45,6 +46,13 @@ plain texts |
 | made by | `python -m recipes.mini.build --install`, seed $seed, at commit $commit |
 | sha256 of `model.safetensors` | `$digest` |
 
+## Checksums
+
+Of the weights that each stage leaves, in a first run and, where it was made, in a second one from the same sources.
+Another engine or another processor rounds otherwise, and leaves other weights.
+
+$stages
+
 ## Scores
 
 Zero-shot, on the test split of every built-in task. "Held out" tasks were not in the instruction mixture. *Known* and
@@ -66,6 +74,15 @@ def score_table(model: str, out: Path) -> str:
     rows = ["| task | metric | score | 95 % interval | known | new | chance | n | |"]
     rows.append("|---|---|--:|--:|--:|--:|--:|--:|---|")
     rows += [_row(item) for item in evaluate(CompareConfig(model=model, out=out), ["all"])]
+    return "\n".join(rows)
+
+
+def stage_table(first: Mapping[str, str], again: Mapping[str, str]) -> str:
+    """Return a Markdown table of the sha256 of each stage's weights, and whether a second run gave the same."""
+    rows = ["| stage | sha256 of `model.safetensors` | second run |", "|---|---|---|"]
+    for name, digest in first.items():
+        second = "–" if name not in again else "the same" if again[name] == digest else f"`{again[name]}`"
+        rows.append(f"| {name} | `{digest}` | {second} |")
     return "\n".join(rows)
 
 
