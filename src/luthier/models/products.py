@@ -77,7 +77,8 @@ def _keeps_float32() -> bool:
     if not hasattr(torch.backends.mkldnn, "matmul"):
         return False
     little = torch.full((4, 128, 128), 1 + 2**-12)  # one, if it were rounded to bf16
-    return bool((bmm(little, torch.eye(128).expand(4, -1, -1)) == little).all())
+    with torch.backends.mkldnn.flags(enabled=True, allow_tf32=None):
+        return bool((bmm(little, torch.eye(128).expand(4, -1, -1)) == little).all())
 
 
 def mm(first: Tensor, second: Tensor) -> Tensor:
