@@ -11,6 +11,7 @@ size of a head; ``N`` are pairs of an example and a key head, ``R`` the queries 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -48,7 +49,8 @@ def attend_in_pieces(
     if bias is not None:
         whole = q.shape[1], int(asked.max()), int(known.max())
         bias = bias.expand(1, *(max(sizes) for sizes in zip(bias.shape[1:], whole, strict=True)))
-    found: Tensor = _Attention.apply(q, k, v, bias, asked, known, causal, scale)  # type: ignore[no-untyped-call]
+    blocks = _blocks(tuple(asked.tolist()), tuple(known.tolist()), causal)
+    found: Tensor = _Attention.apply(q, k, v, bias, blocks, scale)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -62,14 +64,12 @@ class _Attention(torch.autograd.Function):
         k: Tensor,
         v: Tensor,
         bias: Tensor | None,
-        asked: Lengths,
-        known: Lengths,
-        causal: bool,
+        blocks: list[_Block],
         scale: float,
     ) -> Tensor:
         result = torch.empty_like(q)
         with torch.autocast("cpu", enabled=False):
-            for block in _blocks(asked, known, causal):
+            for block in blocks:
                 queries, keys, values = block.lay_out(q, k, v, scale)
                 found = torch.empty_like(queries)
                 for piece in _pieces(block, queries, keys):
@@ -77,26 +77,28 @@ class _Attention(torch.autograd.Function):
                     found[piece.queries] = (weights @ _many(values[piece.keys])).view_as(found[piece.queries])
                 block.queries.take_from(found, result)
         ctx.save_for_backward(q, k, v, bias)
-        ctx.rest = asked, known, causal, scale
+        ctx.rest = blocks, scale
         return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias = ctx.saved_tensors
-        asked, known, causal, scale = ctx.rest
+        blocks, scale = ctx.rest
         of_bias = torch.zeros_like(bias, dtype=torch.float32) if ctx.needs_input_grad[3] else None
         of_q, of_k, of_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        for block in _blocks(asked, known, causal):
+        for block in blocks:
             queries, keys, values = block.lay_out(q, k, v, scale)
             change = block.queries.lay_out(gradients[0], keys.shape[1])
-            of_queries, of_keys, of_values = (torch.zeros_like(whole) for whole in (queries, keys, values))
+            change.masked_fill_(block.queries.padding[:, None, None, :, None], 0)
+            of_queries, of_keys, of_values = torch.empty_like(queries), torch.zeros_like(keys), torch.zeros_like(values)
             for piece in _pieces(block, queries, keys):
                 weights = _weights(block, piece, queries, keys, bias)  # (N, R, K)
                 here = _many(change[piece.queries])  # (N, R, D)
                 _add(of_values[piece.keys], weights.mT @ here)
                 of_weights = here @ _many(values[piece.keys]).mT
                 of_logits = _aten._softmax_backward_data(of_weights, weights, -1, torch.float32)
-                _add(of_queries[piece.queries], of_logits @ _many(keys[piece.keys]))
+                of_part = of_queries[piece.queries]
+                of_part[:] = (of_logits @ _many(keys[piece.keys])).view(of_part.shape)
                 _add(of_keys[piece.keys], of_logits.mT @ _many(queries[piece.queries]))
                 if of_bias is not None:
                     own = _bias_in(of_bias, queries.shape[1:3], piece)
@@ -105,7 +107,7 @@ class _Attention(torch.autograd.Function):
             block.queries.take_from(of_queries.mul_(scale), of_q)
             block.keys.take_from(of_keys[:, :, None], of_k)
             block.keys.take_from(of_values[:, :, None], of_v)
-        return of_q, of_k, of_v, of_bias, None, None, None, None
+        return of_q, of_k, of_v, of_bias, None, None
 
 
 class _Rows:
@@ -113,22 +115,25 @@ class _Rows:
 
     def __init__(self, lengths: Lengths, chosen: Lengths) -> None:
         self.lengths = lengths[chosen]
-        self.longest = int(_steps(self.lengths).max()) * _STEP
-        inside = np.concatenate([np.arange(length) for length in self.lengths])
-        starts, padded_starts = (np.cumsum(lengths) - lengths)[chosen], np.arange(len(chosen)) * self.longest
-        self.end_to_end = torch.from_numpy(np.repeat(starts, self.lengths) + inside)
-        self.side_by_side = torch.from_numpy(np.repeat(padded_starts, self.lengths) + inside)
+        longest = int(_steps(self.lengths).max()) * _STEP
+        places = np.arange(longest)
+        filled = places < self.lengths[:, None]  # (B, longest)
+        starts = (np.cumsum(lengths) - lengths)[chosen]
+        # Padding reads some token of its example: what comes of it is never used.
+        self.read = torch.from_numpy(starts[:, None] + np.minimum(places, self.lengths[:, None] - 1))
+        self.padding = torch.from_numpy(~filled)
+        self.tokens = torch.from_numpy((starts[:, None] + places)[filled])
+        self.example, self.place = (torch.from_numpy(index) for index in np.nonzero(filled))
 
     def lay_out(self, tensor: Tensor, heads: int) -> Tensor:
         """``(tokens, H, D)`` to float32 ``(B, heads, H / heads, longest, D)``."""
-        padded = tensor.new_zeros(len(self.lengths) * self.longest, *tensor.shape[1:], dtype=torch.float32)
-        padded.index_copy_(0, self.side_by_side, tensor.index_select(0, self.end_to_end).float())
-        return padded.view(len(self.lengths), self.longest, heads, -1, tensor.shape[-1]).permute(0, 2, 3, 1, 4)
+        laid_out = tensor.index_select(0, self.read.flatten()).float()
+        return laid_out.view(*self.read.shape, heads, -1, tensor.shape[-1]).permute(0, 2, 3, 1, 4)
 
     def take_from(self, laid_out: Tensor, result: Tensor) -> None:
         """Undo :meth:`lay_out`, into the places of these examples in ``(tokens, H, D)``."""
-        flat = laid_out.permute(0, 3, 1, 2, 4).reshape(-1, *result.shape[1:])
-        result.index_copy_(0, self.end_to_end, flat.index_select(0, self.side_by_side).to(result.dtype))
+        found = laid_out[self.example, :, :, self.place].flatten(1, 2)
+        result.index_copy_(0, self.tokens, found.to(result.dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +150,14 @@ class _Block:
         return self.queries.lay_out(q, k.shape[1]).mul_(scale), keys, values
 
 
-def _blocks(asked: Lengths, known: Lengths, causal: bool) -> Iterator[_Block]:
-    """Examples by the keys that they know, longest questions first."""
-    order = np.argsort(-asked, kind="stable")
-    steps = np.zeros_like(known) if causal else _steps(known)  # a causal piece sees no keys that it need not see
-    for step in np.unique(steps):
-        chosen = order[steps[order] == step]
-        yield _Block(_Rows(asked, chosen), _Rows(known, chosen), causal)
+@functools.lru_cache(maxsize=8)
+def _blocks(asked: tuple[int, ...], known: tuple[int, ...], causal: bool) -> list[_Block]:
+    """Examples by the keys that they know, longest questions first; every layer asks for the same ones."""
+    of_queries, of_keys = np.array(asked), np.array(known)
+    order = np.argsort(-of_queries, kind="stable")
+    steps = np.zeros_like(of_keys) if causal else _steps(of_keys)  # a causal piece sees few keys anyway
+    parts = [order[steps[order] == step] for step in np.unique(steps)]
+    return [_Block(_Rows(of_queries, chosen), _Rows(of_keys, chosen), causal) for chosen in parts]
 
 
 def _steps(lengths: Lengths) -> Lengths:

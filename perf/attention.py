@@ -1,0 +1,103 @@
+"""Attention on the CPU in pieces against torch's fused kernel, forward and backward, side by side in one run.
+
+    python perf/attention.py          # a minute
+
+Both attend within the same causal examples, laid side by side. The kernel is given them padded to the longest, as
+``scaled_dot_product_attention`` wants them; pieces are given them end to end, and lay them out themselves, which is
+part of their time. Seconds are of the processor, the least of several turns, taken in alternation. The table goes to
+``perf/attention.md`` as well.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from luthier.models.attention import attend_end_to_end
+from luthier.models.products import multiply_by_onednn
+
+HERE = Path(__file__).parent
+SHAPES = {  # heads, key heads, head size, lengths of the examples
+    "135M Llama, one long": (9, 3, 64, [600]),
+    "135M Llama, six alike": (9, 3, 64, [150] * 6),
+    "135M Llama, uneven": (9, 3, 64, [320, 210, 160, 120, 70, 30]),
+    "mini, thirty": (6, 2, 32, [116] * 30),
+    "mini, uneven": (6, 2, 32, [200, 180, 150, 120, 90, 90, 60, 60, 40, 40, 30, 20] * 2),
+}
+TURNS = 12
+
+
+def pieces(heads: int, key_heads: int, size: int, lengths: list[int]) -> Callable[[], None]:
+    """Attention of the examples end to end, and its gradients."""
+    tokens, known = sum(lengths), np.array(lengths)
+    q, k, v = (torch.randn(tokens, own, size, requires_grad=True) for own in (heads, key_heads, key_heads))
+    change = torch.randn(tokens, heads, size)
+
+    def turn() -> None:
+        found = attend_end_to_end(q, k, v, None, asked=known, known=known, causal=True, scaling=None, dropout=0.0)
+        torch.autograd.grad(found, (q, k, v), change)
+
+    return turn
+
+
+def fused(heads: int, key_heads: int, size: int, lengths: list[int]) -> Callable[[], None]:
+    """The same by torch's kernel, on rows as long as the longest example."""
+
+    def draw(own: int) -> Tensor:
+        return torch.randn(len(lengths), max(lengths), own, size).transpose(1, 2).requires_grad_()
+
+    q, k, v, change = draw(heads), draw(key_heads), draw(key_heads), draw(heads).detach()
+
+    def turn() -> None:
+        found = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        torch.autograd.grad(found, (q, k, v), change)
+
+    return turn
+
+
+def seconds(ways: list[Callable[[], None]]) -> list[float]:
+    """Seconds of the processor that each way takes at least, in alternation."""
+    least = [float("inf")] * len(ways)
+    for turn in range(TURNS + 2):
+        for place, way in enumerate(ways):
+            began = time.process_time()
+            way()
+            if turn >= 2:  # the first ones fetch memory and write kernels
+                least[place] = min(least[place], time.process_time() - began)
+    return least
+
+
+def main() -> None:
+    """Measure, print and write the table."""
+    torch.set_num_threads(1)
+    before = {name: seconds([fused(*shape), pieces(*shape)]) for name, shape in SHAPES.items()}
+    lines = [
+        "# Attention on the CPU, side by side",
+        "",
+        f"`python perf/attention.py`: forward and backward, milliseconds of the processor, one thread, torch "
+        f"{torch.__version__}, Python {platform.python_version()}.",
+        "",
+        "| shape | torch's kernel | in pieces, products by MKL | ratio | products by oneDNN | ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    wide = multiply_by_onednn()
+    for name, shape in SHAPES.items():
+        kernel, by_mkl = before[name]
+        cells = [f"{kernel * 1e3:.1f}", f"{by_mkl * 1e3:.1f}", f"{kernel / by_mkl:.2f}"]
+        if wide:
+            again, by_onednn = seconds([fused(*shape), pieces(*shape)])
+            cells += [f"{by_onednn * 1e3:.1f}", f"{again / by_onednn:.2f}"]
+        lines.append(f"| {name} | {' | '.join(cells if wide else [*cells, '–', '–'])} |")
+    print("\n".join(lines))
+    (HERE / "attention.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
