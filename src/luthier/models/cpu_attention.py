@@ -2,8 +2,8 @@
 
 It goes in pieces, of some queries of some examples, whose logits stay in the processor's cache: products of many heads
 at a time, what no causal query of a piece can see left out. The weights are formed again on the way back (as in
-FlashAttention, Dao et al. 2022, arXiv:2205.14135, section 3.1). torch's fused kernel multiplies one head at a time, for
-which it takes up to twice as long, and keeps a bias of the logits whole where it is trained, as T5's is.
+FlashAttention, Dao et al. 2022, arXiv:2205.14135, section 3.1). torch's fused kernel multiplies one head at a time,
+pads every example to the longest, and keeps all weights where a bias of the logits is trained, as T5's is.
 
 In shapes, ``B`` are examples, ``G`` key heads, ``r`` the heads that share one, ``L`` queries, ``K`` keys, ``D`` the
 size of a head; ``N`` are pairs of an example and a key head, ``R`` the queries of all heads that share it.
