@@ -55,8 +55,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     PreTrainedTokenizerFast,
-    Seq2SeqTrainer,
-    Seq2SeqTrainingArguments,
 )
 
 from luthier.allocator import keep_freed_memory
@@ -239,8 +237,10 @@ def theirs(
     job: Job, model: LanguageModel, attached: Attached, items: Sequence[Encoded], config: TrainingConfig, folder: Path
 ) -> list[float]:
     """Train with the peer in one of its modes; return the loss of every step."""
+    # Imported here: what peers need is not to count as Luthier's memory.
     import trl
     from datasets import Dataset
+    from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
     plan = plan_steps(len(items), config, seed=0)
     rows = []
