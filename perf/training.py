@@ -1,7 +1,7 @@
 """Training against ``trl`` and ``transformers``: the same weights, batches, order, optimizer and loss, in one run.
 
     python perf/training.py            # every shape, ten steps each; the better part of an hour on a CPU
-    python perf/training.py --quick    # three short steps each, counted in CPU seconds, so that
+    python perf/training.py --quick    # three to ten short steps each, counted in CPU seconds, so that
                                       # a busy machine may do it
     python perf/training.py --only 135m
 
@@ -107,6 +107,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
 }
+QUICK_STEPS = {"small Llama": 10, "135M Llama": 3, "T5-small": 6, "1B Llama": 3}
+"""Timed steps with ``--quick``: the small shapes' are short, and the first ones fetch memory."""
 COLUMNS = (
     *("shape", "method", "who", "supervised tokens/s", "÷ best peer", "of the peak"),
     *("MiB at most", "÷ least peer", "loss differs by"),
@@ -396,7 +398,8 @@ def compare(shape: str, method: str, given: argparse.Namespace, peaks: Sequence[
     """Measure a shape and a method with everyone; return rows of the table."""
     modes = MODES[SHAPES[shape]["model_type"]]
     ours = OURS if len(peaks) > 1 else OURS[1:]
-    jobs = [Job(shape, method, who, given.steps, given.batch, given.device) for who in (*modes, *ours)]
+    steps = given.steps or (QUICK_STEPS[shape] if given.quick else 10)
+    jobs = [Job(shape, method, who, steps, given.batch, given.device) for who in (*modes, *ours)]
     found: dict[str, Found] = {}
     rows = []
     for job in jobs:
@@ -449,7 +452,6 @@ def main() -> None:
     if given.job:
         print(json.dumps(asdict(measure(Job(**json.loads(given.job))))))
         return
-    given.steps = given.steps or (2 if given.quick else 10)
     given.batch = given.batch or (8 if given.quick else 16)
     given.clock = given.clock or ("cpu" if given.quick else "wall")
     shapes = [name for name in SHAPES if given.only.lower() in name.lower()]
@@ -459,10 +461,11 @@ def main() -> None:
     peaks = matmul_peaks(given.clock, given.device)
     told = " by torch alone, by oneDNN ".join(f"{peak / 1e9:.0f} GFLOP/s" for peak in peaks)
     clock = "of the processor" if given.clock == "cpu" else "on the wall"
+    steps = given.steps or ("3 to 10" if given.quick else 10)
     lines = [
         "# Training, side by side",
         "",
-        f"`python perf/training.py{' --quick' if given.quick else ''}`: {given.steps} timed steps of {given.batch} "
+        f"`python perf/training.py{' --quick' if given.quick else ''}`: {steps} timed steps of {given.batch} "
         f"examples, {given.device} ({processor}, {threads} threads), torch {torch.__version__}, "
         f"Python {platform.python_version()}; seconds are {clock}. Matrix products: {told}.",
         "",
