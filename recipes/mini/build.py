@@ -296,6 +296,8 @@ def main() -> None:
     parser.add_argument("--commit", help="of the sources that train it, for the card; the one checked out if not given")
     parser.add_argument("--again", type=Path, help="what another run put out: the card says which stages are the same")
     arguments = parser.parse_args()
+    if arguments.again and not stages_of(arguments.again):
+        parser.error(f"--again {arguments.again}: no stage lies there, such as base/model.safetensors")
     keep_freed_memory()
     arguments.out.mkdir(parents=True, exist_ok=True)
     folder = finish(arguments.out)
