@@ -47,13 +47,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 RATES = {
     "selective": 0.02,
     "lora": 0.015,
-    "adapter": 0.05,
+    "adapter": 0.03,
     "prompt_tuning": 0.3,
     "prefix_tuning": 0.2,
     "peft": 0.03,
 }
 # Share of the loss on four rows that is left after 20 steps.
-LEFT = {"full": 0.15, "selective": 0.15, "lora": 0.15, "adapter": 0.15, "peft": 0.45}
+LEFT = {"full": 0.15, "selective": 0.15, "lora": 0.15, "adapter": 0.25, "peft": 0.45}
 LEFT_BY_SOFT_PROMPTS = {"decoder": 0.25, "encoder-decoder": 0.5}
 ITEMS = encoded(21, [(6, 4), (9, 2), (3, 7), (12, 5)])
 PROBES = encoded(22, [(7, 5), (11, 3)])
