@@ -209,9 +209,8 @@ def _weights(block: _Block, piece: _Piece, queries: Tensor, keys: Tensor, bias: 
     if block.causal:
         # What is padded stands on the right: a causal query never looks there.
         by_place[..., -_STEP:] += torch.full((_STEP, _STEP), -torch.inf).triu(1)
-    elif (block.keys.lengths < by_place.shape[-1]).any():
-        unseen = np.arange(by_place.shape[-1]) >= block.keys.lengths[piece.keys[0], None]
-        by_place.masked_fill_(torch.from_numpy(unseen)[:, None, None, None], -torch.inf)
+    elif block.keys.padding.any():
+        by_place.masked_fill_(block.keys.padding[piece.keys[0], None, None, None], -torch.inf)
     return logits.softmax(dim=-1)
 
 

@@ -103,7 +103,7 @@ def bmm(first: Tensor, second: Tensor) -> Tensor:
     units for it. :func:`multiply_by_onednn` tries first whether this one rounds.
     """
     found = first.new_empty(*first.shape[:2], second.shape[-1])
-    if not _are_for_onednn(first, second):
+    if first.shape[1] < _ROWS or not _is_for_onednn(first, second, axes=3):
         return torch.bmm(first, second, out=found)
     products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = products.fp32_precision
@@ -114,24 +114,13 @@ def bmm(first: Tensor, second: Tensor) -> Tensor:
         products.fp32_precision = before
 
 
-def _are_for_onednn(first: Tensor, second: Tensor) -> bool:
+def _is_for_onednn(first: Tensor, second: Tensor, *, axes: int = 2) -> bool:
     return (
         first.dtype is torch.float32
         and second.dtype is torch.float32
-        and first.ndim == second.ndim == 3
-        and first.shape[1] >= _ROWS
+        and first.ndim == second.ndim == axes
+        and first.shape[-1] == second.shape[-2]
         and first.numel() * second.shape[-1] >= _WORTH
-        and torch._C._get_mkldnn_enabled()
-    )
-
-
-def _is_for_onednn(first: Tensor, second: Tensor) -> bool:
-    return (
-        first.dtype is torch.float32
-        and second.dtype is torch.float32
-        and first.ndim == second.ndim == 2
-        and first.shape[1] == second.shape[0]
-        and first.shape[0] * first.shape[1] * second.shape[1] >= _WORTH
         and torch._C._get_mkldnn_enabled()
     )
 
