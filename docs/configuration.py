@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from luthier.config import Settings
+from luthier.config.base import Settings
 from luthier.methods.registry import METHODS
 
 PAGE = Path(__file__).with_name("configuration.md")

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from luthier.models.attention import attend_end_to_end
-from luthier.models.products import multiply_by_onednn
+from luthier.kernels.attention import attend_end_to_end
+from luthier.kernels.onednn_matmul import multiply_by_onednn
 
 HERE = Path(__file__).parent
 SHAPES = {  # heads, key heads, head size, lengths of the examples

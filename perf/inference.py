@@ -7,7 +7,7 @@ The weights are random and the tokenizer is made here from the questions themsel
 line says what was computed by whom in which CPU seconds, and how far the numbers lie apart. CPU time, not wall time: it
 does not feel what else the machine does.
 
-Others compute as they come. Where Luthier has oneDNN multiply instead of MKL (``luthier.models.products``), it is
+Others compute as they come. Where Luthier has oneDNN multiply instead of MKL (``luthier.kernels.onednn_matmul``), it is
 measured without that, too: one sees what comes of doing nothing twice and what of wider kernels.
 """
 
@@ -28,14 +28,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from luthier.config import DecodingConfig
-from luthier.inference.converted import open_converted
-from luthier.inference.ctranslate import Precision
+from luthier.config.decoding import DecodingConfig
+from luthier.inference.capabilities import capabilities_of
+from luthier.inference.ct2_convert import open_converted
+from luthier.inference.ct2_engine import Precision
 from luthier.inference.engine import Engine, TorchEngine
-from luthier.inference.generate import generate
-from luthier.inference.score import answer_logprobs
-from luthier.inference.stopping import Ending
-from luthier.inference.trust import trust
+from luthier.inference.generation import generate
+from luthier.inference.scoring import answer_logprobs
+from luthier.inference.stop_conditions import StopConditions
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.records import Encoded
@@ -78,7 +78,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         model = made_model(Path(folder))
-        trust(model)  # tried before anything is timed
+        capabilities_of(model)  # tried before anything is timed
         print(f"{model.parameters / 1e6:.0f}M weights, {options.threads} thread(s), CPU seconds")
         if "a" in options.only:
             few_shot(model, options.questions, options.batch)
@@ -214,7 +214,7 @@ def by_lm_eval(model: LanguageModel, items: Sequence[Encoded], batch: int) -> tu
 
 
 @dataclass(frozen=True)
-class Asked:
+class CachedRequest:
     """Prompts of uneven length, and tokens at which answers end, at uneven places."""
 
     prompts: list[Encoded]
@@ -227,12 +227,12 @@ class Asked:
 
     def written_by(self, engine: Engine, batch: int) -> list[str]:
         """Tokens of the answers that an engine writes, as text."""
-        ending = Ending(str, self.new_tokens, self.ends)
+        ending = StopConditions(str, self.new_tokens, self.ends)
         found = engine.generate(self.prompts, DecodingConfig(), ending, budget=self.held(batch))
         return [answer.text for answer in found]
 
 
-def uneven(model: LanguageModel, count: int, new_tokens: int) -> Asked:
+def uneven(model: LanguageModel, count: int, new_tokens: int) -> CachedRequest:
     rows = [row for subject in SUBJECTS for row in rows_of("test", subject)]
     texts = [shown(row) for row in rows[:count]]
     prompts = [
@@ -241,19 +241,19 @@ def uneven(model: LanguageModel, count: int, new_tokens: int) -> Asked:
     ]
     # Random weights never end by themselves: tokens that some of the answers hold at drawn places end all answers.
     draw = np.random.default_rng(0)
-    free = generate(model, prompts, DecodingConfig(), Ending(str, new_tokens))
+    free = generate(model, prompts, DecodingConfig(), StopConditions(str, new_tokens))
     written = [json.loads(answer.text) for answer in free]
     ends = sorted({tokens[int(draw.integers(len(tokens)))] for tokens in written[:: max(1, count // 8)]})
-    return Asked(prompts, ends, new_tokens)
+    return CachedRequest(prompts, ends, new_tokens)
 
 
-def describe(name: str, asked: Asked) -> None:
+def describe(name: str, asked: CachedRequest) -> None:
     lengths = [len(prompt.prompt_ids) for prompt in asked.prompts]
     told = f"prompts of {min(lengths)} to {max(lengths)} tokens, {asked.new_tokens} new ones at most"
     print(f"\n{name}: {len(asked.prompts)} generations, {told}")
 
 
-def continuous(model: LanguageModel, asked: Asked, theirs: Timed, batches: Sequence[int]) -> None:
+def continuous(model: LanguageModel, asked: CachedRequest, theirs: Timed, batches: Sequence[int]) -> None:
     """(c) Prompts of uneven length, answers that end at uneven places."""
     describe("(c)", asked)
     first, own, batch = best(lambda batch: asked.written_by(TorchEngine(model), batch), batches)
@@ -266,7 +266,7 @@ def continuous(model: LanguageModel, asked: Asked, theirs: Timed, batches: Seque
     print(f"  answers of {min(tokens)} to {max(tokens)} tokens, {sum(tokens)} in all")
 
 
-def converted(model: LanguageModel, asked: Asked, theirs: Timed, batches: Sequence[int], folder: Path) -> None:
+def converted(model: LanguageModel, asked: CachedRequest, theirs: Timed, batches: Sequence[int], folder: Path) -> None:
     """(d) The same by the model converted for CTranslate2, in float32 and with 8-bit weights."""
     try:
         import ctranslate2
@@ -300,7 +300,7 @@ def agreement(first: Sequence[str], second: Sequence[str]) -> str:
 
 @as_torch_comes()
 @torch.no_grad()
-def by_transformers(model: LanguageModel, asked: Asked, batch: int) -> list[str]:
+def by_transformers(model: LanguageModel, asked: CachedRequest, batch: int) -> list[str]:
     prompts, ends, new_tokens = asked.prompts, asked.ends, asked.new_tokens
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].prompt_ids))
     found = [""] * len(prompts)

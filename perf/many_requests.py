@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from many_requests import (
     TASKS,
     Evaluation,
-    Watched,
+    RetentionLogs,
     answers,
     kept_answers,
     logged,
@@ -55,7 +55,7 @@ def main() -> int:
     return 1 if wrong or each > BUDGET else 0
 
 
-def _measured(evaluation: Evaluation, out: Path) -> Watched:
+def _measured(evaluation: Evaluation, out: Path) -> RetentionLogs:
     watched = run(evaluation, out)
     lines = [line for line in said(out).read_text().splitlines() if " examples, " in line]
     shown = f"{len(lines)} lines, such as '{lines[0]}'"

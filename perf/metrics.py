@@ -19,10 +19,10 @@ import numpy as np
 import sacrebleu
 from rouge_score import rouge_scorer, scoring
 
-from luthier.metrics.bleu import bleu_metric
-from luthier.metrics.chrf import chrf_metric
+from luthier.metrics.overlap.bleu import bleu_metric
+from luthier.metrics.overlap.chrf import chrf_metric
+from luthier.metrics.overlap.rouge import TYPES, rouge
 from luthier.metrics.resampling import clusters_of, resampled
-from luthier.metrics.rouge import TYPES, rouge
 from luthier.metrics.scoring import score_predictions
 from luthier.records import Prediction
 
@@ -143,7 +143,7 @@ def compare_bootstrap(pairs: Pairs, resamples: int = 1000) -> None:
     start = time.perf_counter()
     middle = aggregator.aggregate()["rougeL"].mid.fmeasure
     theirs = time.perf_counter() - start
-    from luthier.metrics.rouge import rouge_metric
+    from luthier.metrics.overlap.rouge import rouge_metric
 
     metric = rouge_metric()
     stats = metric.statistics(predictions)

@@ -13,10 +13,10 @@ Every measurement is a process of its own, so that peak memory is its own. Peers
                   without contamination computes
 
 A mode whose losses are not those of the default mode is not a correct peer, and is marked as such. Peers run as they
-come. Where Luthier has oneDNN multiply instead of MKL (``luthier.models.products``), it runs without that, too, so
-that one sees what comes of less work and what of wider kernels. The share of the peak counts the arithmetic that the
-loss needs (no padding, vocabulary logits of targets alone, LoRA without gradients of the base's weights) against
-square matrix products timed in the same run, by the faster of the two libraries. The table goes to
+come. Where Luthier has oneDNN multiply instead of MKL (``luthier.kernels.onednn_matmul``), it runs without that,
+too, so that one sees what comes of less work and what of wider kernels. The share of the peak counts the arithmetic
+that the loss needs (no padding, vocabulary logits of targets alone, LoRA without gradients of the base's weights)
+against square matrix products timed in the same run, by the faster of the two libraries. The table goes to
 ``perf/training.md`` as well.
 
 Measured, and left out (CPU seconds of forward and backward passes of eight examples, interleaved, one thread, torch
@@ -57,19 +57,19 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from luthier.allocator import keep_freed_memory
-from luthier.config import TrainingConfig
+from luthier.config.training import TrainingConfig
 from luthier.data.batching import plan_steps
+from luthier.kernels.allocator import keep_freed_memory
+from luthier.kernels.onednn_matmul import multiply_by_onednn
+from luthier.kernels.peak_memory import peak_bytes, reset_peak
 from luthier.methods.base import Attached
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import LanguageModel
-from luthier.models.products import multiply_by_onednn
 from luthier.records import Encoded
 from luthier.training.log import read_log
 from luthier.training.loop import train
-from luthier.training.memory import peak_bytes, reset_peak
 from luthier.training.optimizer import learning_rate
 
 HERE = Path(__file__).parent

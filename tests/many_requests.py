@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from luthier.metrics.log import read_predictions
+from luthier.metrics.prediction_log import read_predictions
 from luthier.records import Prediction
 from small_job import write_job
 
@@ -50,7 +50,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Watched:
+class RetentionLogs:
     """A run that was seen to its end.
 
     Attributes:
@@ -72,7 +72,7 @@ def said(out: Path) -> Path:
     return out.with_name(f"{out.name}.log")
 
 
-def run(evaluation: Evaluation, out: Path) -> Watched:
+def run(evaluation: Evaluation, out: Path) -> RetentionLogs:
     """Run an evaluation to its end."""
     began, peak = time.monotonic(), 0
     process = evaluation.start(out)
@@ -80,7 +80,7 @@ def run(evaluation: Evaluation, out: Path) -> Watched:
         peak = max(peak, _resident(process.pid))
         time.sleep(0.01)
     assert process.poll() == 0, said(out).read_text()[-4000:]
-    return Watched(peak, time.monotonic() - began)
+    return RetentionLogs(peak, time.monotonic() - began)
 
 
 def _resident(pid: int) -> int:

@@ -15,8 +15,8 @@ from unittest import mock
 
 import yaml
 
-from luthier.comparison.results import RunResults, read_results
-from luthier.config import CompareConfig
+from luthier.config.compare import CompareConfig
+from luthier.results.records import RunResults, read_results
 from tiny_models import tiny_folder
 
 ANIMALS = ("cat", "dog", "hen", "cow", "fox", "owl")

@@ -7,16 +7,12 @@ from typing import Any
 
 import pytest
 
-from luthier.config import (
-    CompareConfig,
-    Settings,
-    TrainingConfig,
-    load_yaml,
-    merge,
-    nested,
-    parse_assignments,
-    validate,
-)
+from luthier.config.assignments import merge, nested, parse_assignments
+from luthier.config.base import Settings
+from luthier.config.compare import CompareConfig
+from luthier.config.training import TrainingConfig
+from luthier.config.validation import validate
+from luthier.config.yaml_file import load_yaml
 from luthier.errors import ConfigError, Faults, LuthierError, TaskError
 
 

@@ -16,16 +16,20 @@ import typer
 import yaml
 from docs.configuration import classes, fill
 
-from luthier import config
 from luthier.cli import app
-from luthier.comparison.arms import make_arms
-from luthier.config import CompareConfig, Settings, TrainingConfig, merge, nested, parse_assignments, validate
+from luthier.config.arms import make_arms
+from luthier.config.assignments import merge, nested, parse_assignments
+from luthier.config.base import Settings
+from luthier.config.compare import CompareConfig
+from luthier.config.training import TrainingConfig
+from luthier.config.validation import validate
 from luthier.methods.registry import find_method, read_settings
 from luthier.metrics.registry import get_metric
-from luthier.tasks.load import library_names, load_task
-from luthier.tasks.task import TaskSpec
+from luthier.tasks.loader import library_names, load_task
+from luthier.tasks.schema import TaskSpec
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "src" / "luthier" / "config"
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
     (ROOT / "docs").glob("*.md")
 )
@@ -197,17 +201,24 @@ def test_the_tables_of_settings_are_in_step() -> None:
 
 def test_every_settings_class_has_a_table() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    modules = [
+        importlib.import_module(f"luthier.config.{path.stem}")
+        for path in sorted(CONFIG.glob("*.py"))
+        if path.stem[0] != "_"
+    ]
     owners = {
-        f"luthier.config.{name}"
-        for name, value in vars(config).items()
-        if isinstance(value, type) and issubclass(value, Settings) and value is not Settings
-    }
+        f"{module.__name__}.{name}"
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Settings) and value.__module__ == module.__name__
+    } - {"luthier.config.base.Settings"}
     assert owners | {"methods"} == classes(page)
 
 
 def test_every_setting_has_a_sentence() -> None:
     for name in classes((ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")) - {"methods"}:
-        owner = getattr(config, name.rpartition(".")[2])
+        module, _, class_name = name.rpartition(".")
+        owner = getattr(importlib.import_module(module), class_name)
         assert not [key for key, field in owner.model_fields.items() if not field.description], name
 
 

@@ -1,7 +1,8 @@
 """Which module may import which: the rooms in order, no cycles, and nothing through the package's root.
 
-    errors, records, version, allocator, config, progress, store ← data, metrics ← tasks, models ← methods, inference
-        ← training, evaluation ← comparison ← report, serving;  jobs, above training and evaluation ← cli
+    errors, records, version ← progress ← files, config ← data, metrics, kernels ← tasks, models ← methods
+        ← objectives, inference ← evaluation ← training
+    results, above metrics ← experiments, above all of these ← cli;  report, above results ← cli
 
 Read from the source, so that an import inside a function counts too.
 """
@@ -19,35 +20,41 @@ import luthier
 
 PACKAGE = Path(luthier.__file__).parent
 
-FLOOR = frozenset({"errors", "records", "version"})
-DATA = FLOOR | {"config", "progress", "store"}
-TASKS = DATA | {"data", "metrics"}
-METHODS = TASKS | {"tasks", "models"}
-TRAINING = METHODS | {"methods", "inference"}
-# What is read from finished results alone: no model is ever loaded for it.
-RESULTS = DATA | {"metrics"}
+_FLOORS: tuple[frozenset[str], ...] = tuple(
+    frozenset(floor.split())
+    for floor in (
+        "errors records version",
+        "progress",
+        "files config",
+        "data metrics kernels",
+        "tasks models",
+        "methods",
+        "objectives inference",
+        "evaluation",
+        "training",
+    )
+)
+"""The rooms that compute, from the ground: each may import whatever stands on a lower floor."""
 
-MAY_IMPORT = {
-    "errors": frozenset[str](),
-    "records": frozenset[str](),
-    "version": frozenset[str](),
-    "allocator": frozenset[str](),
-    "config": FLOOR,
-    "progress": FLOOR,
-    "store": FLOOR | {"progress"},
-    "metrics": frozenset({"errors", "records"}),
-    "data": DATA,
-    "tasks": TASKS,
-    "models": DATA | {"data"},
-    "methods": METHODS - {"tasks"},
-    "inference": METHODS - {"tasks"},
-    "training": TRAINING,
-    "evaluation": TRAINING,
-    "comparison": RESULTS,
-    "report": RESULTS | {"comparison"},
-    "jobs": TRAINING | {"training", "evaluation", "comparison"},
-    "serving": TRAINING,
-    "cli": TRAINING | {"training", "evaluation", "comparison", "jobs", "report", "serving", "allocator"},
+_GROUND = _FLOORS[0] | _FLOORS[1] | _FLOORS[2]
+# What is read from finished results alone: no model is ever loaded for it.
+_RESULTS = _GROUND | {"metrics"}
+_COMPUTING = frozenset[str]().union(*_FLOORS)
+
+MAY_IMPORT: dict[str, frozenset[str]] = {
+    room: frozenset[str]().union(*_FLOORS[:height]) for height, floor in enumerate(_FLOORS) for room in floor
+} | {
+    "metrics": frozenset({"errors", "records", "files"}),
+    "kernels": frozenset({"errors"}),
+    "models": _GROUND | {"data", "kernels"},
+    "methods": _GROUND | {"data", "kernels", "models"},
+    "objectives": _GROUND | {"data", "kernels", "models"},
+    "inference": _GROUND | {"data", "kernels", "models", "methods"},
+    "results": _RESULTS,
+    "report": _RESULTS | {"results"},
+    "experiments": _COMPUTING | {"results"},
+    "serving": _COMPUTING | {"results"},
+    "cli": _COMPUTING | {"results", "experiments", "report", "serving"},
 }
 
 
@@ -148,7 +155,7 @@ def test_a_room_has_a_sentence_and_imports_nothing(module: str) -> None:
         assert len(tree.body) == 1, f"{module} holds more than its docstring"
 
 
-@pytest.mark.parametrize("room", ["comparison", "report", "metrics"])
+@pytest.mark.parametrize("room", ["results", "report", "metrics"])
 def test_what_reads_finished_results_never_reaches_a_model(room: str) -> None:
     reached, left = set[str](), [module for module in MODULES if module != "luthier" and _room(module) == room]
     while left:
@@ -156,5 +163,9 @@ def test_what_reads_finished_results_never_reaches_a_model(room: str) -> None:
         if module not in reached:
             reached.add(module)
             left += _imports(module)
-    assert not [module for module in reached if _room(module) in {"models", "methods", "training", "inference"}]
+    assert not [
+        module
+        for module in reached
+        if _room(module) in {"kernels", "models", "methods", "objectives", "inference", "evaluation", "training"}
+    ]
     assert not [module for module in reached if _outside(module) & {"torch", "transformers", "peft"}]

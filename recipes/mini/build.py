@@ -19,16 +19,16 @@ from pathlib import Path
 
 import torch
 
-from luthier.allocator import keep_freed_memory
-from luthier.config import TrainingConfig
+from luthier.config.training import TrainingConfig
 from luthier.data.batching import plan_steps
+from luthier.kernels.allocator import keep_freed_memory
 from luthier.methods.full import Full, FullSettings
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
+from luthier.objectives.cross_entropy import Objective, cross_entropy, mean_loss, supervised_tokens
 from luthier.progress import say
 from luthier.records import Encoded
 from luthier.training.loop import Validation, train
-from luthier.training.objectives import Objective, cross_entropy, mean_loss, supervised_tokens
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
 from recipes.mini.card import heldout_loss, score_table, stage_table, write_card
 from recipes.mini.mixture import (

@@ -7,11 +7,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from luthier.config import CompareConfig
-from luthier.inference.score import answer_logprobs, text_windows
-from luthier.jobs.evaluate import Evaluated, evaluate
+from luthier.config.compare import CompareConfig
+from luthier.experiments.evaluate import Evaluated, evaluate
+from luthier.inference.scoring import answer_logprobs, text_windows
 from luthier.models.language_model import LanguageModel
-from luthier.tasks.load import load_texts
+from luthier.tasks.loader import load_texts
 from recipes.mini.mixture import HELD_OUT
 
 TEXT = Template("""---

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luthier.config import DataConfig
+from luthier.config.data import DataConfig
 from luthier.data.encoding import Encoder
 from luthier.data.sources import Source
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, Example
-from luthier.tasks.load import library_names, load_splits, load_task
-from luthier.tasks.task import Task
+from luthier.tasks.loader import library_names, load_splits, load_task
+from luthier.tasks.schema import Task
 from recipes.mini.architecture import CONTEXT
 from recipes.tasks.compositions import task_row
 from recipes.tasks.corpus import material

@@ -9,7 +9,7 @@ from recipes.tasks import corpus, library, splits
 from recipes.tasks.files import write_rows
 from recipes.tasks.statistics import describe, texts_of, word_types, words
 
-LIBRARY = Path(__file__).resolve().parents[2] / "src" / "luthier" / "tasks" / "library"
+LIBRARY = Path(__file__).resolve().parents[2] / "src" / "luthier" / "tasks" / "library" / "builtin"
 
 
 def main() -> None:

@@ -15,15 +15,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from luthier.comparison.results import RunCosts, RunResults, read_costs, read_results
-    from luthier.config import (
-        ArmConfig,
-        CompareConfig,
-        DataConfig,
-        DecodingConfig,
-        EvaluationConfig,
-        TrainingConfig,
-    )
+    from luthier.config.arm_settings import ArmConfig
+    from luthier.config.compare import CompareConfig
+    from luthier.config.data import DataConfig
+    from luthier.config.decoding import DecodingConfig
+    from luthier.config.evaluation import EvaluationConfig
+    from luthier.config.training import TrainingConfig
     from luthier.errors import (
         ConfigError,
         DataError,
@@ -34,15 +31,16 @@ if TYPE_CHECKING:
         TaskError,
         TrainingError,
     )
-    from luthier.jobs.compare import compare
-    from luthier.jobs.evaluate import evaluate
-    from luthier.jobs.merge import merge
-    from luthier.jobs.tune import tune
-    from luthier.methods.folder import add_adapter
+    from luthier.experiments.compare import compare
+    from luthier.experiments.evaluate import evaluate
+    from luthier.experiments.merge import merge
+    from luthier.experiments.tune import tune
+    from luthier.methods.adapter_io import add_adapter
     from luthier.models.load import load_model
     from luthier.records import Dropped, Encoded, Example, Prediction, Score, Turn
     from luthier.report.page import write_report
-    from luthier.tasks.load import load_task
+    from luthier.results.records import RunCosts, RunResults, read_costs, read_results
+    from luthier.tasks.loader import load_task
     from luthier.version import __version__
 
 __all__ = [
@@ -82,15 +80,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "luthier.comparison.results": ("RunCosts", "RunResults", "read_costs", "read_results"),
-    "luthier.config": (
-        "ArmConfig",
-        "CompareConfig",
-        "DataConfig",
-        "DecodingConfig",
-        "EvaluationConfig",
-        "TrainingConfig",
-    ),
+    "luthier.results.records": ("RunCosts", "RunResults", "read_costs", "read_results"),
+    "luthier.config.arm_settings": ("ArmConfig",),
+    "luthier.config.compare": ("CompareConfig",),
+    "luthier.config.data": ("DataConfig",),
+    "luthier.config.decoding": ("DecodingConfig",),
+    "luthier.config.evaluation": ("EvaluationConfig",),
+    "luthier.config.training": ("TrainingConfig",),
     "luthier.errors": (
         "ConfigError",
         "DataError",
@@ -101,15 +97,15 @@ _HOMES = {
         "TaskError",
         "TrainingError",
     ),
-    "luthier.jobs.compare": ("compare",),
-    "luthier.jobs.evaluate": ("evaluate",),
-    "luthier.jobs.merge": ("merge",),
-    "luthier.jobs.tune": ("tune",),
-    "luthier.methods.folder": ("add_adapter",),
+    "luthier.experiments.compare": ("compare",),
+    "luthier.experiments.evaluate": ("evaluate",),
+    "luthier.experiments.merge": ("merge",),
+    "luthier.experiments.tune": ("tune",),
+    "luthier.methods.adapter_io": ("add_adapter",),
     "luthier.models.load": ("load_model",),
     "luthier.records": ("Dropped", "Encoded", "Example", "Prediction", "Score", "Turn"),
     "luthier.report.page": ("write_report",),
-    "luthier.tasks.load": ("load_task",),
+    "luthier.tasks.loader": ("load_task",),
     "luthier.version": ("__version__",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.allocator import keep_freed_memory
 from luthier.errors import LuthierError
+from luthier.kernels.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
-    from luthier.config import CompareConfig
+    from luthier.config.compare import CompareConfig
 
 app = typer.Typer(
     name="luthier",
@@ -37,7 +37,7 @@ TaskName = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of runs and their store.", show_default=False)]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything that is drawn.", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default=False)]
-Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
+Capabilities = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 Train = Annotated[int | None, typer.Option("--train", help="Training examples at most.", show_default=False)]
 Test = Annotated[int | None, typer.Option("--test", help="Test examples at most.", show_default=False)]
 Set = Annotated[
@@ -87,7 +87,7 @@ def compare(
     ] = None,
     seed: Seed = None,
     device: Device = None,
-    trust_remote_code: Trust = False,
+    trust_remote_code: Capabilities = False,
     set_: Set = None,
 ) -> None:
     """Run every arm from the same start, and report what was gained, what it cost, and what was forgotten."""
@@ -109,7 +109,7 @@ def compare(
         flags["retain_text"] = None if retain_text == "none" else retain_text
     settings = _settings(config, set_, flags, keep_none=("retain_text",) if retain_text == "none" else ())
     _quiet_libraries()
-    from luthier.jobs import compare as job
+    from luthier.experiments import compare as job
 
     _show_run(job.compare(settings))
 
@@ -127,7 +127,7 @@ def tune(
     train: Train = None,
     seed: Seed = None,
     device: Device = None,
-    trust_remote_code: Trust = False,
+    trust_remote_code: Capabilities = False,
     set_: Set = None,
 ) -> None:
     """Train one arm, and say where its adapter is."""
@@ -144,7 +144,7 @@ def tune(
     if config is None or "arms" not in settings.model_fields_set:
         settings = settings.model_copy(update={"arms": (arm,)})
     _quiet_libraries()
-    from luthier.jobs import tune as job
+    from luthier.experiments import tune as job
 
     trained, folder = job.tune(settings, save)
     known = trained.result
@@ -165,7 +165,7 @@ def merge(
     any_base: Annotated[bool, typer.Option("--any-base", help="Accept an adapter of another base.")] = False,
     seed: Seed = None,
     device: Device = None,
-    trust_remote_code: Trust = False,
+    trust_remote_code: Capabilities = False,
     set_: Set = None,
 ) -> None:
     """Fold an adapter into its base: a whole model of its own, refused if it answers otherwise."""
@@ -178,7 +178,7 @@ def merge(
     }
     settings = _settings(None, set_, flags)
     _quiet_libraries()
-    from luthier.jobs import merge as job
+    from luthier.experiments import merge as job
     from luthier.report.merged import merged_table
 
     if "task" not in settings.model_fields_set:
@@ -216,7 +216,7 @@ def evaluate(
     test: Test = None,
     seed: Seed = None,
     device: Device = None,
-    trust_remote_code: Trust = False,
+    trust_remote_code: Capabilities = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
     set_: Set = None,
 ) -> None:
@@ -233,7 +233,7 @@ def evaluate(
     }
     settings = _settings(config, set_, flags)
     _quiet_libraries()
-    from luthier.jobs import evaluate as job
+    from luthier.experiments import evaluate as job
     from luthier.report.evaluation import EvaluationRow, evaluation_json, evaluation_table
 
     found = job.evaluate(settings, _words(tasks) or (), shots=shots, adapter=adapter, any_base=any_base)
@@ -263,7 +263,7 @@ def check(
     task: TaskName = None,
     train: Train = None,
     seed: Seed = None,
-    trust_remote_code: Trust = False,
+    trust_remote_code: Capabilities = False,
     set_: Set = None,
 ) -> None:
     """Show what would be learned, before any step; exit code 2 when training would be meaningless."""
@@ -320,7 +320,7 @@ def score(
     test: Annotated[str, typer.Option(help="Paired test: randomisation, bootstrap, mcnemar.")] = "randomisation",
 ) -> None:
     """Score any predictions against any references; several systems are compared in pairs."""
-    from luthier.metrics.command import run_score
+    from luthier.metrics.score_command import run_score
 
     run_score(
         predictions,
@@ -359,7 +359,7 @@ def list_tasks() -> None:
 def show_task(task: TaskArgument) -> None:
     """Show what a task is: its source, templates, metrics and splits."""
     from luthier.tasks import show
-    from luthier.tasks.load import load_task
+    from luthier.tasks.loader import load_task
 
     _print(show.show_task(load_task(task)))
 
@@ -373,7 +373,7 @@ def preview_task(
 ) -> None:
     """Render the first rows of a task by its templates."""
     from luthier.tasks import show
-    from luthier.tasks.load import load_task
+    from luthier.tasks.loader import load_task
 
     _print(show.preview(load_task(task), split=split, rows=rows, template=template))
 
@@ -382,7 +382,10 @@ def _settings(
     file: Path | None, assignments: Sequence[str] | None, flags: Mapping[str, Any], *, keep_none: Sequence[str] = ()
 ) -> CompareConfig:
     """Lay named flags upon ``--set`` upon the file; the keys of flags are dotted."""
-    from luthier.config import CompareConfig, load_yaml, merge, nested, parse_assignments, validate
+    from luthier.config.assignments import merge, nested, parse_assignments
+    from luthier.config.compare import CompareConfig
+    from luthier.config.validation import validate
+    from luthier.config.yaml_file import load_yaml
 
     data, lines = load_yaml(file) if file else ({}, {})
     if file:
@@ -406,9 +409,9 @@ def _print(renderable: Any) -> None:
 
 
 def _show_run(run: Path) -> None:
-    from luthier.comparison.results import read_costs, read_results
     from luthier.report.page import write_report
-    from luthier.report.table import retention_table, summary_table
+    from luthier.report.terminal import retention_table, summary_table
+    from luthier.results.records import read_costs, read_results
 
     results, costs = read_results(run), read_costs(run)
     page = write_report(run)

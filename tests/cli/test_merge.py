@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from luthier.methods.folder import CARD, REFERENCE, load_adapter
+from luthier.methods.adapter_io import CARD, REFERENCE, load_adapter
 from luthier.models.load import load_model
 from small_job import QUICK, Refused, Workshop, luthier
 from tiny_models import tiny_folder

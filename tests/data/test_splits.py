@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data.splits import Fractions, Ledger, assign, digest_examples, position, subset
+from luthier.data.splits import DuplicateIndex, Fractions, assign, digest_examples, position, subset
 from luthier.records import Example, Turn
 
 NONE: frozenset[str] = frozenset()
@@ -59,8 +59,8 @@ def test_draw_does_not_depend_on_the_order_of_the_rows_but_on_the_seed() -> None
     assert set(subset(examples, 10, 0)) != set(subset(examples, 10, 1))
 
 
-def ledger(*items: tuple[str, str, str]) -> Ledger:
-    made = Ledger()
+def ledger(*items: tuple[str, str, str]) -> DuplicateIndex:
+    made = DuplicateIndex()
     for number, (split, prompt, target) in enumerate(items):
         made.add(split, example(str(number), prompt, target))
     return made
@@ -84,7 +84,7 @@ def test_duplicates_and_overlaps_leave_training_only() -> None:
 
 
 def test_what_was_said_before_is_part_of_the_prompt() -> None:
-    made = Ledger()
+    made = DuplicateIndex()
     made.add("train", example("1", turns=(Turn("a", "b"),)))
     made.add("train", example("2", turns=(Turn("a", "c"),)))
     made.add("train", example("3", system="s"))
@@ -92,12 +92,12 @@ def test_what_was_said_before_is_part_of_the_prompt() -> None:
 
 
 def test_examples_of_nothing() -> None:
-    assert Ledger().overlaps().keep.tolist() == []
+    assert DuplicateIndex().overlaps().keep.tolist() == []
     assert subset([], 3, 0) == ()
 
 
 def test_repeated_ids_are_known() -> None:
-    made = Ledger()
+    made = DuplicateIndex()
     for key in ("a", "b", "a"):
         made.add("train", example(key))
     assert len(made.repeated_ids()) == 1

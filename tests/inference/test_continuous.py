@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from luthier.config import DecodingConfig
-from luthier.inference.generate import _closed_up, generate
-from luthier.inference.score import answer_logprobs
-from luthier.inference.slots import Slots
-from luthier.inference.stopping import Answer, Ending, Generation, cut
-from luthier.inference.trust import trust
+from luthier.config.decoding import DecodingConfig
+from luthier.inference.capabilities import capabilities_of
+from luthier.inference.generation import _closed_up, generate
+from luthier.inference.kv_slots import KVSlots
+from luthier.inference.scoring import answer_logprobs
+from luthier.inference.stop_conditions import Answer, Generation, StopConditions, cut
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
@@ -55,7 +55,7 @@ ENDS = set(range(5, 74, 8))
 
 def answers(model: LanguageModel, asked: list[Encoded], budget: int | None, **sampled: Any) -> list[Generation]:
     decoding = DecodingConfig(**sampled)
-    return generate(model, asked, decoding, Ending(str, 14, ENDS), budget=budget)
+    return generate(model, asked, decoding, StopConditions(str, 14, ENDS), budget=budget)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3", "t5", "bart", "gemma3"])
@@ -94,13 +94,13 @@ def test_methods_are_seen(name: str, method: str) -> None:
         for weight in attached.trainable().values():
             weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(3))
     if name in ("llama", "gpt2"):
-        assert trust(model).tree
-        assert trust(model).slots
+        assert capabilities_of(model).tree
+        assert capabilities_of(model).slots
     asked = prompts(head=True)
     expected = [alone(model, prompt, 8, set()) for prompt in asked]
     assert expected != bare
     for budget in (None, 120):
-        written = generate(model, asked, DecodingConfig(), Ending(str, 8), budget=budget)
+        written = generate(model, asked, DecodingConfig(), StopConditions(str, 8), budget=budget)
         assert [answer.text for answer in written] == expected
     items = [
         Encoded(item.id, item.prompt_ids, np.array([9, 12, 2], np.int32)[:size]) for item in asked for size in (1, 3)
@@ -117,19 +117,19 @@ class Watch:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows: list[int] = []
         self.held = 0
-        before = Slots.advance
+        before = KVSlots.advance
 
-        def advance(slots: Slots, tokens: Tensor) -> None:
+        def advance(slots: KVSlots, tokens: Tensor) -> None:
             before(slots, tokens)
             self.rows.append(len(tokens))
             self.held = max(self.held, slots.rows * slots.size + slots.shared)
 
-        monkeypatch.setattr(Slots, "advance", advance)
+        monkeypatch.setattr(KVSlots, "advance", advance)
 
 
 def test_a_waiting_sequence_takes_the_place_of_one_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
-    trust(model)
+    capabilities_of(model)
     watch = Watch(monkeypatch)
     asked = prompts(head=False)
     budget = 3 * (25 + 14)
@@ -145,14 +145,14 @@ def test_a_waiting_sequence_takes_the_place_of_one_that_has_ended(monkeypatch: p
 
 def test_what_all_prompts_begin_with_is_read_and_held_once() -> None:
     model = tiny_model("llama")
-    trust(model)
+    capabilities_of(model)
     read: list[int] = []
     model.module.get_input_embeddings().register_forward_hook(lambda _, given, out: read.append(given[0].numel()))
     asked = prompts(head=True)
     answers(model, asked, None)
     own = [len(prompt.prompt_ids) - 40 for prompt in asked]
     assert read[:2] == [40, sum(own)]
-    slots = Slots(model, [prompt.prompt_ids for prompt in asked], 14, 40 + 2 * (max(own) + 14))
+    slots = KVSlots(model, [prompt.prompt_ids for prompt in asked], 14, 40 + 2 * (max(own) + 14))
     assert (slots.shared, slots.rows, slots.size) == (40, 2, max(own) + 14)
 
 
@@ -191,7 +191,7 @@ def decode(ids: list[int]) -> str:
 )
 @settings(max_examples=400, deadline=None)
 def test_stop_strings_are_found_where_decoding_the_whole_finds_them(tokens: list[int], stop: list[str]) -> None:
-    answer = Answer(Ending(decode, 1000, stop=stop))
+    answer = Answer(StopConditions(decode, 1000, stop=stop))
     for number, token in enumerate(tokens, start=1):
         whole = decode(tokens[:number])
         expected = "stop" if any(string in whole for string in stop) else None
@@ -208,7 +208,7 @@ def test_long_answers_are_not_decoded_again_at_every_step() -> None:
         seen.append(len(ids))
         return decode(ids)
 
-    answer = Answer(Ending(counted, 1000, stop=["zz"]))
+    answer = Answer(StopConditions(counted, 1000, stop=["zz"]))
     for _ in range(500):
         answer.add(0)
     assert sum(seen) <= 4 * 500

@@ -17,24 +17,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.config import CompareConfig, DecodingConfig
+from luthier.config.compare import CompareConfig
+from luthier.config.decoding import DecodingConfig
 from luthier.data.encoding import Encoder
 from luthier.errors import ConfigError, ModelError, StoreError
+from luthier.experiments.compare import compare
+from luthier.experiments.evaluate import evaluate
 from luthier.inference import converted as conversion
-from luthier.inference.converted import open_converted
-from luthier.inference.ctranslate import CTranslate2, Precision, _batches, _worth_steps
-from luthier.inference.generate import generate
-from luthier.inference.score import answer_logprobs
+from luthier.inference.ct2_convert import open_converted
+from luthier.inference.ct2_engine import CTranslate2, Precision, _batches, _worth_steps
+from luthier.inference.generation import generate
+from luthier.inference.scoring import answer_logprobs
 from luthier.inference.static_prompts import CALL, group
-from luthier.inference.stopping import Ending, Generation
-from luthier.jobs.compare import compare
-from luthier.jobs.evaluate import evaluate
-from luthier.methods.folder import Card, save_adapter
+from luthier.inference.stop_conditions import Generation, StopConditions
+from luthier.methods.adapter_io import Card, save_adapter
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.records import Encoded, Example
-from luthier.tasks.load import load_examples, load_task
+from luthier.tasks.loader import load_examples, load_task
 from small_job import write_job
 from tiny_models import BOS, VOCABULARY, encoded, same_bits, state, tiny_folder, tiny_model
 
@@ -90,7 +91,7 @@ def prompts(head: bool) -> list[Encoded]:
 @pytest.mark.parametrize("name", KINDS)
 def test_answers_are_written_token_for_token(name: str, head: bool) -> None:
     model, engine = opened(name)
-    ending = Ending(str, 14, ENDS)
+    ending = StopConditions(str, 14, ENDS)
     expected = generate(model, prompts(head), DecodingConfig(), ending)
     assert len({answer.text for answer in expected}) > 2
     for budget in (None, 150, 1):
@@ -106,7 +107,7 @@ def test_stop_strings_end_answers(name: str) -> None:
     def decode(ids: list[int]) -> str:
         return "".join(chr(97 + token % 3) for token in ids)
 
-    ending = Ending(decode, 14, {2}, ("ab", "cca"))
+    ending = StopConditions(decode, 14, {2}, ("ab", "cca"))
     expected = generate(model, asked, DecodingConfig(), ending)
     assert {answer.finish for answer in expected} == {"stop", "length"}
     assert engine.generate(asked, DecodingConfig(), ending) == expected
@@ -114,7 +115,7 @@ def test_stop_strings_end_answers(name: str) -> None:
 
 def test_without_end_tokens_answers_are_as_long_as_they_may_be() -> None:
     _, engine = opened("gpt2")
-    ending = Ending(str, 5)
+    ending = StopConditions(str, 5)
     assert engine.generate(prompts(head=False)[:2], DecodingConfig(), ending) == generate(
         opened("gpt2")[0], prompts(head=False)[:2], DecodingConfig(), ending
     )
@@ -130,7 +131,7 @@ def test_mini_says_the_same(tmp_path: Path) -> None:
             prompt = encoder.encode_prompt(example, reserve=32)
             assert isinstance(prompt, Encoded)
             asked.append(prompt)
-    ending = Ending(encoder.decode, 32, model.end_ids, ("\n\n",))
+    ending = StopConditions(encoder.decode, 32, model.end_ids, ("\n\n",))
     expected = generate(model, asked, DecodingConfig(), ending)
     assert len({answer.text for answer in expected}) > 15
     assert engine.generate(asked, DecodingConfig(), ending, budget=2000) == expected
@@ -146,7 +147,7 @@ def test_stories260k_gives_its_published_text(stories260k: Path, tmp_path: Path)
     ]
     prompts = [prompt for prompt in asked if isinstance(prompt, Encoded)]
     assert prompts[0].prompt_ids.tolist() == [1]
-    ending = Ending(encoder.decode, 230, model.end_ids.union(encoder.stop_ids))
+    ending = StopConditions(encoder.decode, 230, model.end_ids.union(encoder.stop_ids))
     found = engine.generate(prompts, DecodingConfig(), ending)
     assert found[0].text.startswith((stories260k / "expected_greedy.txt").read_text(encoding="utf-8"))
     assert found == generate(model, prompts, DecodingConfig(), ending)
@@ -247,14 +248,14 @@ def test_a_window_is_not_overstepped(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=r"14 tokens do not fit the window of 8 tokens .*\n.*data.max_length to 8"):
         engine.answer_logprobs([short, long], budget=99)
     with pytest.raises(ModelError, match="9 tokens do not fit"):
-        engine.generate([short], DecodingConfig(), Ending(str, 5))
+        engine.generate([short], DecodingConfig(), StopConditions(str, 5))
 
 
 def test_sampling_and_beams_are_refused() -> None:
     _, engine = opened("gpt2")
     for decoding, told in (({"temperature": 0.7}, "temperature is 0.7"), ({"beams": 3}, "beams is 3")):
         with pytest.raises(ConfigError, match=rf"greedily, and decoding.{told}\n.*engine torch"):
-            engine.generate(prompts(False), DecodingConfig(**decoding), Ending(str, 5))  # type: ignore[arg-type]
+            engine.generate(prompts(False), DecodingConfig(**decoding), StopConditions(str, 5))  # type: ignore[arg-type]
 
 
 # How the work is laid out.
@@ -410,4 +411,4 @@ def test_the_names_of_tokens_are_their_ids() -> None:
     every = [Encoded("x", np.array([BOS], np.int32), np.array([token], np.int32)) for token in range(VOCABULARY)]
     total = np.exp(engine.answer_logprobs(every, budget=999)).sum()
     assert total == pytest.approx(1, abs=1e-4)
-    assert isinstance(engine.generate(prompts(False)[:1], DecodingConfig(), Ending(str, 1))[0], Generation)
+    assert isinstance(engine.generate(prompts(False)[:1], DecodingConfig(), StopConditions(str, 1))[0], Generation)

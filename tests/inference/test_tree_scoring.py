@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luthier.inference.capabilities import Capabilities, capabilities_of
 from luthier.inference.prefix_tree import WORTH, grow, in_common
-from luthier.inference.score import answer_logprobs, score_answers
+from luthier.inference.scoring import answer_logprobs, score_answers
 from luthier.inference.tree_scoring import _rows, count_tokens, plan_passes, tree_logprobs
-from luthier.inference.trust import Trust, trust
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, TokenIds
 from tiny_models import BOS, DECODERS, ENCODER_DECODERS, FURTHER, VOCABULARY, tiny_model
@@ -105,19 +105,19 @@ WINDOWED_OR_OTHERWISE_ODD = {"gemma2", "gemma3", "mistral", "bloom", "falcon", "
 
 @pytest.mark.parametrize("name", [*DECODERS, *FURTHER])
 def test_only_decoders_that_show_it_are_asked_in_a_tree(name: str) -> None:
-    shown = trust(tiny_model(name))
+    shown = capabilities_of(tiny_model(name))
     able = name not in WINDOWED_OR_OTHERWISE_ODD
     assert (shown.tree, shown.slots, shown.encoder_once) == (able, able, False)
 
 
 @pytest.mark.parametrize("name", ENCODER_DECODERS)
 def test_encoder_decoders_encode_once(name: str) -> None:
-    assert trust(tiny_model(name)) == Trust(encoder_once=True)
+    assert capabilities_of(tiny_model(name)) == Capabilities(encoder_once=True)
 
 
 def test_a_model_is_tried_again_when_its_parts_have_changed() -> None:
     model = tiny_model("llama")
-    assert trust(model).tree
+    assert capabilities_of(model).tree
     layer = model.module.model.layers[0].self_attn
     kind = type(layer)
 
@@ -133,9 +133,9 @@ def test_a_model_is_tried_again_when_its_parts_have_changed() -> None:
                 self.config._attn_implementation = before
 
     layer.__class__ = Other
-    assert trust(model) == Trust(own_head=True)
+    assert capabilities_of(model) == Capabilities(own_head=True)
     layer.__class__ = kind
-    assert trust(model).tree
+    assert capabilities_of(model).tree
 
 
 # What is computed, counted by hand.
@@ -211,7 +211,7 @@ def test_a_block_is_read_once_over_all_passes() -> None:
         for number, question in enumerate(questions)
         for option in (20, 21, 22, 23)
     ]
-    trust(model)
+    capabilities_of(model)
     read = counting(model)
     found, _ = tree_logprobs(model, items, 130)
     # The block, and each question with its four options; a pass may repeat what is not worth a node.
@@ -228,7 +228,7 @@ def test_an_encoder_reads_each_prompt_once() -> None:
     items = [
         Encoded(f"{row}-{option}", prompt, ids(option, 2)) for row, prompt in enumerate(prompts) for option in range(5)
     ]
-    trust(model)
+    capabilities_of(model)
     read: list[int] = []
     model.module.get_encoder().register_forward_hook(
         lambda _, args, options, out: read.append(options["input_ids"].numel()), with_kwargs=True

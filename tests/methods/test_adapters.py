@@ -12,11 +12,11 @@ from test_behaviour import ITEMS, outputs, trained
 
 from luthier.errors import LuthierError, ModelError
 from luthier.methods.adapter import AttachedAdapters, weights_of_one
+from luthier.methods.adapter_io import load_adapter
 from luthier.methods.base import count
-from luthier.methods.folder import load_adapter
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
-from luthier.training.objectives import cross_entropy
+from luthier.objectives.cross_entropy import cross_entropy
 from tiny_models import CONFIGURATIONS, state, tiny_model
 
 
@@ -95,7 +95,7 @@ def test_a_llama_block_by_the_published_formulas(placement: str) -> None:
 
 @pytest.mark.parametrize("placement", ["houlsby", "parallel"])
 def test_the_folder_says_all_that_is_needed(placement: str, tmp_path: Path) -> None:
-    from luthier.methods.folder import Card, save_adapter
+    from luthier.methods.adapter_io import Card, save_adapter
 
     model = tiny_model("bart")
     attached = put(model, placement=placement, bottleneck=3, function="silu", scale=2.0, dropout=0.1)

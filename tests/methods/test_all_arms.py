@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
-from luthier.config import CompareConfig
+from luthier.config.compare import CompareConfig
 from luthier.errors import ConfigError, LuthierError, ModelError
-from luthier.jobs.compare import compare
-from luthier.jobs.evaluate import evaluate
-from luthier.jobs.merge import merge
-from luthier.jobs.tune import tune
-from luthier.methods.folder import read_card
+from luthier.experiments.compare import compare
+from luthier.experiments.evaluate import evaluate
+from luthier.experiments.merge import merge
+from luthier.experiments.tune import tune
+from luthier.methods.adapter_io import read_card
 from small_job import comparison, write_job
 from tiny_models import tiny_folder, write_folder
 
@@ -35,7 +35,7 @@ def config(kind: str, tmp_path: Path, **changes: Any) -> CompareConfig:
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
 def test_every_arm_is_trained_and_measured(kind: str, tmp_path: Path) -> None:
-    from luthier.comparison.results import read_results
+    from luthier.results.records import read_results
 
     results = read_results(compare(config(kind, tmp_path, arms=ARMS)))
     arms = {arm.name: arm for arm in results.arms}

@@ -13,11 +13,13 @@ import torch
 from test_behaviour import ITEMS, learn, nothing_is_left, outputs, plain_logits
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from luthier.comparison.arms import make_arms
-from luthier.config import CompareConfig, TrainingConfig, validate
+from luthier.config.arms import make_arms
+from luthier.config.compare import CompareConfig
+from luthier.config.training import TrainingConfig
+from luthier.config.validation import validate
 from luthier.errors import LuthierError, ModelError
+from luthier.methods.adapter_io import add_adapter, load_adapter
 from luthier.methods.base import Attached, count
-from luthier.methods.folder import add_adapter, load_adapter
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from tiny_models import same_bits, state, tiny_folder, tiny_model

@@ -20,17 +20,18 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
-from luthier.config import DecodingConfig, TrainingConfig
+from luthier.config.decoding import DecodingConfig
+from luthier.config.training import TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.errors import ConfigError, LuthierError, ModelError
-from luthier.inference.generate import generate
-from luthier.inference.stopping import Ending
+from luthier.inference.generation import generate
+from luthier.inference.stop_conditions import StopConditions
+from luthier.methods.adapter_io import CARD, REFERENCE, Card, load_adapter, read_card, save_adapter
 from luthier.methods.base import Attached, count, snapshot, virtual_tokens
-from luthier.methods.folder import CARD, REFERENCE, Card, load_adapter, read_card, save_adapter
 from luthier.methods.registry import METHODS, find_method, read_settings
 from luthier.models.language_model import LanguageModel
+from luthier.objectives.cross_entropy import cross_entropy
 from luthier.training.loop import train
-from luthier.training.objectives import cross_entropy
 from tiny_models import encoded, same_bits, state, tiny_folder, tiny_model
 
 RANK, BOTTLENECK, VIRTUAL = 2, 4, 24
@@ -289,7 +290,7 @@ def test_four_rows_can_be_learned_by_heart(method: str, name: str, tmp_path: Pat
         assert losses[-1] < 0.2 * losses[0]
         return
     assert losses[-1] < 0.1 < 4 < losses[0]
-    answers = generate(model, ITEMS, DecodingConfig(), Ending(str, 8, model.end_ids))
+    answers = generate(model, ITEMS, DecodingConfig(), StopConditions(str, 8, model.end_ids))
     assert [answer.text for answer in answers] == [str(item.target_ids[:-1].tolist()) for item in ITEMS]
     assert {answer.finish for answer in answers} == {"stop"}
 

@@ -14,7 +14,7 @@ import torch
 from test_behaviour import ITEMS
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from luthier.config import TrainingConfig
+from luthier.config.training import TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.methods.prompt_tuning import InUnits
 from luthier.methods.registry import find_method, read_settings

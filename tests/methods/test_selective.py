@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from test_behaviour import outputs, trained
 
 from luthier.errors import LuthierError, ModelError
-from luthier.methods.folder import load_adapter
+from luthier.methods.adapter_io import load_adapter
 from luthier.methods.registry import find_method, read_settings
 from tiny_models import tiny_model
 

@@ -9,9 +9,9 @@ import torch
 from test_behaviour import ITEMS, PROBES, RATES, attach, learn, nothing_is_left, outputs, trained
 
 from luthier.errors import ModelError
+from luthier.methods.adapter_io import add_adapter, load_adapter
 from luthier.methods.base import Attached
-from luthier.methods.folder import add_adapter, load_adapter
-from luthier.methods.merge import merge
+from luthier.methods.merging import merge
 from luthier.methods.registry import METHODS
 from luthier.models.language_model import LanguageModel
 from tiny_models import same_bits, state, tiny_model

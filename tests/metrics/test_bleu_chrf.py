@@ -13,8 +13,8 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.metrics.bleu import SMOOTHINGS, bleu, bleu_metric, bleu_of, bleu_statistics, sentence_bleu
-from luthier.metrics.chrf import chrf, chrf_metric, chrf_of, chrf_statistics
+from luthier.metrics.overlap.bleu import SMOOTHINGS, bleu, bleu_metric, bleu_of, bleu_statistics, sentence_bleu
+from luthier.metrics.overlap.chrf import chrf, chrf_metric, chrf_of, chrf_statistics
 from luthier.records import Prediction
 
 LOCAL_TOKENISERS = ("13a", "intl", "none", "char", "zh")

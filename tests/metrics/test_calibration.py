@@ -7,7 +7,7 @@ import pytest
 from metric_rows import with_choices
 from sklearn import metrics as sk
 
-from luthier.metrics.calibration import choice_probabilities, reliability
+from luthier.metrics.choice.calibration import choice_probabilities, reliability
 from luthier.metrics.registry import get_metric
 from luthier.records import Prediction
 

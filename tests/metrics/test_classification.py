@@ -12,8 +12,8 @@ from metric_rows import answered, labels, with_choices
 from sklearn import metrics as sk
 
 from luthier.errors import ConfigError, DataError
-from luthier.metrics.answers import set_f1, squad_normalise, token_f1
-from luthier.metrics.correlation import weighted_ranks
+from luthier.metrics.answer_extraction import set_f1, squad_normalise, token_f1
+from luthier.metrics.choice.correlation import weighted_ranks
 from luthier.metrics.registry import get_metric
 from luthier.records import Prediction
 

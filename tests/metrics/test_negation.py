@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from metric_rows import answered
 
-from luthier.metrics.negation import contradicted, denied
+from luthier.metrics.overlap.negation import contradicted, denied
 from luthier.metrics.scoring import score_predictions
 
 

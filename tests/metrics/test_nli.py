@@ -13,8 +13,8 @@ import pytest
 from metric_rows import answered
 
 from luthier.errors import ConfigError, ModelError
-from luthier.metrics.nli import entailment, load_judge
-from luthier.metrics.pretrained import fingerprint, longest_input
+from luthier.metrics.model_based.nli import entailment, load_judge
+from luthier.metrics.model_based.pretrained import fingerprint, longest_input
 from luthier.metrics.registry import get_metric, metric_of_output
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.significance import paired_difference

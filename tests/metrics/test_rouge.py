@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from nltk.stem.porter import PorterStemmer
 from rouge_score import rouge_scorer
 
-from luthier.metrics.porter import stem
-from luthier.metrics.rouge import TYPES, rouge
+from luthier.metrics.overlap.porter import stem
+from luthier.metrics.overlap.rouge import TYPES, rouge
 
 Table = npt.NDArray[np.float64]
 

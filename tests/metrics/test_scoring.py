@@ -139,7 +139,8 @@ HEAVY = ("torch", "transformers", "scipy", "pyarrow", "pandas", "sklearn", "nltk
 def test_importing_is_light() -> None:
     program = (
         "import resource, sys\n"
-        "import luthier.metrics.rouge, luthier.metrics.scoring, luthier.metrics.significance, luthier.metrics.command\n"
+        "import luthier.metrics.overlap.rouge, luthier.metrics.scoring, luthier.metrics.significance\n"
+        "import luthier.metrics.score_command\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
         "usage = resource.getrusage(resource.RUSAGE_SELF)\n"
         "print(usage.ru_utime + usage.ru_stime)\n"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from luthier.config import DecodingConfig
-from luthier.inference.generate import generate
-from luthier.inference.stopping import Ending, Generation
+from luthier.config.decoding import DecodingConfig
+from luthier.inference.generation import generate
+from luthier.inference.stop_conditions import Generation, StopConditions
 from luthier.models.language_model import LanguageModel, pad
 from luthier.records import Encoded
 from tiny_models import CONFIGURATIONS, DECODERS, ENCODER_DECODERS, PAD, encoded, same_bits, state, tiny_model
@@ -26,7 +26,7 @@ def logprobs(model: LanguageModel, items: list[Encoded]) -> list[torch.Tensor]:
 
 
 def greedy(model: LanguageModel, items: list[Encoded]) -> list[Generation]:
-    return generate(model, items, DecodingConfig(), Ending(str, 12, model.end_ids))
+    return generate(model, items, DecodingConfig(), StopConditions(str, 12, model.end_ids))
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

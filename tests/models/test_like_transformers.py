@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from luthier.config import DecodingConfig
-from luthier.inference.generate import generate
-from luthier.inference.stopping import Ending
+from luthier.config.decoding import DecodingConfig
+from luthier.inference.generation import generate
+from luthier.inference.stop_conditions import StopConditions
 from luthier.models.language_model import LanguageModel
+from luthier.objectives.cross_entropy import cross_entropy, mean_loss, supervised_tokens
 from luthier.records import Encoded
-from luthier.training.objectives import cross_entropy, mean_loss, supervised_tokens
 from tiny_models import CONFIGURATIONS, DECODERS, ENCODER_DECODERS, encoded, tiny_model
 
 LENGTHS = ((5, 3), (20, 9), (12, 1), (3, 14))
@@ -85,7 +85,7 @@ def test_gradient_is_that_of_transformers(name: str) -> None:
 def test_greedy_text_is_that_of_generate(name: str) -> None:
     model = tiny_model(name)
     items = encoded(13, LENGTHS)
-    ending = Ending(lambda ids: " ".join(map(str, ids)), 12, model.end_ids)
+    ending = StopConditions(lambda ids: " ".join(map(str, ids)), 12, model.end_ids)
     ours = generate(model, items, DecodingConfig(), ending)
     for item, generation in zip(items, ours, strict=True):
         ids = torch.from_numpy(item.prompt_ids.astype("int64"))[None]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from luthier.config import CompareConfig
-from luthier.inference.score import answer_logprobs, text_windows
-from luthier.jobs.evaluate import evaluate
+from luthier.config.compare import CompareConfig
+from luthier.experiments.evaluate import evaluate
+from luthier.inference.scoring import answer_logprobs, text_windows
 from luthier.models.load import EMBEDDED, load_model
-from luthier.tasks.load import load_texts
+from luthier.tasks.loader import load_texts
 
 FOLDER = EMBEDDED["mini"]
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from luthier.kernels import fused_cross_entropy as head_module
+from luthier.kernels.attention import groups
+from luthier.kernels.fused_cross_entropy import logprobs_of_targets
+from luthier.kernels.variable_length import NAME, as_now, attend, bounds, padding_free, trimmed
 from luthier.models import encoder_decoder as encoder_decoder_module
-from luthier.models import head as head_module
-from luthier.models.attention import groups
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
-from luthier.models.head import logprobs_of_targets
-from luthier.models.varlen import NAME, as_now, attend, bounds, padding_free, trimmed
 from luthier.records import Encoded
 from tiny_models import DECODERS, ENCODER_DECODERS, FURTHER, encoded, tiny_model
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from luthier.config import DecodingConfig
+from luthier.config.decoding import DecodingConfig
 from luthier.data.encoding import Encoder
-from luthier.inference.generate import generate
-from luthier.inference.stopping import Ending
+from luthier.inference.generation import generate
+from luthier.inference.stop_conditions import StopConditions
 from luthier.models.load import load_model
 from luthier.records import Encoded, Example
 
@@ -41,7 +41,7 @@ def test_generate_with_the_encoder(stories260k: Path) -> None:
     assert prompt.prompt_ids.tolist() == [1]
     other = encoder.encode_prompt(Example("other", "stories", "plain", "One day, a boy named Tim", ("",)), reserve=256)
     assert isinstance(other, Encoded)
-    ending = Ending(encoder.decode, 230, model.end_ids.union(encoder.stop_ids))
+    ending = StopConditions(encoder.decode, 230, model.end_ids.union(encoder.stop_ids))
     first, second = generate(model, [prompt, other], DecodingConfig(), ending)
     assert first.text.startswith(expected(stories260k))
     assert first.text != second.text

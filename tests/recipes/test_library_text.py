@@ -22,7 +22,7 @@ from recipes.tasks.splits import Row  # noqa: E402
 from recipes.tasks.statistics import frame_share, texts_of, words  # noqa: E402
 from recipes.tasks.world import Setting, names_of  # noqa: E402
 
-FOLDER = ROOT / "src" / "luthier" / "tasks" / "library"
+FOLDER = ROOT / "src" / "luthier" / "tasks" / "library" / "builtin"
 TASKS = {recipe.name: recipe for recipe in library.recipes()}
 SPLITS = ("train", "validation", "test")
 CAPITALISED = re.compile(r"\b[A-Z][a-z]+\b")

@@ -10,19 +10,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from luthier.comparison.results import (
+from luthier.metrics.prediction_log import write_predictions
+from luthier.records import Example, Prediction, Score
+from luthier.results.records import (
     ArmCosts,
     ArmResult,
     Change,
     Pair,
     Recommendation,
-    Retained,
+    RetentionResult,
     RunCosts,
     RunResults,
     write_json,
 )
-from luthier.metrics.log import write_predictions
-from luthier.records import Example, Prediction, Score
 
 PARAMETERS = 1_540_096
 NASTY = '</script><img src=x onerror="alert(1)"> & <b>bold</b> \u2028 ]]> | pipe'
@@ -85,20 +85,20 @@ def change(value: float, half: float, n: int = 200) -> Change:
     return Change(value, value - half, value + half, 0.0004 if significant else 0.31, n, significant)
 
 
-def _retained(sketch: Sketch, dice: random.Random) -> tuple[Retained, ...]:
+def _retained(sketch: Sketch, dice: random.Random) -> tuple[RetentionResult, ...]:
     items = []
     for task, metric, before, chance in RETAINED:
         unit = 30.0 if metric == "bleu" else 1.0
         moved = unit * (sketch.forgets * dice.uniform(0.4, 1.6) + dice.gauss(0, 0.004))
         pair = score(metric, before, 0.05 * unit), score(metric, before + moved, 0.05 * unit)
-        items.append(Retained(task, metric, True, chance, *pair, change(moved, 0.03 * unit)))
+        items.append(RetentionResult(task, metric, True, chance, *pair, change(moved, 0.03 * unit)))
     return tuple(items)
 
 
-def _token_loss(sketch: Sketch) -> Retained:
+def _token_loss(sketch: Sketch) -> RetentionResult:
     moved = -2.4 * sketch.forgets + 0.004
     before, after = score("token_loss", 2.413, 0.03), score("token_loss", 2.413 + moved, 0.03)
-    return Retained("plain_text", "token_loss", False, None, before, after, change(moved, 0.015))
+    return RetentionResult("plain_text", "token_loss", False, None, before, after, change(moved, 0.015))
 
 
 def arm(sketch: Sketch, first: Sketch | None = None) -> ArmResult:

@@ -11,12 +11,12 @@ from typing import Any
 import example_run
 import pytest
 
-from luthier.comparison.results import ArmCosts, RunCosts, RunResults
 from luthier.errors import DataError
 from luthier.report import charts
 from luthier.report.curves import Curve, read_curve, thin
 from luthier.report.figures import Figure, figures, png
 from luthier.report.palette import COLOURS, looks
+from luthier.results.records import ArmCosts, RunCosts, RunResults
 
 
 def _curves(sketches: tuple[example_run.Sketch, ...]) -> dict[str, Curve]:

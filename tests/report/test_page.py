@@ -16,10 +16,10 @@ from typing import Any
 import example_run
 import pytest
 
-from luthier.comparison.results import Recommendation
 from luthier.errors import StoreError
 from luthier.report.answers import read_logs, side_by_side
 from luthier.report.page import write_report
+from luthier.results.records import Recommendation
 
 
 class _Elements(HTMLParser):
@@ -201,7 +201,7 @@ def test_a_folder_without_results_is_an_error_that_says_what_to_do(tmp_path: Pat
 
 def test_a_report_needs_no_model_library() -> None:
     code = (
-        "import sys, luthier.report.page, luthier.report.table\n"
+        "import sys, luthier.report.page, luthier.report.terminal\n"
         "print([name for name in ('torch', 'transformers', 'peft', 'datasets') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from luthier.config import DataConfig
+from luthier.config.data import DataConfig
 from luthier.data.check import CheckReport, check_split, fatal, render_check
 from luthier.data.encoding import NOTHING_TO_CUT, PROMPT_TOO_LONG, TARGET_TOO_LONG, Encoder
 from luthier.records import Example
 from luthier.tasks.check_task import run_check
-from luthier.tasks.load import load_task
+from luthier.tasks.loader import load_task
 from luthier.tasks.show import list_tasks, preview, show_task
 from tiny import byte_tokenizer
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from luthier.config import DataConfig
+from luthier.config.data import DataConfig
 from luthier.errors import Faults, LuthierError, TaskError
-from luthier.tasks.load import load_examples, load_splits, load_task
+from luthier.tasks.loader import load_examples, load_splits, load_task
 
 GOOD = """\
 name: colours

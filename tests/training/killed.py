@@ -14,7 +14,7 @@ def main(work: Path, adapter: Path, method: str, steps: int) -> None:
     import torch
     from rows import held_out, run, start
 
-    from luthier.methods.folder import Card, save_adapter
+    from luthier.methods.adapter_io import Card, save_adapter
 
     torch.set_num_threads(1)
     model, attached = start(method)

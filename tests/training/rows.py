@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from luthier.config import TrainingConfig
+from luthier.config.training import TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.methods.base import Attached
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
+from luthier.objectives.cross_entropy import Objective, cross_entropy, mean_loss
 from luthier.training.checkpoint import Progress
 from luthier.training.log import read_log
 from luthier.training.loop import Validate, Validation, train
-from luthier.training.objectives import Objective, cross_entropy, mean_loss
 from tiny_models import encoded, tiny_model
 
 ROWS = encoded(31, [(6, 4), (9, 2), (3, 7), (12, 5), (5, 1), (8, 3), (4, 6), (10, 4)])

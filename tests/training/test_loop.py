@@ -13,16 +13,16 @@ import torch
 from rows import HELD_OUT, ROWS, held_out, looks, losses, run, scripted, start
 from safetensors.torch import load_file
 
-from luthier.config import TrainingConfig
+from luthier.config.training import TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.errors import StoreError, TrainingError
+from luthier.kernels.activation_checkpointing import recomputes
 from luthier.methods.base import snapshot
 from luthier.models.language_model import LanguageModel
-from luthier.models.soft_prompt import recomputes
+from luthier.objectives.cross_entropy import cross_entropy, mean_loss
 from luthier.records import Encoded
 from luthier.training.log import read_log
 from luthier.training.loop import Validation, _enough, validation_steps
-from luthier.training.objectives import cross_entropy, mean_loss
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors
 from tiny_models import PAD, same_bits, tiny_model
 

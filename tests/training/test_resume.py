@@ -16,10 +16,10 @@ import luthier.training.loop as loop
 from luthier.errors import StoreError
 from luthier.methods.base import snapshot
 from luthier.models.language_model import LanguageModel
+from luthier.objectives.cross_entropy import Objective, cross_entropy
 from luthier.records import Encoded
 from luthier.training.checkpoint import Progress
 from luthier.training.loop import Validate, Validation
-from luthier.training.objectives import Objective, cross_entropy
 from tiny_models import same_bits
 
 MICRO = 30  # a step is two or three forward passes: it is broken off between them too

@@ -11,10 +11,10 @@ import torch
 from rows import ROWS, held_out, losses, run, start
 
 from luthier.methods.base import snapshot
+from luthier.models.frozen_activations import reuse_frozen_activations
 from luthier.models.language_model import LanguageModel
-from luthier.models.prefix import reusing_frozen
+from luthier.objectives.cross_entropy import cross_entropy
 from luthier.records import Encoded
-from luthier.training.objectives import cross_entropy
 from tiny_models import same_bits
 
 TOKENS = sum(len(item.prompt_ids) + len(item.target_ids) - 1 for item in ROWS)
@@ -23,7 +23,7 @@ BYTES = 4 * TOKENS * 32
 
 def possible(model: LanguageModel, max_bytes: int = BYTES) -> bool:
     model.module.train()
-    with reusing_frozen(model, ROWS, max_bytes) as done:
+    with reuse_frozen_activations(model, ROWS, max_bytes) as done:
         return done
 
 
@@ -132,7 +132,7 @@ def test_other_examples_are_computed() -> None:
     model.module.train()
     copies = [Encoded(item.id, item.prompt_ids, item.target_ids) for item in ROWS]
     seen = seen_by_first_block(model)
-    with reusing_frozen(model, ROWS, BYTES) as done:
+    with reuse_frozen_activations(model, ROWS, BYTES) as done:
         assert done
         seen.clear()
         torch.testing.assert_close(model.target_logprobs(copies), expected)

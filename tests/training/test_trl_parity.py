@@ -18,7 +18,7 @@ import torch
 import transformers
 from rows import losses
 
-from luthier.config import TrainingConfig
+from luthier.config.training import TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.data.encoding import Encoder
 from luthier.methods.base import Attached

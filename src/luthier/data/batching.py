@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from luthier.config import TrainingConfig
+from luthier.config.training import TrainingConfig
 from luthier.records import Encoded
 
 Order: TypeAlias = npt.NDArray[np.int64]

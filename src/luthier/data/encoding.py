@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from luthier.data.chat import ChatFormat, read_format
-from luthier.data.tokens import Offsets, added_around, marks_words, pieces_of, special_names
+from luthier.data.tokenizer_adapter import Offsets, adapt_tokenizer, added_around, marks_words, special_names
 from luthier.errors import ModelError
 from luthier.records import Dropped, Encoded, Example, TokenIds, Turn
 
@@ -101,7 +101,7 @@ class Encoder:
         self.tokenizer = tokenizer
         self.encoder_decoder = encoder_decoder
         self.max_length = max_length
-        self._pieces = pieces_of(tokenizer)
+        self._pieces = adapt_tokenizer(tokenizer)
         self._names = special_names(tokenizer)
         self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
         wanted = chat == "always" or (chat == "auto" and task_wants_chat and bool(tokenizer.chat_template))

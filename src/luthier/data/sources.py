@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from luthier.data import hub
-from luthier.data.readers import peek, read_delimited, read_json, read_jsonl, read_parquet, read_text
 from luthier.errors import DataError
+from luthier.files.table_readers import peek, read_delimited, read_json, read_jsonl, read_parquet, read_text
 from luthier.records import Row
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "parquet", "text")

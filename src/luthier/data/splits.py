@@ -89,7 +89,7 @@ class Overlaps:
     repeated: int
 
 
-class Ledger:
+class DuplicateIndex:
     """Remembers of each example its split and the hashes of its id, prompt, and prompt with target."""
 
     def __init__(self) -> None:

@@ -18,12 +18,12 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
-from luthier.config import DecodingConfig
+from luthier.config.decoding import DecodingConfig
 from luthier.errors import ConfigError
-from luthier.inference.generate import generate
-from luthier.inference.score import BUDGET, score_answers
-from luthier.inference.stopping import Ending
-from luthier.methods.folder import load_adapter
+from luthier.inference.generation import generate
+from luthier.inference.scoring import BUDGET, score_answers
+from luthier.inference.stop_conditions import StopConditions
+from luthier.methods.adapter_io import load_adapter
 from luthier.models.load import load_model
 from luthier.progress import progress
 from luthier.records import Encoded
@@ -139,7 +139,7 @@ class LuthierLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             top_k=settings.get("top_k"),
             top_p=settings.get("top_p"),
         )
-        ending = Ending(lambda ids: str(self.tok_decode(ids)), limit, self.luthier.end_ids, stop)
+        ending = StopConditions(lambda ids: str(self.tok_decode(ids)), limit, self.luthier.end_ids, stop)
         found = generate(self.luthier, prompts, decoding, ending, budget=self.batch_tokens)
         return [answer.text for answer in found]
 

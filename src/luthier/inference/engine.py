@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from luthier.config import DecodingConfig
-from luthier.inference.generate import generate
-from luthier.inference.score import answer_logprobs
-from luthier.inference.stopping import Ending, Generation
+from luthier.config.decoding import DecodingConfig
+from luthier.inference.generation import generate
+from luthier.inference.scoring import answer_logprobs
+from luthier.inference.stop_conditions import Generation, StopConditions
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
 
@@ -25,18 +25,18 @@ class Engine(Protocol):
         ...
 
     def answer_logprobs(self, batch: Sequence[Encoded], *, budget: int) -> list[float]:
-        """See :func:`luthier.inference.score.answer_logprobs`."""
+        """See :func:`luthier.inference.scoring.answer_logprobs`."""
         ...
 
     def generate(
         self,
         prompts: Sequence[Encoded],
         decoding: DecodingConfig,
-        ending: Ending,
+        ending: StopConditions,
         *,
         budget: int | None = None,
     ) -> list[Generation]:
-        """See :func:`luthier.inference.generate.generate`."""
+        """See :func:`luthier.inference.generation.generate`."""
         ...
 
 
@@ -55,7 +55,7 @@ class TorchEngine:
         self,
         prompts: Sequence[Encoded],
         decoding: DecodingConfig,
-        ending: Ending,
+        ending: StopConditions,
         *,
         budget: int | None = None,
     ) -> list[Generation]:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luthier.inference.laid_out import Memory, read, standing_before
+from luthier.inference.custom_attention import Memory, read, standing_before
 from luthier.inference.prefix_tree import WORTH, Places, grow, in_common, sort_key
-from luthier.inference.tree_layout import BLOCK, lay_out
-from luthier.models.head import is_plain
+from luthier.inference.tree_attention import BLOCK, lay_out
+from luthier.kernels.fused_cross_entropy import is_plain
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, TokenIds
 

@@ -23,11 +23,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from luthier.config import Settings
+from luthier.config.base import Settings
 from luthier.errors import LuthierError, ModelError, raise_faults
 from luthier.methods.base import Knob, freeze_all_but, load_weights, read_tensors, snapshot
-from luthier.methods.roles import Layer, blocks
 from luthier.models.language_model import LanguageModel
+from luthier.models.module_discovery import Layer, blocks
 
 WEIGHTS = "adapter.safetensors"
 PLAN = "adapter.json"

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from luthier.config import Settings
+from luthier.config.base import Settings
 from luthier.errors import LuthierError, ModelError, raise_faults
 from luthier.models.language_model import LanguageModel
 

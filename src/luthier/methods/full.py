@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from luthier.config import Settings
+from luthier.config.base import Settings
 from luthier.errors import ModelError
 from luthier.methods.base import Knob, freeze_all_but, load_weights, require_fit
 from luthier.models.language_model import LanguageModel

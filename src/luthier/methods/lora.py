@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from luthier.config import Settings
+from luthier.config.base import Settings
 from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
 from luthier.methods.base import Attached, Knob
 from luthier.methods.peft_adapter import attach_peft, load_peft
-from luthier.methods.roles import blocks, linear_layers
 from luthier.models.language_model import LanguageModel
+from luthier.models.module_discovery import blocks, linear_layers
 
 ROLES = ("attention", "mlp")
 

@@ -22,8 +22,8 @@ from transformers.pytorch_utils import Conv1D
 
 from luthier.errors import ConfigError, LuthierError, ModelError, raise_faults
 from luthier.methods.base import Attached, freeze_all_but, read_tensors, require_fit
-from luthier.methods.roles import blocks
 from luthier.models.language_model import LanguageModel
+from luthier.models.module_discovery import blocks
 from luthier.models.pretrained import first_line
 from luthier.models.soft_prompt import SoftPrompt, WithVirtualTokens
 

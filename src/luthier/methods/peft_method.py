@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, model_validator
 from torch import nn
 
-from luthier.config import Settings
+from luthier.config.base import Settings
 from luthier.errors import ConfigError, did_you_mean
 from luthier.methods.base import Attached, Knob
 from luthier.methods.peft_adapter import attach_peft, load_peft

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from luthier.config import Settings
+from luthier.config.base import Settings
 from luthier.errors import ConfigError
 from luthier.methods.base import Attached, Knob
 from luthier.methods.peft_adapter import AttachedSoftPrompt, attach_peft, load_peft, read_cache

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from luthier.config import Settings
+from luthier.config.base import Settings
 from luthier.methods.base import Attached, Knob
 from luthier.methods.peft_adapter import AttachedSoftPrompt, attach_peft, load_peft
 from luthier.models.language_model import LanguageModel

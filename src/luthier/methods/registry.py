@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.config import Settings, validate
+from luthier.config.base import Settings
+from luthier.config.validation import validate
 from luthier.errors import ConfigError, did_you_mean
 from luthier.methods.adapter import Adapter
 from luthier.methods.base import Method

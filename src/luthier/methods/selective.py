@@ -16,11 +16,11 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from luthier.config import Settings
+from luthier.config.base import Settings
 from luthier.errors import ConfigError, LuthierError, ModelError, did_you_mean, raise_faults
 from luthier.methods.base import Knob, freeze_all_but, load_weights, read_tensors, snapshot
-from luthier.methods.roles import block_count, blocks, last_blocks, norms
 from luthier.models.language_model import LanguageModel
+from luthier.models.module_discovery import block_count, blocks, last_blocks, norms
 
 WEIGHTS = "selective.safetensors"
 NAMES = "selective.json"

@@ -7,21 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from luthier.errors import ConfigError, did_you_mean
-from luthier.metrics import (
-    answers,
-    bleu,
-    calibration,
-    chrf,
-    classification,
-    correlation,
-    likelihood,
-    negation,
-    nli,
-    rouge,
-    semantic,
-    tokenisers,
-)
+from luthier.metrics import answer_extraction as answers
+from luthier.metrics.choice import calibration, classification, correlation
 from luthier.metrics.metric import Metric
+from luthier.metrics.model_based import bert_score as semantic
+from luthier.metrics.model_based import nli
+from luthier.metrics.model_based import perplexity as likelihood
+from luthier.metrics.overlap import bleu, chrf, negation, rouge, tokenisers
 
 
 @dataclass(frozen=True)

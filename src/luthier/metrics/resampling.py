@@ -15,8 +15,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from luthier.metrics.coding import on_all_cores
 from luthier.metrics.metric import FloatArray, Metric
+from luthier.metrics.overlap.token_ids import on_all_cores
 from luthier.records import Prediction
 
 IntArray: TypeAlias = npt.NDArray[np.int64]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from luthier.metrics.answers import check_predictions
+from luthier.metrics.answer_extraction import check_predictions
 from luthier.metrics.metric import FloatArray, Metric
 from luthier.metrics.registry import get_metric
 from luthier.metrics.resampling import (

@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 
 from luthier.errors import ConfigError, DataError, did_you_mean
-from luthier.metrics.answers import check_predictions
+from luthier.metrics.answer_extraction import check_predictions
 from luthier.metrics.metric import FloatArray, Metric
 from luthier.metrics.registry import get_metric
 from luthier.metrics.resampling import (

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from luthier.models.head import is_plain, logprobs_of_targets
+from luthier.kernels.fused_cross_entropy import is_plain, logprobs_of_targets
+from luthier.kernels.variable_length import bounds, padding_free, trimmed
 from luthier.models.language_model import LanguageModel, pad
 from luthier.models.soft_prompt import refuse_recomputing, with_prefix_mask
-from luthier.models.varlen import bounds, padding_free, trimmed
-from luthier.models.ways import Chosen, fastest_that_agrees
+from luthier.models.verified_kernels import Chosen, fastest_that_agrees
 from luthier.records import Encoded, TokenIds
 
 
-class Below(Protocol):
-    """Knows the states of some examples below the first trained block: see :mod:`luthier.models.prefix`."""
+class FrozenStates(Protocol):
+    """Knows the states of some examples below the first trained block: see :mod:`luthier.models.frozen_activations`."""
 
     def read(self, batch: Sequence[Encoded]) -> contextlib.AbstractContextManager[None]:
         """Let the lower blocks give them without computing, inside."""
@@ -32,7 +32,7 @@ class DecoderModel(LanguageModel):
     """Llama, Qwen, Gemma, GPT-2 … : any Hugging Face model for causal language modelling."""
 
     encoder_decoder: ClassVar[bool] = False
-    prefix: Below | None = None
+    prefix: FrozenStates | None = None
     """Gives the states below the first trained block, while training reads them again."""
 
     def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:
@@ -57,7 +57,7 @@ class DecoderModel(LanguageModel):
 
     @cached_property
     def _chosen(self) -> Chosen:
-        """The fastest way that gives this model's own logits, found by trying: see :mod:`luthier.models.varlen`."""
+        """The fastest way that gives this model's own logits, found by trying them."""
         ways = [
             partial(self._logprobs_end_to_end, own_head=own_head, trim=trim)
             for own_head, trim in ((False, True), (False, False), (True, False))

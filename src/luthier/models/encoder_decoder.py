@@ -12,11 +12,11 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from luthier.models.head import is_plain, logprobs_of_targets
+from luthier.kernels.fused_cross_entropy import is_plain, logprobs_of_targets
+from luthier.kernels.variable_length import bounds, padding_free, positions_restart
 from luthier.models.language_model import LanguageModel, pad
 from luthier.models.soft_prompt import refuse_recomputing, with_prefix_mask
-from luthier.models.varlen import bounds, padding_free, positions_restart
-from luthier.models.ways import Chosen, Way, fastest_that_agrees
+from luthier.models.verified_kernels import Chosen, Way, fastest_that_agrees
 from luthier.records import Encoded, TokenIds
 
 
@@ -52,7 +52,7 @@ class EncoderDecoderModel(LanguageModel):
 
     @cached_property
     def _chosen(self) -> Chosen:
-        """The fastest way that gives this model's own logits, found by trying: see :mod:`luthier.models.varlen`."""
+        """The fastest way that gives this model's own logits, found by trying them."""
         ways: list[Way] = [partial(self._logprobs_end_to_end, scale=scale) for scale in (*self._scales, None)]
         ways += [partial(self._logprobs_padded, scale=scale) for scale in self._scales]
         return fastest_that_agrees(self, ways, self._logprobs_padded)

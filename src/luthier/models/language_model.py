@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
+from luthier.models.adapter_cache import AdapterCache
 from luthier.models.pretrained import read_module
-from luthier.models.shelf import Shelf
 from luthier.models.soft_prompt import SoftPrompt
 from luthier.records import Encoded, TokenIds
 
@@ -62,7 +62,7 @@ class LanguageModel(ABC):
         self.max_length = max_length
         self.end_ids = _end_ids(module, tokenizer)
         self.soft_prompt: SoftPrompt | None = None
-        self.adapters = Shelf()
+        self.adapters = AdapterCache()
         self.shown: dict[tuple[object, ...], Any] = {}
         self._autocast: torch.dtype | Literal["auto"] | None = "auto"
 

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from luthier.errors import ModelError
+from luthier.files.digests import file_digest
+from luthier.kernels.onednn_matmul import multiply_by_onednn
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import LanguageModel
 from luthier.models.pretrained import first_line, read_module
-from luthier.models.products import multiply_by_onednn
-from luthier.store import file_digest
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -34,7 +34,7 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
     """Load a decoder-only or encoder-decoder language model with its tokenizer.
 
     With a model on the CPU, matrix products of the process go to the library with the wider kernels: see
-    :mod:`luthier.models.products`.
+    :mod:`luthier.kernels.onednn_matmul`.
 
     Args:
         name: ``mini``, a folder in the Hugging Face layout, or an id on the hub.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier.errors import TrainingError
+from luthier.kernels.activation_checkpointing import recomputes
 from luthier.records import Encoded, TokenIds
 
 
@@ -98,8 +99,3 @@ def refuse_recomputing(module: Any) -> None:
             where="training.activation_checkpointing",
             fix="Switch it off for this arm, or use prompt_tuning.",
         )
-
-
-def recomputes(module: nn.Module) -> bool:
-    """Whether activation checkpointing is on in any part of a model."""
-    return any(getattr(part, "gradient_checkpointing", False) for part in module.modules())

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.comparison.results import RunResults
 from luthier.errors import LuthierError
-from luthier.metrics.log import read_predictions
+from luthier.metrics.prediction_log import read_predictions
 from luthier.records import Prediction
+from luthier.results.records import RunResults
 
 MOST_BYTES = 7_000_000
 """Bytes of predictions inside a page; what does not fit stays in the logs, and the page says so."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from luthier.errors import LuthierError
-from luthier.metrics.calibration import ReliabilityBin, reliability
+from luthier.metrics.choice.calibration import ReliabilityBin, reliability
 from luthier.records import Prediction
 
 BINS = 10

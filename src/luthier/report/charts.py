@@ -15,11 +15,11 @@ from typing import Any, TypeAlias
 
 import altair as alt
 
-from luthier.comparison.results import ArmResult, RunCosts, RunResults
-from luthier.report import facts, numerals
+from luthier.report import derived, formatting
 from luthier.report.calibration import BINS, Calibration
 from luthier.report.curves import Curve
 from luthier.report.palette import LOSS_TO_GAIN, looks
+from luthier.results.records import ArmResult, RunCosts, RunResults
 
 Chart: TypeAlias = alt.LayerChart
 Charts: TypeAlias = alt.ConcatChart
@@ -94,29 +94,29 @@ def _padded(records: Sequence[Mapping[str, Any]], keys: Sequence[str], pad: floa
 
 
 def _quality_record(results: RunResults, arm: ArmResult, digits: int) -> Record | None:
-    score = facts.primary(results, arm)
+    score = derived.primary(results, arm)
     if score is None or not math.isfinite(score.value):
         return None
-    below = numerals.interval(score.low, score.high, digits)
+    below = formatting.interval(score.low, score.high, digits)
     return {
         "arm": arm.name,
         "score": score.value,
         "low": _finite(score.low),
         "high": _finite(score.high),
-        "label": numerals.decimal(score.value, digits),
-        "shown": f"{numerals.decimal(score.value, digits)} {below}".rstrip(),
-        "trained": facts.trained(arm),
+        "label": formatting.decimal(score.value, digits),
+        "shown": f"{formatting.decimal(score.value, digits)} {below}".rstrip(),
+        "trained": derived.trained(arm),
     }
 
 
 def _quality_records(results: RunResults) -> list[Record]:
-    scores = [facts.primary(results, arm) for arm in results.arms]
-    digits = numerals.digits_for(score.value for score in scores if score)
+    scores = [derived.primary(results, arm) for arm in results.arms]
+    digits = formatting.digits_for(score.value for score in scores if score)
     return [record for arm in results.arms if (record := _quality_record(results, arm, digits))]
 
 
 def _direction(results: RunResults) -> str:
-    return "higher is better" if facts.higher_is_better(results) else "lower is better"
+    return "higher is better" if derived.higher_is_better(results) else "lower is better"
 
 
 def _rows_chart(
@@ -156,7 +156,7 @@ def quality(results: RunResults, *, width: int = WIDTH) -> Chart | None:
         return None
     for record in records:
         record["end"] = record["high"] if record["high"] is not None else record["score"]
-    name = facts.primary_name(results)
+    name = derived.primary_name(results)
     first = records[0]["score"] if records[0]["arm"] == results.arms[0].name else None
     parts = _rows_chart(results, records, "score", name, first)
     task = results.task.get("name", "")
@@ -172,8 +172,8 @@ def token_loss(results: RunResults, *, width: int = WIDTH) -> Chart | None:
         if change is None or not math.isfinite(change.value):
             continue
         digits = 3
-        around = numerals.interval(change.low, change.high, digits, sign=True)
-        shown = f"{numerals.signed(change.value, digits)} {around}"
+        around = formatting.interval(change.low, change.high, digits, sign=True)
+        shown = f"{formatting.signed(change.value, digits)} {around}"
         low, high = _finite(change.low), _finite(change.high)
         records.append(
             {
@@ -182,7 +182,7 @@ def token_loss(results: RunResults, *, width: int = WIDTH) -> Chart | None:
                 "low": low,
                 "high": high,
                 "end": change.value if high is None else high,
-                "label": numerals.signed(change.value, digits),
+                "label": formatting.signed(change.value, digits),
                 "shown": shown.rstrip(),
             }
         )
@@ -213,7 +213,7 @@ def _scatter(results: RunResults, position: _Position, title: str, *, width: int
 
 
 def _scatter_marks(results: RunResults, records: list[Record], x: alt.X, title: str, legend: bool) -> list[alt.Chart]:
-    name = facts.primary_name(results)
+    name = derived.primary_name(results)
     scale = alt.Scale(domain=_padded(records, ("score", "low", "high")), nice=False, zero=False)
     y = alt.Y("score:Q", title=name, scale=scale, axis=alt.Axis(tickCount=6))
     tips = [alt.Tooltip("arm:N"), alt.Tooltip("shown:N", title=name), alt.Tooltip("where:N", title=title)]
@@ -277,8 +277,8 @@ def _linear(records: list[Record], position: _Position) -> tuple[alt.X, list[alt
 
 def quality_against_parameters(results: RunResults, *, width: int = WIDTH, legend: bool = True) -> Chart | None:
     """Draw the primary score over trained parameters (logarithmic); arms that train nothing stand apart, at 0."""
-    position = _Position(lambda arm: float(arm.trainable_parameters), "trained parameters", numerals.count, True)
-    title = f"{facts.primary_name(results)} against trained parameters"
+    position = _Position(lambda arm: float(arm.trainable_parameters), "trained parameters", formatting.count, True)
+    title = f"{derived.primary_name(results)} against trained parameters"
     return _scatter(results, position, title, width=width, legend=legend)
 
 
@@ -288,30 +288,32 @@ def quality_against_time(
     """Draw the primary score over training seconds (logarithmic); arms that train nothing stand apart, at 0."""
 
     def spent(arm: ArmResult) -> float | None:
-        if not facts.trained(arm):
+        if not derived.trained(arm):
             return 0.0
         cost = costs.arms.get(arm.name)
         return cost.training_seconds if cost and cost.training_seconds else None
 
-    position = _Position(spent, "training time, s", numerals.seconds, True)
-    title = f"{facts.primary_name(results)} against training time"
+    position = _Position(spent, "training time, s", formatting.seconds, True)
+    title = f"{derived.primary_name(results)} against training time"
     return _scatter(results, position, title, width=width, legend=legend)
 
 
 def quality_against_forgetting(results: RunResults, *, width: int = WIDTH, legend: bool = True) -> Chart | None:
     """Draw the primary score over the mean change on retained tasks, in points; ``None`` when none was measured."""
-    if not any(facts.forgetting(arm) for arm in results.arms):
+    if not any(derived.forgetting(arm) for arm in results.arms):
         return None
 
     def moved(arm: ArmResult) -> float | None:
-        if not facts.trained(arm):
+        if not derived.trained(arm):
             return 0.0
-        lost = facts.forgetting(arm)
+        lost = derived.forgetting(arm)
         return lost.mean if lost else None
 
     title = "mean change on other tasks, points"
-    position = _Position(moved, title, lambda value: numerals.signed(value, 1), False, "left of 0 is forgetting")
-    return _scatter(results, position, f"{facts.primary_name(results)} against forgetting", width=width, legend=legend)
+    position = _Position(moved, title, lambda value: formatting.signed(value, 1), False, "left of 0 is forgetting")
+    return _scatter(
+        results, position, f"{derived.primary_name(results)} against forgetting", width=width, legend=legend
+    )
 
 
 _CELL = 180
@@ -384,7 +386,7 @@ def _reliability_cell(results: RunResults, arm: str, found: Calibration, most: f
     ]
     title = alt.TitleParams(
         text=textwrap.wrap(arm, 25),
-        subtitle=f"ECE {numerals.decimal(found.ece, 3)}, {found.n:,} answers",
+        subtitle=f"ECE {formatting.decimal(found.ece, 3)}, {found.n:,} answers",
         fontSize=13,
         offset=8,
     )
@@ -396,7 +398,7 @@ def forgetting_heat_map(results: RunResults, *, width: int = WIDTH) -> Chart | N
     records: list[Record] = []
     for arm in results.arms:
         for item in arm.retained:
-            change = facts.points(item)
+            change = derived.points(item)
             if change is None:
                 continue
             records.append(
@@ -404,7 +406,7 @@ def forgetting_heat_map(results: RunResults, *, width: int = WIDTH) -> Chart | N
                     "arm": arm.name,
                     "task": item.task,
                     "change": change,
-                    "label": numerals.signed(change, 1),
+                    "label": formatting.signed(change, 1),
                     "weight": "bold" if item.change.significant else "normal",
                     "metric": item.metric,
                     "told": "yes" if item.change.significant else "no",
@@ -414,7 +416,7 @@ def forgetting_heat_map(results: RunResults, *, width: int = WIDTH) -> Chart | N
         return None
     most = max(1.0, *(abs(record["change"]) for record in records))
     arms = [arm.name for arm in results.arms if any(record["arm"] == arm.name for record in records)]
-    tasks = [task for task in facts.retained_tasks(results) if any(record["task"] == task for record in records)]
+    tasks = [task for task in derived.retained_tasks(results) if any(record["task"] == task for record in records)]
     parts = _heat_parts(records, arms, tasks, most)
     notes = "Change after training, points (gain +, loss −); bold where the paired test tells it from zero"
     return _layers(parts, "What was forgotten", notes, width, 34 * max(2, len(arms)))
@@ -511,7 +513,7 @@ def validation_score(
     results: RunResults, curves: Mapping[str, Curve], *, width: int = WIDTH, legend: bool = True
 ) -> Chart | None:
     """Draw the validation metric, by which the best step is chosen, over optimizer steps."""
-    metric = next((curve.metric for curve in curves.values() if curve.metric), facts.primary_name(results))
+    metric = next((curve.metric for curve in curves.values() if curve.metric), derived.primary_name(results))
     return _curve_chart(
         results,
         curves,

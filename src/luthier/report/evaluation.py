@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from rich import box
 from rich.table import Table
 
-from luthier.comparison.results import Change
 from luthier.records import Score
+from luthier.results.records import Change
 
 
 @dataclass(frozen=True, slots=True)

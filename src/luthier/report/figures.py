@@ -8,11 +8,11 @@ from typing import Any
 
 import vl_convert
 
-from luthier.comparison.results import RunCosts, RunResults
-from luthier.report import charts, facts
+from luthier.report import charts, derived
 from luthier.report.calibration import Calibration
 from luthier.report.curves import Curve
 from luthier.report.palette import theme
+from luthier.results.records import RunCosts, RunResults
 
 VEGA_LITE = "6.4"
 """Version that draws the charts, on the page and in the PNGs; one that both altair and vl-convert know."""
@@ -50,7 +50,7 @@ def figures(
     legend: bool,
 ) -> list[Figure]:
     """Draw all that the run has something for; ``legend`` inside each chart, for where none stands beside them."""
-    tasks = len(facts.retained_tasks(results))
+    tasks = len(derived.retained_tasks(results))
     heat = charts.forgetting_heat_map(results, width=max(charts.WIDTH, 64 * tasks))
     made = [
         _figure("quality", "answer", charts.quality(results)),

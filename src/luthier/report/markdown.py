@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from luthier.comparison.results import RunResults
 from luthier.report.figures import Figure
-from luthier.report.sheets import MARKS, Cell, Sheet
+from luthier.report.tables import MARKS, Cell, Sheet
+from luthier.results.records import RunResults
 
 _SECTIONS = {"answer": "quality", "calibration": "quality", "retention": "retention", "learning": ""}
 """Which sheet the charts of a section follow."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from luthier.report import numerals
-from luthier.report.numerals import ABSENT
-from luthier.report.sheets import Cell, Column, Sheet
-from luthier.report.table import draw
+from luthier.report import formatting
+from luthier.report.formatting import ABSENT
+from luthier.report.tables import Cell, Column, Sheet
+from luthier.report.terminal import draw
 
 
 def merged_table(
@@ -23,11 +23,11 @@ def merged_table(
         after: Its value, merged.
         examples: On how many examples all of this was measured.
     """
-    digits = numerals.digits_for((before, after))
+    digits = formatting.digits_for((before, after))
     moved = None if before is None or after is None else after - before
     logits = ("logits", ABSENT, ABSENT, f"{difference:.2g}", f"{allowed:.2g}")
-    scores = (metric, numerals.decimal(before, digits), numerals.decimal(after, digits))
-    rows = (logits, (*scores, numerals.signed(moved, digits), ABSENT))
+    scores = (metric, formatting.decimal(before, digits), formatting.decimal(after, digits))
+    rows = (logits, (*scores, formatting.signed(moved, digits), ABSENT))
     titles = ("Unmerged", "Merged", "Difference", "Allowed")
     columns = (Column("Compared", number=False), *(Column(title) for title in titles))
     note = f"On {examples:,} example{'' if examples == 1 else 's'}; of logits the greatest difference of any."

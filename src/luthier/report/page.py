@@ -22,9 +22,9 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from luthier.comparison.results import ArmResult, RunCosts, RunResults, read_costs, read_results
 from luthier.errors import LuthierError
-from luthier.report import facts, numerals, sheets
+from luthier.files.atomic import write_atomically
+from luthier.report import derived, formatting, tables
 from luthier.report.answers import SideBySide, read_logs, side_by_side
 from luthier.report.calibration import calibrations
 from luthier.report.charts import MULTIPLE
@@ -32,8 +32,8 @@ from luthier.report.curves import Curve, read_curve
 from luthier.report.figures import VEGA_LITE, Figure, figures, png
 from luthier.report.markdown import markdown
 from luthier.report.palette import looks, theme
-from luthier.report.sheets import Sheet
-from luthier.store import write_atomically
+from luthier.report.tables import Sheet
+from luthier.results.records import ArmResult, RunCosts, RunResults, read_costs, read_results
 
 
 def write_report(run: Path) -> Path:
@@ -86,12 +86,12 @@ def _read_curves(run: Path, results: RunResults) -> tuple[dict[str, Curve], tupl
 
 def _all_sheets(results: RunResults, costs: RunCosts) -> list[Sheet]:
     made = [
-        sheets.quality_sheet(results),
-        sheets.cost_sheet(results, costs),
-        sheets.storage_sheet(results),
-        sheets.scores_sheet(results),
-        sheets.retention_sheet(results),
-        sheets.pairs_sheet(results),
+        tables.quality_sheet(results),
+        tables.cost_sheet(results, costs),
+        tables.storage_sheet(results),
+        tables.scores_sheet(results),
+        tables.retention_sheet(results),
+        tables.pairs_sheet(results),
     ]
     return [sheet for sheet in made if sheet]
 
@@ -118,7 +118,7 @@ def render(
         breakable=_breakable,
         shown=_shown_first(results),
         sheets={sheet.key: sheet for sheet in _all_sheets(results, costs)},
-        marks=sheets.MARKS,
+        marks=tables.MARKS,
         figures=drawn,
         answers=answers,
         gaps=gaps,
@@ -132,10 +132,10 @@ def render(
 
 
 def _facts_line(results: RunResults, costs: RunCosts) -> list[str]:
-    n = max((score.n for arm in results.arms if (score := facts.primary(results, arm))), default=0)
+    n = max((score.n for arm in results.arms if (score := derived.primary(results, arm))), default=0)
     arms = f"{len(results.arms)} arm" + ("s" if len(results.arms) != 1 else "")
-    parameters = facts.model_parameters(results)
-    size = [f"{numerals.count(parameters)} parameters"] if parameters else []
+    parameters = derived.model_parameters(results)
+    size = [f"{formatting.count(parameters)} parameters"] if parameters else []
     return [arms, f"{n:,} test examples", *size, costs.device]
 
 
@@ -146,10 +146,10 @@ def _breakable(name: str) -> Markup:
 
 def _shown_first(results: RunResults, most: int = 4) -> list[int]:
     """Return which arms' answers are seen at first: the first arm, the recommended one, then the best by score."""
-    better = 1 if facts.higher_is_better(results) else -1
+    better = 1 if derived.higher_is_better(results) else -1
 
     def rank(index: int) -> tuple[bool, bool, float]:
-        score = facts.primary(results, results.arms[index])
+        score = derived.primary(results, results.arms[index])
         known = score is not None and math.isfinite(score.value)
         value = better * score.value if score is not None and known else -math.inf
         return index == 0, results.arms[index].name == results.recommendation.arm, value
@@ -200,7 +200,7 @@ def _flatten(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, s
         if isinstance(item, Mapping):
             yield from _flatten(item, name)
         elif isinstance(item, list | tuple):
-            yield name, ", ".join(_said(part) for part in item) or numerals.ABSENT
+            yield name, ", ".join(_said(part) for part in item) or formatting.ABSENT
         else:
             yield name, _said(item)
 
@@ -216,7 +216,7 @@ def _words(key: object) -> str:
 
 def _said(value: object) -> str:
     if value is None or value == "":
-        return numerals.ABSENT
+        return formatting.ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)

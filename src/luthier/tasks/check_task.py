@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from luthier.config import DataConfig
+from luthier.config.data import DataConfig
 from luthier.data.check import CheckReport, SplitMeter
 from luthier.data.encoding import Encoder
 from luthier.data.splits import NAMES
-from luthier.tasks.load import Index, Reading, load_task
+from luthier.tasks.loader import Index, Reading, load_task
 
 
 def run_check(

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 from hashlib import blake2b
 
-from luthier.data.shapes import exchanges
+from luthier.data.row_formats import exchanges
 from luthier.data.splits import hash64
 from luthier.data.templates import find_input
 from luthier.errors import DataError, LuthierError, TaskError, did_you_mean
 from luthier.records import Example, Row
-from luthier.tasks.task import Answers, PromptTemplate, Task, as_list, template_problem
+from luthier.tasks.schema import Answers, PromptTemplate, Task, as_list, template_problem
 
 
 class LeftOut(DataError):

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from luthier.errors import StoreError
-from luthier.store import finish_folder, temporary_folder
+from luthier.files.atomic import finish_folder, temporary_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from luthier.store import write_atomically
+from luthier.files.atomic import write_atomically
 
 Line: TypeAlias = dict[str, float | int | str | None]
 

@@ -14,21 +14,21 @@ from typing import Literal
 import torch
 from safetensors.torch import save_file
 
-from luthier.config import TrainingConfig
+from luthier.config.training import TrainingConfig
 from luthier.data.batching import ENOUGH, ENOUGH_ON_ACCELERATOR, StepPlan, micro_batches
 from luthier.errors import TrainingError
+from luthier.files.atomic import writing
+from luthier.kernels.peak_memory import peak_bytes
+from luthier.kernels.variable_length import as_now
 from luthier.methods.base import Attached, load_weights, read_tensors, snapshot
+from luthier.models.frozen_activations import reuse_frozen_activations
 from luthier.models.language_model import LanguageModel
-from luthier.models.prefix import reusing_frozen
-from luthier.models.varlen import as_now
+from luthier.objectives.cross_entropy import Objective, cross_entropy, supervised_tokens
 from luthier.progress import progress as show_progress
 from luthier.progress import say
 from luthier.records import Encoded
-from luthier.store import writing
 from luthier.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from luthier.training.log import TrainingLog
-from luthier.training.memory import peak_bytes
-from luthier.training.objectives import Objective, cross_entropy, supervised_tokens
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
 from luthier.training.trackers import tracking
 
@@ -115,7 +115,7 @@ def train(
         show_progress(label, plan.steps, "steps", done=done.step) as advance,
         _logging(folder, label, config, done) as log,
         _training_mode(model, config),
-        reusing_frozen(model, examples if _reads_again(plan) else (), config.reuse_mib * 2**20),
+        reuse_frozen_activations(model, examples if _reads_again(plan) else (), config.reuse_mib * 2**20),
     ):
         while done.step < plan.steps and not _exhausted(done, config):
             rate = learning_rate(done.step, plan.steps, peak_learning_rate, config)

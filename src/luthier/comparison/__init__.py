@@ -1,1 +1,0 @@
-"""Arms, retention and trade-offs, read from finished results."""

@@ -1,0 +1,52 @@
+"""Typed configuration: one home for each knob.
+
+A configuration comes from a YAML file, then ``--set key=value``, then named flags; later wins. Unknown keys and bad
+values are errors that name the key, the line and the nearest key that exists, all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from luthier.config.base import Settings
+
+
+class ArmConfig(Settings):
+    """One thing that is compared: a method or none, shots, and whatever differs from the run's settings."""
+
+    name: str = Field(pattern=r"^\w[\w.+-]*$", max_length=60)
+    """What tables and files call it: letters, digits, ``_ . + -``."""
+    method: str | None = None
+    """Name of a method, or a method with its settings as ``{lora: {rank: 4}}``; none for in-context learning."""
+    shots: int = Field(default=0, ge=0)
+    """Exemplars before the prompt, as many as fit."""
+    replay: float = Field(default=0.0, ge=0)
+    """Training examples of the watched tasks, in equal parts, for each of the target's: against forgetting."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The method's own settings, e.g. ``{rank: 4}``."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Training settings that differ from the run's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_with_settings(cls, given: Any) -> Any:
+        """Read ``method: {lora: {rank: 4}}`` as ``method: lora, settings: {rank: 4}``."""
+        method = given.get("method") if isinstance(given, Mapping) else None
+        if not isinstance(method, Mapping):
+            return given
+        if len(method) != 1 or "settings" in given:
+            raise ValueError("`method` holds one name with its settings, and then there is no `settings` beside it")
+        ((name, settings),) = method.items()
+        return {**given, "method": name, "settings": settings or {}}
+
+
+def _arm_kind(value: object) -> str:
+    return "preset" if isinstance(value, str) else "spelled"
+
+
+ArmItem: TypeAlias = Annotated[
+    Annotated[str, Tag("preset")] | Annotated[ArmConfig, Tag("spelled")], Discriminator(_arm_kind)
+]

@@ -1,0 +1,109 @@
+"""Arms: the things that a run compares.
+
+In-context learning is the arm "no method, k shots"; there is no special path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from luthier.config.arm_settings import ArmConfig
+from luthier.config.assignments import merge
+from luthier.config.training import TrainingConfig
+from luthier.config.validation import validate
+from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
+
+PRESETS: dict[str, ArmConfig] = {
+    "zero_shot": ArmConfig(name="zero_shot"),
+    "one_shot": ArmConfig(name="one_shot", shots=1),
+    "full": ArmConfig(name="full", method="full"),
+    "mixture": ArmConfig(name="mixture", method="full", replay=1.0),
+    "selective": ArmConfig(name="selective", method="selective"),
+    "lora": ArmConfig(name="lora", method="lora"),
+    "adapter": ArmConfig(name="adapter", method="adapter"),
+    "prompt_tuning": ArmConfig(name="prompt_tuning", method="prompt_tuning"),
+    "prefix_tuning": ArmConfig(name="prefix_tuning", method="prefix_tuning"),
+    # A scale of one is a weight to learn; it moves little and may move fast.
+    "ia3": ArmConfig(name="ia3", method="peft", settings={"peft_type": "IA3"}, training={"learning_rate": 3e-2}),
+}
+FEW_SHOT = "few_shot"
+_K_SHOT = re.compile(r"(\d{1,3})_shot")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing that is compared.
+
+    Attributes:
+        name: What tables call it.
+        method: Name of a method; None for in-context learning.
+        shots: Exemplars before the prompt.
+        settings: The method's own settings as given.
+        training: The run's training settings with this arm's laid upon them.
+        seed: Of its random weights, data order and dropout.
+        replay: Training examples of the watched tasks for each of the target's.
+    """
+
+    name: str
+    method: str | None
+    shots: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    seed: int = 0
+    replay: float = 0.0
+
+
+def make_arms(items: Sequence[str | ArmConfig], *, training: TrainingConfig, few_shots: int, seed: int) -> list[Arm]:
+    """Turn the configuration's arms into what is compared.
+
+    Args:
+        items: Names of presets (``zero_shot``, ``few_shot``, ``5_shot``, ``lora`` …) or arms spelled out.
+        training: The run's training settings.
+        few_shots: Exemplars of ``few_shot``, as the task wants it.
+        seed: The run's seed.
+
+    Raises:
+        ConfigError: For unknown presets, repeated names, and bad training keys; all at once.
+    """
+    faults: list[LuthierError] = []
+    arms: list[Arm] = []
+    for item in items:
+        try:
+            spelled = item if isinstance(item, ArmConfig) else _preset(item, few_shots)
+            given = training.model_dump(exclude_unset=True)
+            # What an arm spells out wins over the run; what a preset suggests does not.
+            both = merge(given, spelled.training) if spelled is item else merge(spelled.training, given)
+            own = validate(TrainingConfig, both, source=f"arm '{spelled.name}', training")
+            arms.append(
+                Arm(spelled.name, spelled.method, spelled.shots, dict(spelled.settings), own, seed, spelled.replay)
+            )
+        except LuthierError as fault:
+            faults.append(fault)
+    repeated = [name for name, count in Counter(arm.name for arm in arms).items() if count > 1]
+    faults += [ConfigError(f"two arms are called '{name}'", where="arms", fix="Rename one.") for name in repeated]
+    if not items:
+        faults.append(ConfigError("no arm is given", where="arms", fix="Name at least one, e.g. zero_shot."))
+    raise_faults("the arms have faults", faults)
+    return arms
+
+
+def replays(item: str | ArmConfig) -> bool:
+    """Whether an arm is trained on examples of the watched tasks, too."""
+    spelled = PRESETS.get(item) if isinstance(item, str) else item
+    return spelled is not None and spelled.replay > 0
+
+
+def _preset(name: str, few_shots: int) -> ArmConfig:
+    if name in PRESETS:
+        return PRESETS[name]
+    if name == FEW_SHOT:
+        return ArmConfig(name=name, shots=few_shots)
+    counted = _K_SHOT.fullmatch(name)
+    if counted:
+        return ArmConfig(name=name, shots=int(counted[1]))
+    fix = did_you_mean(name, [*PRESETS, FEW_SHOT, "5_shot"])
+    raise ConfigError(f"unknown arm '{name}'", where="arms", fix=fix)

@@ -1,0 +1,54 @@
+"""Settings: how an arm is trained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from luthier.config.base import Fraction, Settings
+
+
+class TrainingConfig(Settings):
+    """How an arm is trained."""
+
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Peak learning rate; the method's own default when not given."""
+    epochs: float = Field(default=3, gt=0)
+    """Passes over the training examples."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps; instead of epochs."""
+    batch_size: int = Field(default=16, ge=1)
+    """Examples in one optimizer step."""
+    micro_tokens: int = Field(default=8192, ge=1)
+    """Tokens in one forward pass; a step is cut into as many as it needs, with the same result."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up."""
+    warmup: Fraction = 0.05
+    """Share of the steps over which the learning rate rises from 0."""
+    final: Fraction = 0.1
+    """Share of the peak learning rate that is left at the last step."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled weight decay, on matrices only."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's averaging coefficients."""
+    epsilon: float = Field(default=1e-8, gt=0)
+    """AdamW's denominator term."""
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    """Greatest norm of the gradient; ``null`` for none."""
+    evaluations: int = Field(default=4, ge=0)
+    """How many times the validation split is measured; 0 means that the last weights are kept."""
+    validation_examples: int = Field(default=64, ge=1)
+    """Examples on which validation generates answers."""
+    patience: int | None = Field(default=None, ge=1)
+    """Evaluations without a gain after which training stops early."""
+    checkpoint_seconds: float = Field(default=60, ge=0)
+    """Seconds between checkpoints from which a killed run goes on; 0 checkpoints every step."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """Of matrix products in training; the weights stay float32. ``auto`` is bf16 on CUDA and float32 on a CPU."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    reuse_mib: int = Field(default=1024, ge=0)
+    """Memory for the states of examples below the first trained block, read again in later epochs; 0 computes anew."""
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Where each line of ``log.jsonl`` also goes; their packages are installed apart."""

@@ -1,0 +1,100 @@
+"""Plain data into settings: every fault names its key, its line and the nearest key that exists."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from luthier.config.yaml_file import KeyPath
+from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def validate(
+    schema: type[S],
+    data: Mapping[str, Any],
+    *,
+    source: str,
+    lines: Mapping[KeyPath, int] | None = None,
+    error: type[LuthierError] = ConfigError,
+) -> S:
+    """Turn plain data into a configuration.
+
+    Args:
+        schema: The pydantic class.
+        data: Keys and values, nested.
+        source: Where the data came from, for messages (a path, ``"--set"``).
+        lines: Line of each key path, from :func:`load_yaml`.
+        error: Class of the faults raised.
+
+    Raises:
+        LuthierError: One fault, or :class:`~luthier.errors.Faults` with all of them.
+    """
+    try:
+        return schema.model_validate(data)
+    except ValidationError as invalid:
+        faults = [_fault(schema, dict(item), source, lines or {}, error) for item in invalid.errors()]
+    raise_faults(f"{source} has {len(faults)} faults", faults)
+    raise AssertionError("unreachable")
+
+
+def _fault(
+    schema: type[BaseModel],
+    item: dict[str, Any],
+    source: str,
+    lines: Mapping[KeyPath, int],
+    error: type[LuthierError],
+) -> LuthierError:
+    location: KeyPath = tuple(part for part in item["loc"] if part not in ("preset", "spelled"))
+    unknown = item["type"] in ("extra_forbidden", "invalid_key")  # a key that YAML reads as a number is unknown too
+    if unknown:
+        location = (*location[:-1], str(location[-1]))
+    line = next((lines[location[:k]] for k in range(len(location), 0, -1) if location[:k] in lines), None)
+    where = f"{source}, line {line}" if line else source
+    key = ".".join(str(part) for part in location)
+    if unknown:
+        return error(f"unknown key '{key}'", where=where, fix=did_you_mean(str(location[-1]), _keys(schema, location)))
+    if item["type"] == "missing":
+        return error(f"key '{key}' is missing", where=where, fix=f"Add `{location[-1]}:`.")
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not location:
+        return error(message, where=where, fix="Change the keys that are named here.")
+    given = item.get("input")
+    shown = f" (given: {given!r})" if not isinstance(given, dict | list) else ""
+    return error(f"key '{key}': {message}{shown}", where=where, fix=_describe(schema, location))
+
+
+def _schemas_at(schema: type[BaseModel], location: KeyPath) -> list[type[BaseModel]]:
+    """Return the settings classes that own the last key of a location."""
+    owners: list[type[BaseModel]] = [schema]
+    for part in location[:-1]:
+        nested: list[type[BaseModel]] = []
+        for owner in owners:
+            if isinstance(part, str) and part in owner.model_fields:
+                nested += _models_in(owner.model_fields[part].annotation)
+        owners = nested or owners
+    return owners
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+
+
+def _keys(schema: type[BaseModel], location: KeyPath) -> set[str]:
+    return {
+        field.alias or name for owner in _schemas_at(schema, location) for name, field in owner.model_fields.items()
+    }
+
+
+def _describe(schema: type[BaseModel], location: KeyPath) -> str:
+    for owner in _schemas_at(schema, location):
+        field = owner.model_fields.get(str(location[-1])) if location else None
+        if field is not None and field.description:
+            return field.description.split("\n")[0]
+    return "See the documentation of this key."

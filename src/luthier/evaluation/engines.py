@@ -1,0 +1,92 @@
+"""The engines that a measurement asks for: the one that answers, and the one that it is measured against."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from luthier.config.compare import CompareConfig
+from luthier.errors import ConfigError, ModelError
+from luthier.inference.ct2_convert import open_converted, tried_on
+from luthier.inference.ct2_engine import Precision, require_greedy
+from luthier.inference.engine import TORCH, Engine
+from luthier.methods.base import Attached
+from luthier.methods.merging import merge
+from luthier.models.language_model import LanguageModel
+
+_PRECISIONS: dict[str, Precision] = {"ctranslate2": "float32", "ctranslate2-int8": "int8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What computes answers.
+
+    Attributes:
+        answers: The engine that was asked for; None is torch.
+        exact: The same with the model's own weights, where those of the first are coarser: what they cost is measured.
+    """
+
+    answers: Engine | None = None
+    exact: Engine | None = None
+
+
+def device_of(config: CompareConfig) -> str | None:
+    """Return the device that the model is loaded on.
+
+    Raises:
+        ConfigError: When the engine does not compute there.
+    """
+    if config.evaluation.engine == TORCH:
+        return config.device
+    if config.device not in (None, "cpu"):
+        raise ConfigError(
+            f"the engine {config.evaluation.engine} computes on the CPU, and device is '{config.device}'",
+            where="evaluation.engine",
+            fix="Leave --device out, or use the engine torch.",
+        )
+    return "cpu"
+
+
+def open_engines(config: CompareConfig, model: LanguageModel, attached: Attached | None, *, adapter: str) -> Engines:
+    """Open the engines of a configuration; what is not in the store yet is converted.
+
+    Args:
+        config: Names the engine.
+        model: With the adapter, if there is one.
+        attached: The adapter; it is merged while the model is converted.
+        adapter: Key of the adapter; "" for the base.
+
+    Raises:
+        LuthierError: When the engine is not installed, the model cannot be converted, or the adapter cannot be merged.
+    """
+    name = config.evaluation.engine
+    if name == TORCH:
+        return Engines()
+    require_greedy(config.decoding)
+    whole = partial(_merged, model, attached)
+    opened = open_converted(model, config.out, _PRECISIONS[name], adapter=adapter, whole=whole)
+    if _PRECISIONS[name] == "float32":
+        return Engines(opened)
+    return Engines(opened, open_converted(model, config.out, "float32", adapter=adapter, whole=whole))
+
+
+@contextlib.contextmanager
+def _merged(model: LanguageModel, attached: Attached | None) -> Iterator[None]:
+    """Have the adapter in the weights inside."""
+    if attached is None:
+        yield
+        return
+    try:
+        undo = merge(model, attached, tried_on(model)).undo
+    except ModelError as fault:
+        raise ModelError(
+            f"CTranslate2 needs the adapter in the weights, and {fault.what}",
+            where="evaluation.engine",
+            fix="Use the engine torch.",
+        ) from None
+    try:
+        yield
+    finally:
+        undo()

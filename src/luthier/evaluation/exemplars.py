@@ -1,0 +1,55 @@
+"""Few-shot exemplars: drawn from the training split only, seeded, as many as fit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from luthier.records import Example, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplesWithExemplars:
+    """Examples with their exemplars.
+
+    Attributes:
+        examples: In the given order, with ``turns`` filled.
+        used: Fewest and most exemplars that fitted.
+    """
+
+    examples: tuple[Example, ...]
+    used: tuple[int, int]
+
+
+def add_exemplars(
+    examples: Sequence[Example], pool: Sequence[Example], shots: int, *, seed: int, fits: Callable[[Example], bool]
+) -> ExamplesWithExemplars:
+    """Put exemplars before each prompt.
+
+    All examples get the same exemplars in the same order, so that their common prefix is read once; an example that
+    cannot hold them all gets the first that fit.
+
+    Args:
+        examples: What is evaluated.
+        pool: Training examples, rendered by the template of the evaluated ones.
+        shots: Exemplars wanted.
+        seed: Decides which.
+        fits: Whether an example with its exemplars and its answer fits the model.
+    """
+    prompts = {example.prompt for example in examples}
+    # An exemplar that is itself evaluated would give its answer away.
+    candidates = sorted((item for item in pool if item.prompt not in prompts), key=lambda item: item.id)
+    drawn = random.Random(seed).sample(candidates, min(shots, len(candidates)))
+    turns = tuple(Turn(item.prompt, item.targets[0]) for item in drawn)
+    filled = tuple(_fill(example, turns, fits) for example in examples)
+    counts = [len(new.turns) - len(old.turns) for new, old in zip(filled, examples, strict=True)]
+    return ExamplesWithExemplars(filled, (min(counts, default=0), max(counts, default=0)))
+
+
+def _fill(example: Example, turns: tuple[Turn, ...], fits: Callable[[Example], bool]) -> Example:
+    for count in range(len(turns), 0, -1):
+        filled = replace(example, turns=turns[:count] + example.turns)
+        if fits(filled):
+            return filled
+    return example

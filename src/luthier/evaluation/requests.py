@@ -1,0 +1,191 @@
+"""Examples in, predictions out: choices by log-probability, free text by generation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from luthier.config.decoding import DecodingConfig
+from luthier.data.batching import plan_batches
+from luthier.data.encoding import Encoder
+from luthier.inference.engine import Engine, TorchEngine
+from luthier.inference.prefix_tree import in_common, sort_key
+from luthier.inference.scoring import BUDGET
+from luthier.inference.stop_conditions import StopConditions
+from luthier.models.language_model import LanguageModel
+from luthier.records import Dropped, Encoded, Example, Prediction
+
+_SCORED_AT_ONCE, _GENERATED_AT_ONCE = 2, 4
+"""Tokens of a batch, in those of a forward pass: a killed evaluation loses one batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """How answers are made.
+
+    Attributes:
+        decoding: Greedy or sampled.
+        new_tokens: Tokens of an answer at most.
+        stop: Strings that end one.
+    """
+
+    decoding: DecodingConfig
+    new_tokens: int
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An example made ready: one prompt to answer, or one sequence for each choice."""
+
+    example: Example
+    items: tuple[Encoded, ...]
+
+    def tokens(self, new_tokens: int) -> int:
+        """Tokens that it takes in a batch."""
+        longest = max(len(item.prompt_ids) + len(item.target_ids) for item in self.items)
+        return longest * len(self.items) if self.example.choices else longest + new_tokens
+
+
+def prepare(examples: Sequence[Example], encoder: Encoder, *, new_tokens: int) -> tuple[list[Request], list[Dropped]]:
+    """Encode examples for inference; those that cannot fit are returned apart, never lost."""
+    requests: list[Request] = []
+    dropped: list[Dropped] = []
+    for example in examples:
+        if example.choices:
+            items = encoder.encode_choices(example)
+        else:
+            prompt = encoder.encode_prompt(example, new_tokens)
+            items = prompt if isinstance(prompt, Dropped) else [prompt]
+        if isinstance(items, Dropped):
+            dropped.append(items)
+        else:
+            requests.append(Request(example, tuple(items)))
+    return requests, dropped
+
+
+def fits_whole(example: Example, encoder: Encoder, *, new_tokens: int) -> bool:
+    """Whether an example, exemplars included, and its answer fit without a cut."""
+    requests, _ = prepare([example], encoder, new_tokens=new_tokens)
+    return bool(requests) and all(item.cut_tokens == 0 for item in requests[0].items)
+
+
+def plan(requests: Sequence[Request], *, new_tokens: int, batch_tokens: int) -> list[tuple[int, ...]]:
+    """Group requests; the same plan for the same requests, so that a killed evaluation goes on in it.
+
+    Choices and free text never share a batch. Choices whose prompts begin alike stand together, free text by length. A
+    batch is more than what is computed at a time, so that what is shared is shared widely and freed places are taken.
+    """
+    closed = [index for index, request in enumerate(requests) if request.example.choices]
+    free = [index for index, request in enumerate(requests) if not request.example.choices]
+    lengths = [requests[index].tokens(new_tokens) for index in free]
+    written = plan_batches(lengths, _GENERATED_AT_ONCE * batch_tokens)
+    chosen = _plan_choices(requests, closed, _SCORED_AT_ONCE * batch_tokens)
+    return chosen + [tuple(free[place] for place in batch) for batch in written]
+
+
+def _plan_choices(requests: Sequence[Request], closed: Sequence[int], most: int) -> list[tuple[int, ...]]:
+    """Cut choices, sorted by their prompts, into batches of at most so many tokens, shared ones counted once."""
+    batches: list[list[int]] = []
+    size = 0
+    for index in sorted(closed, key=lambda index: (sort_key(requests[index].items[0].prompt_ids), index)):
+        items = requests[index].items
+        prompt = items[0].prompt_ids
+        answers = sum(len(item.target_ids) for item in items)
+        alike = in_common(requests[batches[-1][-1]].items[0].prompt_ids, prompt) if batches else 0
+        size += len(prompt) - alike + answers
+        if not batches or size > most:
+            batches.append([])
+            size = len(prompt) + answers
+        batches[-1].append(index)
+    return [tuple(batch) for batch in batches]
+
+
+def answer(
+    model: LanguageModel,
+    encoder: Encoder,
+    requests: Sequence[Request],
+    how: GenerationSettings,
+    *,
+    batch_tokens: int = BUDGET,
+    engine: Engine | None = None,
+) -> list[Prediction]:
+    """Answer one batch of requests, all of one kind, at most ``batch_tokens`` tokens at a time.
+
+    Args:
+        model: What is asked.
+        encoder: Turns generated tokens into text.
+        requests: At least one.
+        how: How free text is written.
+        batch_tokens: Tokens that are computed at a time.
+        engine: What computes for the model; torch when not given.
+    """
+    engine = engine or TorchEngine(model)
+    if requests[0].example.choices:
+        return _choose(model, engine, requests, batch_tokens)
+    return _write(model, engine, encoder, requests, how, batch_tokens)
+
+
+def _choose(model: LanguageModel, engine: Engine, requests: Sequence[Request], batch_tokens: int) -> list[Prediction]:
+    started = time.monotonic()
+    items = [item for request in requests for item in request.items]
+    logprobs = iter(engine.answer_logprobs(items, budget=batch_tokens))
+    seconds = (time.monotonic() - started) / len(requests)
+    predictions = []
+    for request in requests:
+        own = tuple(next(logprobs) for _ in request.items)
+        best = max(range(len(own)), key=lambda index: (own[index], -index))
+        predictions.append(
+            Prediction(
+                id=request.example.id,
+                task=request.example.task,
+                text=request.example.choices[best],
+                targets=request.example.targets,
+                choices=request.example.choices,
+                choice_logprobs=own,
+                choice_tokens=tuple(len(item.target_ids) for item in request.items),
+                prompt_tokens=model.virtual_tokens + max(len(item.prompt_ids) for item in request.items),
+                seconds=seconds,
+                finish="choice",
+                group=request.example.group,
+            )
+        )
+    return predictions
+
+
+def _write(
+    model: LanguageModel,
+    engine: Engine,
+    encoder: Encoder,
+    requests: Sequence[Request],
+    how: GenerationSettings,
+    batch_tokens: int,
+) -> list[Prediction]:
+    started = time.monotonic()
+    prompts = [request.items[0] for request in requests]
+    ending = StopConditions(encoder.decode, how.new_tokens, model.end_ids.union(encoder.stop_ids), how.stop)
+    generations = engine.generate(prompts, how.decoding, ending, budget=batch_tokens)
+    seconds = (time.monotonic() - started) / len(requests)
+    return [
+        Prediction(
+            id=request.example.id,
+            task=request.example.task,
+            text=generation.text,
+            targets=request.example.targets,
+            prompt_tokens=model.virtual_tokens + len(request.items[0].prompt_ids),
+            generated_tokens=generation.tokens,
+            seconds=seconds,
+            finish=generation.finish,
+            group=request.example.group,
+        )
+        for request, generation in zip(requests, generations, strict=True)
+    ]
+
+
+def predict(
+    model: LanguageModel, encoder: Encoder, requests: Sequence[Request], how: GenerationSettings, *, batch_tokens: int
+) -> Iterator[list[Prediction]]:
+    """Answer all requests, a batch at a time."""
+    for batch in plan(requests, new_tokens=how.new_tokens, batch_tokens=batch_tokens):
+        yield answer(model, encoder, [requests[index] for index in batch], how, batch_tokens=batch_tokens)

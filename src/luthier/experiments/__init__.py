@@ -1,0 +1,1 @@
+"""The verbs: what is planned, run side by side, and written down."""

@@ -1,0 +1,124 @@
+"""Run every arm from the same start on the same splits, measure what each kept and cost, and say what follows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.config.compare import CompareConfig
+from luthier.errors import ConfigError
+from luthier.evaluation.prepared_task import task_metrics_of
+from luthier.experiments.plan import Plan, read_plan, require_test, run_name
+from luthier.experiments.run_arm import Outcome, run_arm, watch_base
+from luthier.files.atomic import writing
+from luthier.inference.engine import TORCH
+from luthier.metrics.prediction_log import write_predictions
+from luthier.models.language_model import LanguageModel
+from luthier.results.recommendation import recommend
+from luthier.results.records import RunCosts, RunResults, write_json
+from luthier.results.scores import all_pairs
+from luthier.version import __version__
+
+
+def compare(config: CompareConfig) -> Path:
+    """Run a comparison; return the run's folder, with ``results.json``, ``costs.json`` and the logs in it.
+
+    Finished work is found in the store and not done again; a killed run goes on.
+
+    Raises:
+        LuthierError: Whatever is wrong with the configuration, the data or the model, before anything is trained.
+    """
+    _require_torch(config)
+    plan = read_plan(config)
+    require_test(plan)
+    run = config.out / (config.name or run_name(plan))
+    with writing(run):
+        run.mkdir(parents=True, exist_ok=True)
+    base = watch_base(plan)
+    outcomes = [run_arm(plan, arm, base) for arm in plan.arms]
+    _write_run(plan, run, outcomes)
+    return run
+
+
+def _require_torch(config: CompareConfig) -> None:
+    if config.evaluation.engine != TORCH:
+        raise ConfigError(
+            f"arms are measured by torch, which trains them, and not by {config.evaluation.engine}",
+            where="evaluation.engine",
+            fix="Leave it out, and measure a finished adapter by `luthier eval --engine`.",
+        )
+
+
+def _write_run(plan: Plan, run: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write the run's folder; ``results.json`` comes last, and whole."""
+    task_metrics = task_metrics_of(plan.target.task)
+    logs = {outcome.result.name: outcome.predictions for outcome in outcomes}
+    pairs = all_pairs(logs, task_metrics, plan.config.evaluation)
+    first = outcomes[0].result.name
+    # The corrected differences, so that no table contradicts another.
+    against_first = {pair.a: pair.change for pair in pairs if pair.b == first}
+    arms = tuple(replace(outcome.result, against_first=against_first.get(outcome.result.name)) for outcome in outcomes)
+    results = RunResults(
+        luthier=__version__,
+        run=run.name,
+        config=plan.config.model_dump(mode="json", exclude={"out", "name"}),
+        model=_describe_model(plan.model),
+        task=_describe_task(plan),
+        data=plan.counts | {"report": asdict(plan.data.report)},
+        arms=arms,
+        pairs=pairs,
+        recommendation=recommend(arms, pairs, higher_is_better=task_metrics.higher_is_better),
+        confidence=plan.config.evaluation.confidence,
+    )
+    costs = RunCosts(
+        str(plan.model.device), torch.get_num_threads(), {outcome.result.name: outcome.costs for outcome in outcomes}
+    )
+    with writing(run):
+        _write_logs(plan, run, outcomes)
+        write_json(run / "costs.json", costs)
+        write_json(run / "results.json", results)
+
+
+def _write_logs(plan: Plan, run: Path, outcomes: Sequence[Outcome]) -> None:
+    for folder in ("predictions", "curves"):
+        (run / folder).mkdir(exist_ok=True)
+    rows = [json.dumps(asdict(example), ensure_ascii=False) for example in plan.target.examples]
+    (run / "predictions" / "examples.jsonl").write_text("".join(row + "\n" for row in rows), encoding="utf-8")
+    for outcome in outcomes:
+        write_predictions(run / outcome.result.predictions, outcome.predictions)
+        if outcome.trained:
+            shutil.copyfile(outcome.trained.log, run / outcome.result.curve)
+
+
+def _describe_model(model: LanguageModel) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "digest": model.digest,
+        "kind": "encoder-decoder" if model.encoder_decoder else "decoder",
+        "parameters": model.parameters,
+        "vocabulary": model.vocabulary,
+        "max_length": model.max_length,
+    }
+
+
+def _describe_task(plan: Plan) -> dict[str, Any]:
+    task = plan.target.task
+    splits = {"train": len(plan.data.train), "validation": len(plan.data.validation), "test": len(plan.data.test)}
+    return {
+        "name": task.name,
+        "version": task.version,
+        "description": task.description,
+        "primary": task.primary,
+        "metrics": list(task.metrics),
+        "higher_is_better": task_metrics_of(task).higher_is_better,
+        "chance": task.chance,
+        "splits": splits,
+        "citation": task.citation,
+        "licence": task.licence,
+    }

@@ -1,0 +1,82 @@
+"""Fold an adapter into its base, prove it on a sample of a task, and write a whole model that needs no adapter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from luthier.config.compare import CompareConfig
+from luthier.errors import ConfigError, DataError
+from luthier.evaluation.prepared_task import generation_settings_of, task_metrics_of
+from luthier.evaluation.requests import predict, prepare
+from luthier.experiments.plan import make_encoder
+from luthier.files.atomic import finish_folder, temporary_folder, writing
+from luthier.methods.adapter_io import CARD, load_adapter, read_card
+from luthier.methods.merging import Merged
+from luthier.methods.merging import merge as fold
+from luthier.methods.peft_adapter import CONFIG
+from luthier.metrics.scoring import score_predictions
+from luthier.models.load import load_model
+from luthier.tasks.loader import library_names, load_examples, load_task
+
+
+def merge(
+    config: CompareConfig, adapter: Path, save: Path, *, sample: int = 32, split: str = "test", any_base: bool = False
+) -> Merged:
+    """Merge an adapter into the model of a configuration.
+
+    Args:
+        config: Names the model, and the task whose examples and primary metric the merge is proved on.
+        adapter: A folder that ``tune`` wrote, or an adapter in PEFT's layout.
+        save: New folder for the merged model.
+        sample: Examples that it is proved on.
+        split: Where they are from.
+        any_base: Accept an adapter of another base.
+
+    Raises:
+        ModelError: When the adapter cannot be merged, or the merged model gives other logits; nothing is written then.
+        LuthierError: Whatever is wrong with task, model or adapter.
+    """
+    if save.exists():
+        raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --out.")
+    task = load_task(config.task)
+    model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
+    attached = load_adapter(model, adapter, any_base=any_base)
+    encoder = make_encoder(model, task, config)
+    examples = load_examples(task, split, limit=sample, seed=config.seed, evaluation=True)
+    how, task_metrics = generation_settings_of(task, config.decoding), task_metrics_of(task)
+    requests, _ = prepare(examples, encoder, new_tokens=how.new_tokens)
+    encoded = encoder.encode_all(examples).encoded
+    if not requests or not encoded:
+        what = f"no example of the {split} split fits the model, so a merge cannot be proved"
+        raise DataError(what, where=config.task, fix="Name another task or split.")
+
+    def primary() -> float:
+        batches = predict(model, encoder, requests, how, batch_tokens=config.evaluation.batch_tokens)
+        predictions = [prediction for batch in batches for prediction in batch]
+        scores = score_predictions(predictions, [task_metrics.primary_metric], resamples=0)
+        return next(score.value for score in scores if score.metric == task_metrics.primary)
+
+    merged = replace(fold(model, attached, encoded, metric=primary), metric=task_metrics.primary)
+    with writing(save), temporary_folder(save.parent) as folder:
+        model.module.save_pretrained(folder)
+        model.tokenizer.save_pretrained(folder)
+        finish_folder(folder, save)
+    return merged
+
+
+def proving_task(adapter: Path) -> str:
+    """Return the built-in task that an adapter was trained on, for a merge that names no other.
+
+    Raises:
+        ConfigError: When it was trained on another, or does not say on which.
+        ModelError: When this is no adapter.
+    """
+    if (adapter / CONFIG).is_file() and not (adapter / CARD).exists():
+        what = "an adapter in PEFT's layout does not say on which task a merge can be proved"
+        raise ConfigError(what, where=str(adapter), fix="Name one with --task.")
+    task = read_card(adapter).task
+    if task not in library_names():
+        what = f"the adapter was trained on '{task}', which is no built-in task"
+        raise ConfigError(what, where=str(adapter), fix="Name its YAML or its data file with --task.")
+    return task

@@ -1,0 +1,211 @@
+"""Choose an arm's hyper-parameters on the validation split, within a budget of trials that is the same for every arm.
+
+The sampler is Optuna's TPE, and a trial that falls behind is stopped by its median rule. Every trial lies in the run
+store under all that it depends on, what came before it included. So a search that was killed goes on, and one that is
+done is found again, by asking the same questions once more.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+
+from luthier.config.arms import Arm
+from luthier.errors import ConfigError, TrainingError
+from luthier.experiments.plan import Plan, train_planned, training_of
+from luthier.files.atomic import writing
+from luthier.files.store import Entry, open_entry, reading
+from luthier.methods.registry import find_method
+from luthier.methods.search_space import Space, Span, defaults_of, space_of
+from luthier.progress import say
+from luthier.results.records import Search
+from luthier.training.train_arm import Watch
+
+_STATES = {
+    "complete": optuna.trial.TrialState.COMPLETE,
+    "pruned": optuna.trial.TrialState.PRUNED,
+    "failed": optuna.trial.TrialState.FAIL,
+}
+_IN_TRAINING = ("learning_rate", "epochs")
+
+
+@dataclass(frozen=True)
+class Searched:
+    """An arm with the hyper-parameters that won, what is told of the search, and what it took."""
+
+    arm: Arm
+    search: Search
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One trial: its validation scores (higher is better) from first to last look, and how it ended.
+
+    Attributes:
+        parameters: What was tried.
+        scores: At each look.
+        score: Of the weights that are kept; None where it did not come to its end.
+        ended: ``complete``, ``pruned`` or ``failed``.
+        seconds: Wall time.
+    """
+
+    parameters: dict[str, float]
+    scores: tuple[float, ...]
+    score: float | None
+    ended: str
+    seconds: float
+
+
+class _Pruned(Exception):
+    """A trial has fallen behind."""
+
+
+def search_arm(plan: Plan, arm: Arm) -> Searched:
+    """Try as many settings of an arm as the plan allows, its defaults first, and return the best.
+
+    Raises:
+        ConfigError: There is no validation split to choose on.
+        TrainingError: No trial came to an end.
+    """
+    assert arm.method is not None
+    method, budget = find_method(arm.method), plan.config.search
+    if not plan.training.encoded_validation or not arm.training.evaluations:
+        fix = "Give the task a validation split, and training.evaluations above 0; or search.trials=0."
+        raise ConfigError("a search needs validation to choose on", where=f"arm '{arm.name}'", fix=fix)
+    space = space_of(method, arm.settings, arm.training)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=arm.seed, n_startup_trials=max(2, budget.trials // 3)),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=2) if budget.prune else optuna.pruners.NopPruner(),
+    )
+    study.enqueue_trial(defaults_of(method, arm.settings, arm.training))
+    tried: list[Tried] = []
+    for number in range(budget.trials):
+        trial = study.ask(_distributions(space))
+        seen: list[float] = []
+        found = _try(plan, with_parameters(arm, trial.params), trial, tried, seen)
+        for step in range(len(seen), len(found.scores)):
+            trial.report(found.scores[step], step)  # found in the store: told as if it had just run
+        study.tell(trial, found.score, state=_STATES[found.ended])
+        tried.append(found)
+        say(f"{arm.name}: trial {number + 1} of {budget.trials}, {told(found.parameters)}: {_outcome(found)}")
+    return _best(arm, space, tried)
+
+
+def with_parameters(arm: Arm, parameters: dict[str, Any]) -> Arm:
+    """Return an arm with other hyper-parameters."""
+    training = {name: value for name, value in parameters.items() if name in _IN_TRAINING}
+    settings = {name: value for name, value in parameters.items() if name not in _IN_TRAINING}
+    return replace(arm, settings={**arm.settings, **settings}, training=arm.training.model_copy(update=training))
+
+
+def told(parameters: dict[str, float]) -> str:
+    """Hyper-parameters in a few words: ``learning_rate 0.0021, rank 16``."""
+    return ", ".join(
+        f"{name} {value:.2g}" if name == "learning_rate" else f"{name} {value:g}" for name, value in parameters.items()
+    )
+
+
+def _distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
+    return {
+        name: optuna.distributions.FloatDistribution(values.low, values.high, log=True)
+        if isinstance(values, Span)
+        else optuna.distributions.CategoricalDistribution(values)
+        for name, values in space.items()
+    }
+
+
+def _try(plan: Plan, arm: Arm, trial: optuna.Trial, before: Sequence[Tried], seen: list[float]) -> Tried:
+    """Train one trial, or read it from the store."""
+    history = [[one.parameters, one.scores, one.ended] for one in before]
+    inputs = {
+        "plan": [
+            plan.model.digest,
+            plan.target.encoder.signature,
+            training_of(plan, arm).digest,
+            plan.target.task.primary,
+        ],
+        "arm": [arm.method, arm.settings, arm.training.model_dump(mode="json"), arm.seed],
+        "prune": plan.config.search.prune,
+        "history": history,
+    }
+    entry = open_entry(plan.config.out, "trials", inputs)
+    with entry.held(arm.name):
+        if not entry.finished:
+            _train(plan, arm, trial, entry, seen)
+    with reading(entry):
+        kept = json.loads((entry.folder / "trial.json").read_text())
+    return Tried(dict(trial.params), tuple(kept["scores"]), kept["score"], kept["ended"], kept["seconds"])
+
+
+def _train(plan: Plan, arm: Arm, trial: optuna.Trial, entry: Entry, seen: list[float]) -> None:
+    score: float | None = None
+    started = time.monotonic()
+    try:
+        done = train_planned(plan, arm, watch=_watch(trial, seen))
+        score, scores = done.result["best_score"], done.validation_scores
+        ended = "complete" if score is not None and math.isfinite(score) else "failed"
+    except _Pruned:
+        ended, scores = "pruned", tuple(seen)
+    except TrainingError as fault:
+        say(f"{arm.name}: {fault.what}")
+        ended, scores = "failed", ()
+    kept = {
+        "scores": scores,
+        "score": score if ended == "complete" else None,
+        "ended": ended,
+        "seconds": time.monotonic() - started,
+    }
+    with writing(entry.work):
+        entry.work.mkdir(parents=True, exist_ok=True)
+        (entry.work / "trial.json").write_text(json.dumps(kept))
+        entry.finish()
+
+
+def _watch(trial: optuna.Trial, seen: list[float]) -> Watch:
+    """Return what is asked at each look at the validation split: whether the trial has fallen behind."""
+
+    def watch(scores: Sequence[float]) -> None:
+        for step in range(len(seen), len(scores)):
+            trial.report(scores[step], step)
+            seen.append(scores[step])
+        if trial.should_prune():
+            raise _Pruned
+
+    return watch
+
+
+def _outcome(found: Tried) -> str:
+    return found.ended if found.score is None else f"{found.score:.4g}"
+
+
+def _best(arm: Arm, space: Space, tried: Sequence[Tried]) -> Searched:
+    complete = {number: one.score for number, one in enumerate(tried) if one.score is not None}
+    if not complete:
+        raise TrainingError("no trial came to an end", where=f"arm '{arm.name}'", fix="Lower training.learning_rate.")
+    winner = max(complete, key=lambda number: complete[number])  # the first of equals: the defaults come first
+    best = tried[winner]
+    words = {
+        name: f"{values.low:.2g} to {values.high:.2g}"
+        if isinstance(values, Span)
+        else ", ".join(f"{v:g}" for v in values)
+        for name, values in space.items()
+    }
+    search = Search(
+        trials=len(tried),
+        pruned=sum(one.ended == "pruned" for one in tried),
+        failed=sum(one.ended == "failed" for one in tried),
+        space=words,
+        chosen=best.parameters,
+        score=complete[winner],
+        default_score=tried[0].score,
+    )
+    return Searched(with_parameters(arm, best.parameters), search, sum(one.seconds for one in tried))

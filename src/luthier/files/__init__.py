@@ -1,0 +1,1 @@
+"""Files and folders: table readers, JSONL, atomic writes, digests, and the run store."""

@@ -1,0 +1,127 @@
+"""Beam search through ``transformers``: several beginnings of an answer are carried on side by side (Graves 2012).
+
+The model's own ``generate`` does it, in batches of prompts of like length. Nothing of the model's
+``generation_config.json`` is used but its end tokens, as in greedy generation: the settings say what a search does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from luthier.config.decoding import DecodingConfig
+from luthier.data.batching import plan_batches
+from luthier.inference.stop_conditions import Generation, StopConditions, up_to_end
+from luthier.models.language_model import LanguageModel, pad
+from luthier.models.soft_prompt import with_prefix_mask
+from luthier.records import Encoded, TokenIds
+
+
+@torch.no_grad()
+def search_beams(
+    model: LanguageModel,
+    prompts: Sequence[Encoded],
+    decoding: DecodingConfig,
+    ending: StopConditions,
+    *,
+    budget: int | None = None,
+) -> list[Generation]:
+    """Generate the best answer that a beam search finds after each prompt.
+
+    Args:
+        model: In evaluation mode.
+        prompts: Their ``prompt_ids`` are read.
+        decoding: Beams and length penalty.
+        ending: What ends an answer; a beam that holds a stop string is finished, as one with an end token.
+        budget: Tokens of prompts and answers, of all beams, held at a time at most; one prompt is always held.
+
+    Returns:
+        Generations in the order of the prompts; none depends on its neighbours (float32).
+    """
+    lengths = [len(prompt.prompt_ids) + model.virtual_tokens + ending.limit for prompt in prompts]
+    batches = plan_batches(lengths, (budget or sys.maxsize) // decoding.beams)
+    found: dict[int, Generation] = {}
+    for batch in batches:
+        rows = _search(model, [prompts[index].prompt_ids for index in batch], decoding, ending)
+        found |= {index: up_to_end(row, ending) for index, row in zip(batch, rows, strict=True)}
+    return [found[index] for index in range(len(prompts))]
+
+
+def _search(
+    model: LanguageModel, prompts: Sequence[TokenIds], decoding: DecodingConfig, ending: StopConditions
+) -> list[list[int]]:
+    """Return the tokens of the best beam of each prompt, and whatever fills its row behind its end."""
+    inputs = _inputs(model, prompts, decoding.beams)
+    read = inputs["decoder_input_ids" if model.encoder_decoder else "input_ids"].shape[1]
+    config = GenerationConfig(  # type: ignore[no-untyped-call]
+        num_beams=decoding.beams,
+        length_penalty=decoding.length_penalty,
+        max_new_tokens=ending.limit,
+        do_sample=False,
+        eos_token_id=sorted(ending.end_ids) or None,
+        pad_token_id=min(ending.end_ids, default=0),
+        decoder_start_token_id=getattr(model, "start_id", None),
+    )
+    stops = StoppingCriteriaList([_StopStrings(ending, read)] if ending.stop else [])
+    with model.precision(), _generating_by(model.module, config):
+        sequences: Tensor = model.module.generate(**inputs, generation_config=config, stopping_criteria=stops)
+    answers: list[list[int]] = sequences[:, read:].tolist()  # (B, new)
+    return answers
+
+
+def _inputs(model: LanguageModel, prompts: Sequence[TokenIds], beams: int) -> dict[str, Any]:
+    """Lay out what is read: the prompts, with whatever virtual tokens a method has put before them.
+
+    Virtual tokens in the key-value cache are named by ids that stand in their places and are never read.
+    """
+    soft = model.soft_prompt
+    cache = soft.cache(len(prompts) * beams) if soft is not None and soft.cache is not None else None
+    virtual = model.virtual_tokens if cache is not None else 0
+    rows = soft.before(prompts) if soft is not None else prompts
+    side = "right" if model.encoder_decoder else "left"
+    ids, mask = pad(rows, side=side, value=0, device=model.device)  # (B, T)
+    cached = {} if cache is None else {"past_key_values": cache}
+    if not model.encoder_decoder:
+        places = ids.new_zeros(len(rows), virtual)
+        return {"input_ids": torch.cat([places, ids], 1), "attention_mask": with_prefix_mask(mask, virtual), **cached}
+    # A decoder must be seen to begin with its start token.
+    begun = ids.new_full((len(rows), virtual + 1), int(model.module.config.decoder_start_token_id))
+    if cache is not None:
+        cached["decoder_attention_mask"] = torch.ones_like(begun)
+    return {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": begun, **cached}
+
+
+@contextlib.contextmanager
+def _generating_by(module: Any, config: GenerationConfig) -> Iterator[None]:
+    """Let a module have this configuration alone: ``generate`` fills what is open in it from the module's own."""
+    own, module.generation_config = module.generation_config, config
+    try:
+        yield
+    finally:
+        module.generation_config = own
+
+
+class _StopStrings(StoppingCriteria):
+    """Finishes beams whose text holds a stop string.
+
+    Args:
+        ending: What ends an answer.
+        read: Tokens that stand before the answer in a row.
+    """
+
+    def __init__(self, ending: StopConditions, read: int) -> None:
+        self.ending = ending
+        self.read = read
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Whether each row ``(rows, tokens)`` has ended: bool ``(rows,)``."""
+        texts = [self.ending.decode(row) for row in input_ids[:, self.read :].tolist()]
+        return torch.tensor(
+            [any(string in text for string in self.ending.stop) for text in texts], device=input_ids.device
+        )

@@ -1,0 +1,146 @@
+"""Log-probabilities of given answers, and the token loss of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from luthier.data.batching import plan_batches
+from luthier.inference.capabilities import capabilities_of
+from luthier.inference.encoder_once import encoder_once_logprobs
+from luthier.inference.tree_scoring import Found, tree_logprobs
+from luthier.models.encoder_decoder import EncoderDecoderModel
+from luthier.models.language_model import LanguageModel
+from luthier.records import Encoded
+
+BUDGET = 8192
+"""Tokens in one forward pass, where a caller states none."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerScore:
+    """One answer after its prompt.
+
+    Attributes:
+        logprob: Sum of its tokens' log-probabilities (nats).
+        greedy: Whether each of its tokens is the likeliest.
+    """
+
+    logprob: float
+    greedy: bool
+
+
+@torch.no_grad()
+def answer_logprobs(model: LanguageModel, batch: Sequence[Encoded], *, budget: int = BUDGET) -> list[float]:
+    """Return the sum of the target tokens' log-probabilities (nats) of each item of a batch.
+
+    What prompts begin with in common is read once, and each prompt once for all its targets, where the model has shown
+    that it then gives its own numbers (see :mod:`luthier.inference.capabilities_of`).
+
+    Args:
+        model: In evaluation mode.
+        batch: In any order; the order does not change what is computed.
+        budget: Tokens in one forward pass at most; a longer item is a pass of its own.
+    """
+    logs = _by_trusted_way(model, batch, budget)
+    tokens = (_by_the_model(model, batch, budget) if logs is None else logs[0]).double()
+    return [float(part.sum()) for part in torch.split(tokens, [len(item.target_ids) for item in batch])]
+
+
+@torch.no_grad()
+def score_answers(model: LanguageModel, batch: Sequence[Encoded], *, budget: int = BUDGET) -> list[AnswerScore]:
+    """Score answers like :func:`answer_logprobs`, and tell which ones greedy decoding would have given."""
+    found = _by_trusted_way(model, batch, budget) or _by_steps(model, batch, budget)
+    lengths = [len(item.target_ids) for item in batch]
+    return [
+        AnswerScore(float(logs.double().sum()), bool(likeliest.all()))
+        for logs, likeliest in zip(torch.split(found[0], lengths), torch.split(found[1], lengths), strict=True)
+    ]
+
+
+def _by_trusted_way(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> Found | None:
+    """Score by the fastest way that the model has shown itself able to; None where there is none."""
+    shown = capabilities_of(model)
+    if shown.encoder_once and isinstance(model, EncoderDecoderModel):
+        return encoder_once_logprobs(model, batch, budget)
+    longest = max(_length(item) for item in batch) + model.virtual_tokens
+    if shown.tree and longest <= model.window:
+        return tree_logprobs(model, batch, budget, own_head=shown.own_head)
+    return None
+
+
+def _by_the_model(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> torch.Tensor:
+    """Score each item with its whole prompt, like lengths together."""
+    parts: dict[int, torch.Tensor] = {}
+    for chosen in plan_batches([_length(item) for item in batch], budget):
+        items = [batch[index] for index in chosen]
+        tokens = model.target_logprobs(items).cpu()
+        parts |= dict(zip(chosen, torch.split(tokens, [len(item.target_ids) for item in items]), strict=True))
+    return torch.cat([parts[index] for index in range(len(batch))])
+
+
+def _by_steps(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> Found:
+    """Score each item a token at a time, where the whole distributions are wanted and no faster way gives them."""
+    logs: dict[int, torch.Tensor] = {}
+    likeliest: dict[int, torch.Tensor] = {}
+    for chosen in plan_batches([_length(item) for item in batch], budget):
+        for index in chosen:
+            targets = torch.from_numpy(batch[index].target_ids.astype(np.int64)).to(model.device)
+            continuation = model.begin([batch[index].prompt_ids])
+            rows = []
+            for place, token in enumerate(targets):
+                rows.append(continuation.logits[0])
+                if place + 1 < len(targets):
+                    continuation.advance(token[None])
+            values = torch.stack(rows).log_softmax(dim=-1)
+            logs[index] = values.gather(1, targets[:, None])[:, 0].cpu()
+            likeliest[index] = (values.argmax(dim=1) == targets).cpu()
+    order = range(len(batch))
+    return torch.cat([logs[index] for index in order]), torch.cat([likeliest[index] for index in order])
+
+
+def _length(item: Encoded) -> int:
+    return len(item.prompt_ids) + len(item.target_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class TextLoss:
+    """Token loss of one document.
+
+    Attributes:
+        nats: Sum of the negative log-probabilities.
+        tokens: Tokens predicted.
+    """
+
+    nats: float
+    tokens: int
+
+
+def text_windows(tokenizer: Any, text: str, *, encoder_decoder: bool, max_length: int, name: str) -> list[Encoded]:
+    """Cut a document into windows, so that no token is predicted twice.
+
+    A decoder reads the begin token, or where it has none the last token of the window before (then the first token of
+    the document is only read), and predicts the rest. An encoder-decoder reads half of a window and writes the other.
+
+    Returns:
+        Windows of at most ``max_length`` tokens; empty when the text is too short to predict anything.
+    """
+    ids = np.array(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int32)
+    if encoder_decoder:
+        pieces = [(start, ids[start : start + max_length]) for start in range(0, len(ids), max_length)]
+        halves = [(start, piece[: len(piece) // 2], piece[len(piece) // 2 :]) for start, piece in pieces]
+    else:
+        if tokenizer.bos_token_id is not None:
+            ids = np.concatenate([np.array([tokenizer.bos_token_id], dtype=np.int32), ids])
+        step = max_length - 1
+        halves = []
+        for start in range(0, len(ids) - 1, step):
+            head = ids[:1] if tokenizer.bos_token_id is not None else ids[start : start + 1]
+            halves.append((start, head, ids[start + 1 : start + max_length]))
+    return [
+        Encoded(f"{name}#{start}", prompt, target) for start, prompt, target in halves if len(prompt) and len(target)
+    ]

@@ -1,0 +1,1 @@
+"""Fast, exact computation on tensors and modules: attention, cross-entropy, matrix products, memory."""

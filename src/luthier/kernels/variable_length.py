@@ -1,0 +1,211 @@
+"""Attention over examples laid end to end, without padding: each example attends to itself alone.
+
+Hugging Face models call the attention function that their configuration names; this module adds one. It reads where
+the examples lie from the ``cu_seq_lens_q`` and ``cu_seq_lens_k`` that models hand on to their attention function (the
+names of the flash-attention convention), lays examples of like length side by side, and calls torch's fused attention
+on each such group. A causal model needs no mask for it: what is padded within a group stands on the right, where no
+query looks.
+
+Two things a model may derive from the length of what it reads, which here is that of all examples: T5's bias by
+distance and BART's embeddings by position. Both are made for the longest example, and every example takes its part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+
+from luthier.kernels.activation_checkpointing import recomputes
+from luthier.kernels.attention import attend_end_to_end
+from luthier.kernels.memory_efficient import memory_efficient_layers
+
+NAME = "luthier_varlen"
+
+
+def bounds(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """Return where each example begins, and where the last one ends: int32 ``(examples + 1,)``."""
+    return torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)).to(device)
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    position_bias: Tensor | None = None,
+    cu_seq_lens_q: Tensor | None = None,
+    cu_seq_lens_k: Tensor | None = None,
+    encoder_cu_seq_lens: Tensor | None = None,
+    **_ignored: object,
+) -> tuple[Tensor, None]:
+    """Attend within each example; the signature is that of Hugging Face's attention functions.
+
+    Args:
+        module: The attention module; says whether it is causal.
+        query: ``(1, heads, tokens, head size)``: all examples end to end.
+        key: ``(1, key heads, tokens, head size)``.
+        value: The same shape as ``key``.
+        attention_mask: None: the bounds say what may be seen.
+        dropout: Of the attention weights.
+        scaling: Of the logits; one over the root of the head size where not given.
+        is_causal: Overrides the module's own word.
+        sliding_window: Tokens that a query sees at most, itself among them.
+        softcap: Bound of the logits by tanh.
+        position_bias: What is added to the logits by places in the example: ``(1, heads, longest, longest)``. Looking
+            at the encoder there is none, whatever is given.
+        cu_seq_lens_q: Bounds of the examples among the queries.
+        cu_seq_lens_k: Bounds of the examples among the keys.
+        encoder_cu_seq_lens: Bounds of the examples in the encoder's states: the keys of attention that is not causal.
+
+    Returns:
+        ``(1, tokens, heads, head size)``, and no weights.
+    """
+    if cu_seq_lens_q is None or cu_seq_lens_k is None or attention_mask is not None or softcap is not None:
+        raise NotImplementedError("padding-free attention needs bounds, and knows no mask and no soft-capping")
+    causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
+    if encoder_cu_seq_lens is not None and not causal:
+        cu_seq_lens_k, position_bias = encoder_cu_seq_lens, None
+    asked, known = np.diff(cu_seq_lens_q.tolist()), np.diff(cu_seq_lens_k.tolist())
+    if sliding_window is not None and max(asked) > sliding_window:
+        raise NotImplementedError(f"padding-free attention over {max(asked)} tokens, with a window of {sliding_window}")
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, H, D)
+    found = attend_end_to_end(
+        *(q, k, v, position_bias), asked=asked, known=known, causal=causal, scaling=scaling, dropout=dropout
+    )
+    return found[None], None
+
+
+AttentionInterface.register(NAME, attend)  # without a mask function beside it, models make no mask
+
+
+@contextlib.contextmanager
+def padding_free(module: PreTrainedModel) -> Iterator[None]:
+    """Let every part of a model attend by :func:`attend` inside, remembering little, and as before after it."""
+    parts = list(module.modules())
+    configs: dict[int, Any] = {id(part.config): part.config for part in parts if hasattr(part, "config")}
+    before = {key: config._attn_implementation for key, config in configs.items()}
+    biased = [part for part in parts if hasattr(part, "has_relative_attention_bias")]
+    hooks = [part.register_forward_pre_hook(_bias_of_the_longest, with_kwargs=True) for part in biased]
+    try:
+        for config in configs.values():
+            config._attn_implementation = NAME
+        with memory_efficient_layers(module) if torch.is_grad_enabled() else contextlib.nullcontext():
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for key, config in configs.items():
+            config._attn_implementation = before[key]
+
+
+def _bias_of_the_longest(module: Any, arguments: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Give T5's attention its bias by distance, before it makes one over all examples together."""
+    if named.get("position_bias") is None and "cu_seq_lens_q" in named:
+        longest = int(named["cu_seq_lens_q"].diff().max())
+        states = arguments[0]
+        own = module.has_relative_attention_bias
+        bias = module.compute_bias(longest, longest, device=states.device) if own else states.new_zeros(1, 1, 1, 1)
+        named = {**named, "position_bias": bias}
+    return arguments, named
+
+
+@contextlib.contextmanager
+def positions_restart(module: nn.Module, lengths: Sequence[int]) -> Iterator[None]:
+    """Let models that count positions by themselves, as BART does, begin anew with each example inside.
+
+    Their embedding of positions is asked for as many as the longest example has, and read at each token's own place.
+    """
+    total, longest = sum(lengths), max(lengths)
+    places = torch.from_numpy(np.concatenate([np.arange(length) for length in lengths]))
+
+    def shorten(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        cut = [_first(argument, total, longest) for argument in arguments]
+        return tuple(cut), {name: _first(argument, total, longest) for name, argument in named.items()}
+
+    def read(_: nn.Module, __: object, found: Tensor) -> Tensor:
+        return found.index_select(-2, places.to(found.device))
+
+    tables = [part for name, part in module.named_modules() if name.rsplit(".", 1)[-1] == "embed_positions"]
+    hooks = [table.register_forward_pre_hook(shorten, with_kwargs=True) for table in tables]
+    hooks += [table.register_forward_hook(read) for table in tables]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _first(argument: object, total: int, longest: int) -> object:
+    """The first ``longest`` of ``total`` tokens, where an argument of an embedding of positions speaks of tokens."""
+    if isinstance(argument, torch.Size):
+        return torch.Size([longest if size == total else size for size in argument])
+    if isinstance(argument, Tensor):
+        for axis in range(min(2, argument.ndim)):
+            if argument.shape[axis] == total:
+                return argument.narrow(axis, 0, longest)
+    return argument
+
+
+# Whatever else a block calls them, it is computed whole; that these are what they seem is found by trying.
+_AFTER_ATTENTION = {"mlp", "feed_forward", "ffn", "fc1", "fc2", "o_proj", "out_proj"}
+
+
+@contextlib.contextmanager
+def trimmed(module: nn.Module, places: Tensor, tokens: int) -> Iterator[None]:
+    """Let what follows attention in the last block be computed where a token is predicted, and nowhere else, inside.
+
+    Hidden states of the other places are wrong then, and nobody may read them. All is computed where activations are
+    computed again in the backward pass, for all places, and where dropout would draw other numbers.
+
+    Args:
+        module: The whole model.
+        places: int64 ``(predicted,)``, in the row of all tokens.
+        tokens: Of the row.
+    """
+
+    def choose(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return arguments[0].index_select(-2, places), *arguments[1:]
+
+    def put_back(_: nn.Module, __: object, found: Tensor) -> Tensor:
+        whole = found.new_zeros(*found.shape[:-2], tokens, found.shape[-1])
+        return whole.index_copy(-2, places, found)
+
+    parts = _after_attention(module)
+    hooks = [part.register_forward_pre_hook(choose) for part in parts]
+    hooks += [part.register_forward_hook(put_back) for part in parts]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _after_attention(module: Any) -> list[nn.Module]:
+    """The parts of the last block that follow its attention, as far as they may be computed in part."""
+    stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
+    if not stacks or (module.training and recomputes(module)):
+        return []
+    named = max(stacks, key=len)[-1].named_modules()
+    chosen = [part for name, part in named if name.rsplit(".", 1)[-1] in _AFTER_ATTENTION]
+    inside = [part for whole in chosen for part in whole.modules() if part is not whole]
+    if any(isinstance(part, nn.Dropout) and part.p > 0 and part.training for part in inside):
+        return []
+    return [part for part in chosen if not any(part is other for other in inside)]
+
+
+def as_now(module: PreTrainedModel) -> tuple[contextlib.AbstractContextManager[None], ...]:
+    """What activation checkpointing enters at first, and when it computes again: the attention of the first time."""
+    laid_out = module.config._attn_implementation == NAME
+    return contextlib.nullcontext(), padding_free(module) if laid_out else contextlib.nullcontext()

@@ -1,0 +1,181 @@
+"""A complete adapter folder: the method's own files, and a card with all that is needed to use them rightly.
+
+Beside the ecosystem's layout stand ``luthier.json`` (method, settings, base digest, task, template, stop strings) and
+``reference.safetensors`` (the logits that these weights gave), which loading checks. An adapter that does not apply, or
+that gives other logits than it should, is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from luthier.errors import LuthierError, ModelError, raise_faults
+from luthier.files.digests import file_digest
+from luthier.methods.base import Attached, read_tensors, require_fit
+from luthier.methods.peft_adapter import CONFIG, load_peft, read_config
+from luthier.methods.registry import find_method
+from luthier.models.language_model import LanguageModel
+
+CARD = "luthier.json"
+REFERENCE = "reference.safetensors"
+_REFERENCE_IDS = 8
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an adapter folder says of itself."""
+
+    luthier: str
+    method: str
+    settings: dict[str, Any]
+    base_name: str
+    base_digest: str
+    task: str = ""
+    template: str = ""
+    stop: tuple[str, ...] = ()
+    trainable_parameters: int = 0
+    training: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, str] = field(default_factory=dict)
+    """Digest of each safetensors file of the method."""
+
+
+def save_adapter(model: LanguageModel, attached: Attached, folder: Path, card: Card) -> None:
+    """Write an attached method into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    attached.save(folder)
+    card = replace(card, tensors=_digests(folder))
+    save_file({"logits": _reference_logits(model)}, folder / REFERENCE)
+    text = json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+def read_card(folder: Path) -> Card:
+    """Read the card of an adapter folder.
+
+    Raises:
+        ModelError: When it is missing or damaged.
+    """
+    path = folder / CARD
+    try:
+        return TypeAdapter(Card).validate_json(path.read_bytes())
+    except OSError:
+        raise ModelError(
+            f"no {CARD}: not an adapter made by Luthier", where=str(folder), fix="Give the folder that `tune` wrote."
+        ) from None
+    except ValidationError as invalid:
+        raise ModelError(f"damaged: {invalid.errors()[0]['msg']}", where=str(path), fix="Train it again.") from None
+
+
+def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) -> Attached:
+    """Put a stored adapter on a model and check that it computes what it did when it was stored.
+
+    A folder in PEFT's layout that others made has no card: its base is known by name alone, and no logits are checked.
+
+    Args:
+        model: The base.
+        folder: What :func:`save_adapter` wrote, or an adapter in PEFT's layout.
+        any_base: Accept a base other than the one that the adapter was trained on; the logits are not checked then.
+
+    Raises:
+        ModelError: When the base is another one, tensors do not fit, or the logits differ.
+    """
+    model.adapters.require_free()
+    if (folder / CONFIG).is_file() and not any((folder / own).exists() for own in (CARD, REFERENCE)):
+        return _load_published(model, folder, any_base=any_base)
+    card = read_card(folder)
+    same = card.base_digest == model.digest
+    if not same and not any_base:
+        raise ModelError(
+            f"the adapter was trained on '{card.base_name}' ({card.base_digest[:12]}), "
+            f"not on '{model.name}' ({model.digest[:12]})",
+            where=str(folder),
+            fix="Load the base that it belongs to, or allow any base if you know that it fits.",
+        )
+    attached = find_method(card.method).load(model, folder)
+    try:
+        if same:
+            _check_reference(model, folder)
+        _check_digests(folder, card)
+    except LuthierError:
+        attached.detach()
+        raise
+    return attached
+
+
+def add_adapter(model: LanguageModel, name: str, folder: Path | str, *, any_base: bool = False) -> None:
+    """Keep a stored adapter in memory beside others on the same base, for ``with model.using(name):``.
+
+    Args:
+        model: The base; it is left as it was.
+        name: What ``using`` calls the adapter.
+        folder: What ``tune`` wrote, or an adapter in PEFT's layout.
+        any_base: Accept a base other than the one that the adapter was trained on.
+
+    Raises:
+        ModelError: When the name is taken, the base is another one, or the folder is damaged.
+    """
+    model.adapters.put(name, load_adapter(model, Path(folder), any_base=any_base))
+
+
+def _load_published(model: LanguageModel, folder: Path, *, any_base: bool) -> Attached:
+    """Put an adapter without a card on the model, if it names the model as its base."""
+    stated = str(read_config(folder).get("base_model_name_or_path") or "")
+    if not any_base and Path(stated).name != Path(model.name).name:
+        known = f"for '{stated}'" if stated else "for a base that it does not name"
+        raise ModelError(
+            f"the adapter was trained {known}, not for '{model.name}'",
+            where=str(folder / CONFIG),
+            fix="Load the base that it belongs to, or allow any base if you know that it fits.",
+        )
+    return load_peft(model, folder)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors")) if path.name != REFERENCE}
+
+
+def _check_digests(folder: Path, card: Card) -> None:
+    """Check that the tensors are those that were stored: the reference logits do not feel every weight."""
+    changed = [name for name, known in _digests(folder).items() if card.tensors.get(name, known) != known]
+    faults = [
+        ModelError("the file is not the one that was stored", where=str(folder / name), fix="Fetch or train it again.")
+        for name in changed
+    ]
+    raise_faults(f"{folder} was changed after it was stored", faults)
+
+
+def _check_reference(model: LanguageModel, folder: Path) -> None:
+    own = {"logits": _reference_logits(model)}
+    tensors = read_tensors(folder / REFERENCE)
+    require_fit(own, tensors, where=str(folder / REFERENCE))
+    stored = tensors["logits"]
+    worst = float((own["logits"] - stored).abs().max())
+    scale = float(stored.abs().max())
+    # float32 on another machine differs in the last bits; bf16 in the third digit.
+    tolerance = (1e-3 if model.device.type == "cpu" else 5e-2) * max(scale, 1.0)
+    if not worst <= tolerance:
+        raise ModelError(
+            f"the adapter gives other logits than when it was stored (largest difference {worst:.3g})",
+            where=str(folder),
+            fix="The folder is damaged, or the base was changed: train it again.",
+        )
+
+
+def _reference_logits(model: LanguageModel) -> Tensor:
+    """Return float32 ``(vocabulary,)`` after a fixed prompt of ids spread over the vocabulary."""
+    ids = np.linspace(1, model.vocabulary - 1, _REFERENCE_IDS).astype(np.int32)
+    training = model.module.training
+    model.module.eval()
+    with torch.no_grad():
+        logits: Tensor = model.begin([ids]).logits[0].cpu().contiguous()
+    model.module.train(training)
+    return logits

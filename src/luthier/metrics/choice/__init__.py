@@ -1,0 +1,1 @@
+"""Metrics of answers from a closed set, and of numbers."""

@@ -1,0 +1,1 @@
+"""Metrics that compare the words of a prediction with those of references."""

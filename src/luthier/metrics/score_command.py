@@ -1,0 +1,318 @@
+"""The body of ``luthier score``: files in, a table or JSON out. Only this module of the room prints."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from luthier.errors import ConfigError, DataError, did_you_mean
+from luthier.metrics.overlap.explain import explain
+from luthier.metrics.registry import get_metric
+from luthier.metrics.score_inputs import Columns, System, load_systems, values_of
+from luthier.metrics.scoring import score_predictions
+from luthier.metrics.significance import Difference, holm, paired_difference
+from luthier.records import Prediction, Score
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to score and compare.
+
+    Attributes:
+        metrics: Names as `luthier.metrics.registry.get_metric` takes them.
+        confidence: Of the intervals.
+        resamples: Bootstrap resamples.
+        seed: Of the resamples.
+        test: Paired test between systems, one of `luthier.metrics.significance.TESTS`.
+    """
+
+    metrics: tuple[str, ...]
+    confidence: float = 0.95
+    resamples: int = 1000
+    seed: int = 0
+    test: str = "randomisation"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that ``luthier score`` found, for printing in either form.
+
+    Attributes:
+        scores: For each system, its scores.
+        parts: For each system and each value of the ``--by`` column, its scores.
+        differences: First system against each other one, for every output: the other's name, the difference, and its
+            p-value after Holm's correction over the systems.
+    """
+
+    scores: Mapping[str, list[Score]]
+    parts: Mapping[str, Mapping[str, list[Score]]]
+    differences: Sequence[tuple[str, Difference, float]]
+
+
+def run_score(
+    predictions: Sequence[Path],
+    references: Sequence[Path] = (),
+    *,
+    metrics: Sequence[str] = ("rouge",),
+    as_json: bool = False,
+    by: str = "",
+    explain_id: str = "",
+    per_example: Path | None = None,
+    prediction_column: str = "",
+    reference_column: str = "",
+    id_column: str = "",
+    allow_empty: bool = False,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    test: str = "randomisation",
+) -> None:
+    """Score predictions and print the result.
+
+    Args:
+        predictions: One file a system: text (one a line), JSONL, TSV or CSV (each may be gzipped), Parquet, or the log
+            of a run. With several, the first is compared with each of the others, in pairs.
+        references: Files with the right answers, several for several references; none where the prediction files
+            hold them.
+        metrics: Names, each may be a comma-separated list (``"rouge,bleu:tokenize=zh"``).
+        as_json: Print JSON instead of tables.
+        by: Score each value of this column on its own as well.
+        explain_id: Print how the score of this example comes about (an id, or a line number) instead of scores.
+        per_example: Write one row for each example to this file (JSONL, or TSV by its ending).
+        prediction_column: Column of the predictions; "" recognises it.
+        reference_column: Column of the references; "" recognises it.
+        id_column: Column of the ids; "" recognises it, or numbers the rows.
+        allow_empty: Score empty lines as empty answers.
+        confidence: Of the intervals.
+        resamples: Bootstrap resamples.
+        seed: Of the resamples.
+        test: Paired test between systems.
+
+    Raises:
+        ConfigError: A metric, setting or test is not known.
+        DataError: A file is missing, damaged or does not fit the others.
+    """
+    names = tuple(name.strip() for given in metrics for name in given.split(",") if name.strip())
+    for name in names:
+        get_metric(name)
+    _check_settings(names, confidence, resamples, predictions)
+    columns = Columns(prediction_column, reference_column, id_column)
+    systems = load_systems(predictions, references, columns, allow_empty=allow_empty)
+    if explain_id:
+        _print(_explained(systems, explain_id, names))
+        return
+    settings = Settings(names, confidence, resamples, seed, test)
+    if per_example is not None:
+        _write_rows(per_example, systems, names)
+    report = Report(
+        {system.name: _scored(system.predictions, settings) for system in systems},
+        {s.name: {v: _scored(part, settings) for v, part in values_of(s, by)} for s in systems} if by else {},
+        _compared(systems, settings),
+    )
+    if as_json:
+        _print(json.dumps(as_plain(report), ensure_ascii=False, indent=2))
+    else:
+        _print_tables(report, by)
+
+
+def _check_settings(names: Sequence[str], confidence: float, resamples: int, predictions: Sequence[Path]) -> None:
+    if not predictions:
+        raise ConfigError("No file of predictions was given.", fix="Name one with --predictions.")
+    if not names:
+        raise ConfigError("No metric was asked for.", fix="Name one, e.g. --metric rouge.")
+    if not 0 < confidence < 1:
+        raise ConfigError(
+            f"A confidence of {confidence:g} makes no interval.", fix="Give a number between 0 and 1, e.g. 0.95."
+        )
+    if resamples < 0:
+        raise ConfigError(f"{resamples} resamples cannot be drawn.", fix="Give 0 (no intervals) or some hundreds.")
+
+
+def _scored(predictions: Sequence[Prediction], settings: Settings) -> list[Score]:
+    return score_predictions(
+        predictions,
+        settings.metrics,
+        confidence=settings.confidence,
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+
+
+def _compared(systems: Sequence[System], settings: Settings) -> list[tuple[str, Difference, float]]:
+    """First system against each other, every output; Holm's correction runs over the systems."""
+    rows: list[tuple[str, Difference, float]] = []
+    for name in settings.metrics:
+        for output in get_metric(name).outputs:
+            found = [_difference(systems[0], other, name, output, settings) for other in systems[1:]]
+            adjusted = holm([difference.p_value for difference in found])
+            rows += [(o.name, d, p) for o, d, p in zip(systems[1:], found, adjusted, strict=True)]
+    return rows
+
+
+def _difference(first: System, second: System, metric: str, output: str, settings: Settings) -> Difference:
+    return paired_difference(
+        first.predictions,
+        second.predictions,
+        metric,
+        output,
+        test=settings.test,
+        confidence=settings.confidence,
+        resamples=max(settings.resamples, 100),
+        seed=settings.seed,
+    )
+
+
+def as_plain(report: Report) -> dict[str, object]:
+    """The report as JSON has it: one system's outputs on the top level, several under ``systems``; NaN as null."""
+    entries: dict[str, dict[str, object]] = {}
+    for name, scores in report.scores.items():
+        entries[name] = _plain_scores(scores)
+        if name in report.parts:
+            entries[name]["by"] = {value: _plain_scores(part) for value, part in report.parts[name].items()}
+    if len(entries) == 1:
+        return next(iter(entries.values()))
+    baseline = next(iter(entries))
+    differences = [
+        {"first": baseline, "second": other, "p_holm": _number(p), **_plain_difference(difference)}
+        for other, difference, p in report.differences
+    ]
+    return {"systems": entries, "differences": differences}
+
+
+def _plain_scores(scores: Sequence[Score]) -> dict[str, object]:
+    entry: dict[str, object] = {}
+    for score in scores:
+        detail = {key: _number(value) for key, value in score.detail.items()}
+        ends = {"low": _number(score.low), "high": _number(score.high)}
+        entry[score.metric] = {"value": _number(score.value), **detail, **ends, "n": score.n}
+    # Outputs of one metric share their signature.
+    entry["signature"] = " + ".join(signature for signature, _ in groupby(score.signature for score in scores))
+    return entry
+
+
+def _plain_difference(difference: Difference) -> dict[str, object]:
+    numbers = {key: _number(getattr(difference, key)) for key in ("value", "low", "high", "p_value", "detectable")}
+    return {"output": difference.output, **numbers, "n": difference.n, "method": difference.method}
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _explained(systems: Sequence[System], identity: str, metrics: Sequence[str]) -> str:
+    parts = []
+    for system in systems:
+        by_id = {prediction.id: prediction for prediction in system.predictions}
+        if identity not in by_id:
+            raise DataError(
+                f"There is no example '{identity}'.", where=system.name, fix=did_you_mean(identity, list(by_id)[:20])
+            )
+        prediction = by_id[identity]
+        explainable = [name for name in metrics if name.split(":")[0] in ("rouge", "bleu")] or ["rouge"]
+        parts += [explain(prediction.text, prediction.targets, metric=name) for name in explainable]
+    return "\n\n".join(parts)
+
+
+def _write_rows(path: Path, systems: Sequence[System], metrics: Sequence[str]) -> None:
+    rows = [row for system in systems for row in _rows(system, metrics)]
+    if path.suffix.lower() == ".tsv":
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, list(rows[0]), delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        text = buffer.getvalue()
+    else:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"The rows cannot be written: {error.strerror}.",
+            where=str(path),
+            fix="Choose another place for --per-example.",
+        ) from error
+
+
+def _rows(system: System, metrics: Sequence[str]) -> list[dict[str, object]]:
+    columns: dict[str, list[float]] = {}
+    for name in metrics:
+        metric = get_metric(name)
+        table = metric.rows(metric.statistics(system.predictions))
+        columns |= {output: table[:, i].tolist() for i, output in enumerate(metric.outputs)}
+    return [
+        {
+            "system": system.name,
+            "id": prediction.id,
+            **{output: _number(values[i]) for output, values in columns.items()},
+        }
+        for i, prediction in enumerate(system.predictions)
+    ]
+
+
+def _print_tables(report: Report, by: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    table = Table(
+        *(["system"] if len(report.scores) > 1 else []), *([by] if by else []), "metric", "value", "interval", "n"
+    )
+    for name, scores in report.scores.items():
+        parts: dict[str, Sequence[Score]] = {"": scores, **report.parts.get(name, {})}
+        for value, part in parts.items():
+            lead = ([name] if len(report.scores) > 1 else []) + ([value or "all"] if by else [])
+            for score in part:
+                table.add_row(*map(escape, lead), score.metric, *_cells(score))
+    console.print(table)
+    if report.differences:
+        console.print(_difference_table(report))
+    first = next(iter(report.scores.values()))
+    for signature in dict.fromkeys(score.signature for score in first):
+        console.print(signature, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _difference_table(report: Report) -> object:
+    from rich.markup import escape
+    from rich.table import Table
+
+    baseline = escape(next(iter(report.scores)))
+    table = Table(
+        "against", "metric", "difference", "interval", "p", "p (Holm)", "detectable", title=f"{baseline} minus …"
+    )
+    for other, difference, p in report.differences:
+        digits = _digits(difference.value, difference.low, difference.high)
+        ends = f"{difference.low:+.{digits}f} … {difference.high:+.{digits}f}"
+        table.add_row(
+            escape(other),
+            difference.output,
+            f"{difference.value:+.{digits}f}",
+            ends,
+            f"{difference.p_value:.4f}",
+            f"{p:.4f}",
+            f"{difference.detectable:.{digits}f}",
+        )
+    table.caption = report.differences[0][1].method
+    return table
+
+
+def _cells(score: Score) -> tuple[str, str, str]:
+    digits = _digits(score.value, score.low, score.high)
+    ends = "not measured" if math.isnan(score.low) else f"{score.low:.{digits}f} … {score.high:.{digits}f}"
+    return "undefined" if math.isnan(score.value) else f"{score.value:.{digits}f}", ends, str(score.n)
+
+
+def _digits(*values: float) -> int:
+    """Two digits for what is out of 100, four for what is out of 1."""
+    return 2 if any(abs(value) > 1.5 for value in values) else 4
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,78 @@
+"""Several adapters on one base in memory, one at a time in use. Changing over computes nothing and reads no file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Protocol
+
+from luthier.errors import ModelError, did_you_mean
+
+
+class Switch(Protocol):
+    """What can be taken off a model and put on again, and gives the same bits."""
+
+    def detach(self) -> None:
+        """Take it off."""
+
+    def reattach(self) -> None:
+        """Put it on."""
+
+
+class AdapterCache:
+    """The adapters of one model, by name."""
+
+    def __init__(self) -> None:
+        self._adapters: dict[str, Switch] = {}
+        self._on: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all adapters, in the order in which they came."""
+        return tuple(self._adapters)
+
+    def put(self, name: str, attached: Switch) -> None:
+        """Take an attached method off the model, and keep it under a name.
+
+        Raises:
+            ModelError: When the name is taken.
+        """
+        attached.detach()
+        if name in self._adapters:
+            raise ModelError(f"there is an adapter '{name}' already", where=name, fix="Give it another name.")
+        self._adapters[name] = attached
+
+    def require_free(self) -> None:
+        """Check that the base is bare: an adapter is put on the base, never on another adapter.
+
+        Raises:
+            ModelError: When an adapter is in use.
+        """
+        if self._on is not None:
+            raise ModelError(f"adapter '{self._on}' is in use", fix="Leave the `using` block first.")
+
+    @contextlib.contextmanager
+    def using(self, name: str | None) -> Iterator[None]:
+        """Compute with one adapter inside, or with None of them; then with what was in use before.
+
+        Raises:
+            ModelError: When there is no adapter of that name.
+        """
+        if name is not None and name not in self._adapters:
+            raise ModelError(f"no adapter '{name}'", fix=did_you_mean(name, self._adapters))
+        before = self._on
+        self._change(name)
+        try:
+            yield
+        finally:
+            self._change(before)
+
+    def _change(self, name: str | None) -> None:
+        if name == self._on:
+            return
+        if self._on is not None:
+            self._adapters[self._on].detach()
+        self._on = None
+        if name is not None:
+            self._adapters[name].reattach()
+        self._on = name

@@ -1,0 +1,160 @@
+"""Hidden states below the first trained block, computed once for each example and read again in every later epoch.
+
+Where only the top blocks are trained, what enters them never changes: most of the forward pass is the same work in
+every epoch. Each example's states are computed alone, so that they are the same bits whenever that is, and a run that
+goes on after a kill gives what it would have given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from luthier.kernels.activation_checkpointing import recomputes
+from luthier.models.decoder import DecoderModel
+from luthier.models.language_model import LanguageModel
+from luthier.models.verification import FAULTS, agree
+from luthier.records import Encoded
+
+
+@contextlib.contextmanager
+def reuse_frozen_activations(model: LanguageModel, examples: Sequence[Encoded], max_bytes: int) -> Iterator[bool]:
+    """Read the states of these examples below the first trained block again inside, where that can be done.
+
+    It can where batches of a decoder are laid end to end, nothing that the lower blocks compute with is trained or
+    drawn at random, and the states of all examples fit.
+
+    Args:
+        model: With its method attached, in training mode.
+        examples: Those that training reads; they are known again by being the same objects.
+        max_bytes: Of the states of all examples, held in memory.
+
+    Yields:
+        Whether it is done.
+    """
+    blocks = _frozen_blocks(model)
+    tokens = sum(len(item.prompt_ids) + len(item.target_ids) - 1 for item in examples)
+    width: int = model.module.config.get_text_config().hidden_size
+    if not isinstance(model, DecoderModel) or not blocks or not examples or 4 * tokens * width > max_bytes:
+        yield False
+        return
+    shortest = min(examples, key=lambda item: len(item.prompt_ids) + len(item.target_ids))
+    try:
+        model.prefix = FrozenActivations(model, blocks, [shortest])
+        model.module.eval()  # nothing may be drawn: a run that goes on must find its random state as it was
+        agrees = _agrees(model, shortest)
+        model.module.train()
+        model.prefix = FrozenActivations(model, blocks, examples) if agrees else None
+        yield agrees
+    finally:
+        model.prefix = None
+
+
+class FrozenActivations:
+    """The states of examples below the first trained block.
+
+    Args:
+        model: Computes them.
+        blocks: The lower blocks.
+        examples: Whose states are kept.
+    """
+
+    def __init__(self, model: DecoderModel, blocks: Sequence[Any], examples: Sequence[Encoded]) -> None:
+        self._model = model
+        self._blocks = blocks
+        self._known = {id(item) for item in examples}
+        self._states: dict[int, Tensor] = {}
+
+    @contextlib.contextmanager
+    def read(self, batch: Sequence[Encoded]) -> Iterator[None]:
+        """Let the lower blocks give their states of a batch, end to end, without computing, inside."""
+        if not all(id(item) in self._known for item in batch):
+            yield
+            return
+        for item in batch:
+            if id(item) not in self._states:
+                self._states[id(item)] = self._computed(item)
+        states = torch.cat([self._states[id(item)] for item in batch], dim=1)  # (1, T, D)
+        with _instead(self._blocks, states):
+            yield
+
+    @torch.no_grad()
+    def _computed(self, item: Encoded) -> Tensor:
+        """The states of an example alone: ``(1, tokens, D)``."""
+        found: list[Tensor] = []
+        hook = self._blocks[-1].register_forward_hook(lambda _, __, states: found.append(states))
+        self._model.prefix = None
+        try:
+            with _instead(_stack(self._model.module)[len(self._blocks) :], None):
+                self._model.target_logprobs([item])
+        finally:
+            hook.remove()
+            self._model.prefix = self
+        return found[0]
+
+
+@contextlib.contextmanager
+def _instead(blocks: Sequence[Any], states: Tensor | None) -> Iterator[None]:
+    """Let blocks give these states, or hand on what they read."""
+
+    def forward(hidden_states: Tensor, *_: object, **__: object) -> Tensor:
+        return hidden_states if states is None else states
+
+    own = [vars(block).get("forward") for block in blocks]  # what others may have put there
+    try:
+        for block in blocks:
+            block.forward = forward
+        yield
+    finally:
+        for block, before in zip(blocks, own, strict=True):
+            del block.forward
+            if before is not None:
+                block.forward = before
+
+
+def _stack(module: nn.Module) -> list[Any]:
+    stacks = [list(part) for part in module.modules() if isinstance(part, nn.ModuleList)]
+    return max(stacks, key=len, default=[])
+
+
+def _frozen_blocks(model: LanguageModel) -> list[Any]:
+    """The lower blocks whose states stay what they are; none where anything before them may change."""
+    stack = _stack(model.module)
+    head = model.module.get_output_embeddings()
+    trained = [any(weight.requires_grad for weight in block.parameters()) for block in stack]
+    count = trained.index(True) if True in trained else len(stack) - 1
+    inside = {id(part) for block in stack for part in block.modules()}
+    outside = [part for part in model.module.modules() if id(part) not in inside and part is not head]
+    lower = [part for block in stack[:count] for part in block.modules()]
+    if count < 1 or model.soft_prompt is not None or model.why_padded() is not None or recomputes(model.module):
+        return []
+    if model.module.get_input_embeddings().weight.requires_grad or any(_draws(part) for part in (*outside, *lower)):
+        return []
+    if any(part._forward_hooks or part._forward_pre_hooks for part in (*outside, *lower)):
+        return []
+    own = [weight for part in outside for weight in part._parameters.values() if weight is not None]
+    return [] if any(weight.requires_grad for weight in own) else stack[:count]
+
+
+def _draws(part: nn.Module) -> bool:
+    """Whether a part of a model drops anything out."""
+    shares = [value for name, value in vars(part).items() if "dropout" in name and isinstance(value, float)]
+    return any(shares) or (isinstance(part, nn.Dropout) and part.p > 0)
+
+
+@torch.no_grad()
+def _agrees(model: DecoderModel, item: Encoded) -> bool:
+    """Whether an example's log-probabilities are the same with its states read: blocks may hand on more than states."""
+    try:
+        with model.in_precision(None):
+            found = model.target_logprobs([item])
+    except FAULTS:
+        return False
+    model.prefix = None
+    with model.in_precision(None):
+        expected = model.target_logprobs([item])
+    return agree(found, expected)

@@ -1,0 +1,1 @@
+"""Scores, retention and recommendations, read from finished results; no model is ever loaded here."""

@@ -1,0 +1,207 @@
+"""``luthier score``: every kind of file, several systems, worked examples, and clear refusals."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from metric_rows import with_choices
+
+from luthier.errors import LuthierError
+from luthier.metrics.prediction_log import write_predictions
+from luthier.metrics.score_command import run_score
+
+GIVEN = ["It is very cold outside", "outside cold it is", "cold cold cold cold"]
+TRUE = ["It is cold outside"] * 3
+Scored = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def scored(capsys: pytest.CaptureFixture[str]) -> Scored:
+    """Run the command with ``--json`` and parse what it prints."""
+
+    def run(*args: Any, **settings: Any) -> dict[str, Any]:
+        run_score(*args, as_json=True, **settings)
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    got, wanted = tmp_path / "p.txt", tmp_path / "r.txt"
+    got.write_text("\n".join(GIVEN) + "\n", encoding="utf-8")
+    wanted.write_text("\n".join(TRUE) + "\n", encoding="utf-8")
+    return got, wanted
+
+
+def test_text_files(files: tuple[Path, Path], scored: Scored) -> None:
+    found = scored([files[0]], [files[1]])
+    assert set(found["rouge1"]) == {"value", "precision", "recall", "f1", "low", "high", "n"}
+    assert found["rouge1"]["precision"] == pytest.approx((0.8 + 1 + 0.25) / 3)
+    assert found["rouge1"]["recall"] == pytest.approx((1 + 1 + 0.25) / 3)
+    assert found["signature"].startswith("metric:rouge|nrefs:1|stem:no")
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    if path.suffix == ".parquet":
+        pa.parquet.write_table(pa.Table.from_pylist(rows), path)
+        return
+    if ".jsonl" in path.name:
+        text = "\n".join(json.dumps(row) for row in rows)
+    else:
+        separator = "\t" if path.suffix == ".tsv" else ","
+        text = "\n".join(separator.join(map(str, cells)) for cells in [list(rows[0]), *(row.values() for row in rows)])
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "t.tsv", "t.csv", "t.parquet"])
+def test_tables_say_the_same_as_text(name: str, tmp_path: Path, files: tuple[Path, Path], scored: Scored) -> None:
+    table = tmp_path / name
+    write_table(
+        table,
+        [{"id": f"x{i}", "prediction": g, "reference": t} for i, (g, t) in enumerate(zip(GIVEN, TRUE, strict=True))],
+    )
+    assert scored([table])["rouge1"] == scored([files[0]], [files[1]])["rouge1"]
+
+
+def test_columns_of_any_name_and_several_references(tmp_path: Path, scored: Scored) -> None:
+    table = tmp_path / "t.jsonl"
+    write_table(table, [{"mine": "a b", "theirs": ["x", "a b"]}, {"mine": "c", "theirs": ["c", "d"]}])
+    found = scored([table], metrics=["exact_match"], prediction_column="mine", reference_column="theirs")
+    assert found["exact_match"]["value"] == 1.0
+    assert "nrefs:2" in found["signature"]
+
+
+def test_several_reference_files(files: tuple[Path, Path], tmp_path: Path, scored: Scored) -> None:
+    more = tmp_path / "r2.txt"
+    more.write_text("\n".join(GIVEN) + "\n")
+    assert scored([files[0]], [files[1], more], metrics=["exact_match"])["exact_match"]["value"] == 1.0
+
+
+def test_a_log_of_a_run_and_its_folder(tmp_path: Path, scored: Scored) -> None:
+    write_predictions(tmp_path / "predictions.jsonl", with_choices([0.9, 0.2, 0.7], ["yes", "yes", "yes"]))
+    for path in (tmp_path / "predictions.jsonl", tmp_path):
+        found = scored([path], metrics=["accuracy,ece"])
+        assert found["accuracy"]["value"] == pytest.approx(2 / 3)
+        assert set(found) == {"accuracy", "ece_10", "ece_15", "ece_mass_10", "ece_mass_15", "signature"}
+
+
+def test_several_systems_are_compared_in_pairs(files: tuple[Path, Path], tmp_path: Path, scored: Scored) -> None:
+    other = tmp_path / "q.txt"
+    other.write_text("\n".join(TRUE) + "\n")
+    found = scored([files[0], other], [files[1]], metrics=["exact_match"])
+    assert found["systems"]["q.txt"]["exact_match"]["value"] == 1.0
+    (difference,) = found["differences"]
+    assert (difference["first"], difference["second"], difference["value"]) == ("p.txt", "q.txt", -1.0)
+    assert 0 < difference["p_value"] <= difference["p_holm"] <= 1
+
+
+def test_by_column(tmp_path: Path, scored: Scored) -> None:
+    table = tmp_path / "t.jsonl"
+    rows = [("a", "a", "x"), ("b", "a", "x"), ("a", "a", "y"), ("c", "c", "y")]
+    write_table(table, [{"prediction": p, "target": t, "kind": k} for p, t, k in rows])
+    found = scored([table], metrics=["accuracy"], by="kind")
+    assert {kind: part["accuracy"]["value"] for kind, part in found["by"].items()} == {"x": 0.5, "y": 1.0}
+
+
+def test_rows_for_each_example(files: tuple[Path, Path], tmp_path: Path, scored: Scored) -> None:
+    scored([files[0]], [files[1]], metrics=["rouge,bleu"], per_example=tmp_path / "rows.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["rouge1"] for row in rows] == pytest.approx([8 / 9, 1.0, 0.25])
+    assert (rows[0]["id"], rows[0]["system"]) == ("1", "p.txt")
+    scored([files[0]], [files[1]], per_example=tmp_path / "rows.tsv")
+    assert (tmp_path / "rows.tsv").read_text().splitlines()[0] == "system\tid\trouge1\trouge2\trougeL\trougeLsum"
+
+
+def test_table_on_a_terminal(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "[bold]q.txt"
+    other.write_text("\n".join(TRUE) + "\n")
+    run_score([files[0], other], [files[1]], metrics=["rouge"])
+    shown = capsys.readouterr().out
+    assert "0.7130" in shown  # (8/9 + 1 + 1/4) / 3
+    assert "[bold]q.txt" in shown
+    assert "p.txt minus" in shown
+    assert "metric:rouge|nrefs:1|stem:no|reference:rouge-score-0.1.2|ci:95%bca1000" in shown
+
+
+def test_a_worked_example(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    run_score([files[0]], [files[1]], explain_id="3")
+    shown = capsys.readouterr().out
+    assert "1 × cold  clipped: 4 times here, 1 in the reference" in shown
+    assert "1 of 4 in the prediction, of 4 in the reference" in shown
+    assert "longest common subsequence, 1 words\n  cold" in shown
+    run_score([files[0]], [files[1]], explain_id="1", metrics=["rouge", "bleu"])
+    shown = capsys.readouterr().out
+    assert "longest common subsequence, 4 words\n  it is cold outside" in shown
+    assert "sentence BLEU  " in shown
+
+
+@pytest.mark.parametrize(
+    ("got", "wanted", "message"),
+    [
+        (b"a\nb\n", b"a\n", r"p\.txt, line 2: .*p\.txt has 2 rows and .*r\.txt has 1"),
+        (b"a\n\n", b"a\nb\n", r"p\.txt, line 2: The text is empty"),
+        (b"a\nb\n", b"a\n  \n", r"r\.txt, line 2: The text is empty"),
+        (b"a\ncaf\xe9\n", b"a\nb\n", r"p\.txt, line 2: Byte 4 of the line \(0xe9\) is not UTF-8"),
+    ],
+)
+def test_refusals_name_the_line(got: bytes, wanted: bytes, message: str, files: tuple[Path, Path]) -> None:
+    files[0].write_bytes(got)
+    files[1].write_bytes(wanted)
+    with pytest.raises(LuthierError, match=message):
+        run_score([files[0]], [files[1]])
+
+
+def test_empty_answers_can_be_scored_when_asked_for(files: tuple[Path, Path], scored: Scored) -> None:
+    files[0].write_text("It is cold outside\n\n\n")
+    assert scored([files[0]], [files[1]], allow_empty=True)["rouge1"]["value"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.jsonl", b'{"prediction": "a", "target": "a"}\n{"pre', "line 2: The line is not JSON"),
+        ("t.jsonl", b'{"prediction": "a", "target": "a"}\n{"target": "a"}', "line 2: 'prediction' is missing"),
+        ("t.jsonl", b'{"output_text": "a", "target": "a"}', "no column that looks like a prediction"),
+        (
+            "t.jsonl",
+            b'{"id": 1, "prediction": "a", "target": "a"}\n{"id": 1, "prediction": "b", "target": "b"}',
+            "lines 1 and 2",
+        ),
+        ("t.tsv", b"prediction\ttarget\na\tb\nonly\n", "line 3: The row has 1 cells and the header has 2"),
+        ("t.parquet", b"not parquet", "Parquet file cannot be read"),
+        ("t.txt.gz", b"not gzip", "cannot be read|damaged"),
+        ("t.txt", b"a\n", "Give the right answers with --references"),
+        ("t.jsonl", b"", "The table has no rows"),
+    ],
+)
+def test_damaged_tables_are_told(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(LuthierError, match=message):
+        run_score([path])
+
+
+def test_wrong_settings_are_told(files: tuple[Path, Path]) -> None:
+    with pytest.raises(LuthierError, match="Did you mean 'rouge'"):
+        run_score([files[0]], [files[1]], metrics=["rogue"])
+    with pytest.raises(LuthierError, match="There is no example '9'"):
+        run_score([files[0]], [files[1]], explain_id="9")
+    with pytest.raises(LuthierError, match="no column 'topic'"):
+        run_score([files[0]], [files[1]], by="topic")
+    with pytest.raises(LuthierError, match="between 0 and 1"):
+        run_score([files[0]], [files[1]], confidence=95)
+
+
+def test_windows_line_ends_and_other_separators_are_no_lines(files: tuple[Path, Path], scored: Scored) -> None:
+    files[0].write_bytes("\ufeffIt is\u2028cold outside\r\n".encode())
+    files[1].write_bytes(b"It is cold outside\n")
+    assert scored([files[0]], [files[1]])["rouge1"]["value"] == 1.0
