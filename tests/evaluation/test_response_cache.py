@@ -14,7 +14,7 @@ import pytest
 from luthier.config.compare import CompareConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.data.encoding import Encoder
-from luthier.evaluation import predict as answering
+from luthier.evaluation import requests as answering
 from luthier.evaluation import run as job
 from luthier.evaluation.response_cache import CachedRequest, recall, remember, request_key
 from luthier.experiments.compare import compare

@@ -10,11 +10,12 @@ import sys
 import threading
 from pathlib import Path
 
-import luthier.store as store
 import pytest
 from safetensors import SafetensorError
 
 from luthier.errors import StoreError
+from luthier.files import atomic
+from luthier.files import code_digest as code
 from luthier.files.atomic import finish_folder, temporary_folder, write_atomically, writing
 from luthier.files.code_digest import code_digest
 from luthier.files.digests import digest
@@ -52,7 +53,7 @@ def test_what_a_killed_run_left_is_still_there(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-import luthier.store as store
+from luthier.files import store
 entry = store.open_entry(Path(sys.argv[1]), "models", {"n": 1})
 with entry.held("training"):
     print("held", flush=True)
@@ -86,15 +87,15 @@ def test_the_digest_tells_apart_what_differs() -> None:
 
 
 def test_the_code_digest_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(Path(store.__file__).parent / "inference", tmp_path / "inference")
-    monkeypatch.setattr(store, "__file__", str(tmp_path / "store.py"))
+    shutil.copytree(Path(code.__file__).parents[1] / "inference", tmp_path / "inference")
+    monkeypatch.setattr(code, "__file__", str(tmp_path / "files" / "code_digest.py"))
     code_digest.cache_clear()
     before = code_digest(("inference",))
     (tmp_path / "inference" / "__pycache__").mkdir(exist_ok=True)
     (tmp_path / "inference" / "notes.txt").write_text("not code")
     code_digest.cache_clear()
     assert code_digest(("inference",)) == before
-    with (tmp_path / "inference" / "score.py").open("a") as file:
+    with (tmp_path / "inference" / "scoring.py").open("a") as file:
         file.write("# another line\n")
     code_digest.cache_clear()
     assert code_digest(("inference",)) != before
@@ -134,7 +135,7 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "_sync", broken)
+    monkeypatch.setattr(atomic, "_sync", broken)
     with pytest.raises(StoreError, match="No space left on device"):
         write_atomically(path, "three")
     assert path.read_text() == "two"
@@ -144,7 +145,7 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.Monk
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import luthier.store as store
+from luthier.files import atomic, store
 entry = store.open_entry(Path(sys.argv[1]), "models", {"n": 1})
 entry.work.mkdir(parents=True, exist_ok=True)
 (entry.work / "a").write_text("x" * 1000)
@@ -156,7 +157,7 @@ def counted(real):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*arguments, **options)
     return call
-store._sync = counted(store._sync)
+atomic._sync = counted(atomic._sync)
 Path.rename = counted(Path.rename)
 Path.chmod = counted(Path.chmod)
 entry.finish()

@@ -23,7 +23,7 @@ from luthier.data.encoding import Encoder
 from luthier.errors import ConfigError, ModelError, StoreError
 from luthier.experiments.compare import compare
 from luthier.experiments.evaluate import evaluate
-from luthier.inference import converted as conversion
+from luthier.inference import ct2_convert as conversion
 from luthier.inference.ct2_convert import open_converted
 from luthier.inference.ct2_engine import CTranslate2, Precision, _batches, _worth_steps
 from luthier.inference.generation import generate

@@ -42,7 +42,7 @@ def test_the_same_numbers_and_gradients(name: str, taken: int, monkeypatch: pyte
     assert sum(_forward_of(part) is not None for part in model.module.modules()) == taken
     model.why_padded()
     found, changes = gradients(model)
-    monkeypatch.setattr(varlen_module, "lean", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(varlen_module, "memory_efficient_layers", lambda _: contextlib.nullcontext())
     expected, expected_changes = gradients(model)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert changes.keys() == expected_changes.keys()
@@ -55,7 +55,7 @@ def test_in_bf16_only_rounding_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
     model.why_padded()
     found, changes = gradients(model, torch.bfloat16)
-    monkeypatch.setattr(varlen_module, "lean", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(varlen_module, "memory_efficient_layers", lambda _: contextlib.nullcontext())
     expected, expected_changes = gradients(model, torch.bfloat16)
     torch.testing.assert_close(found, expected, atol=0.2, rtol=0.02)
     for key, change in changes.items():
@@ -101,7 +101,7 @@ def test_it_remembers_less() -> None:
                 model.target_logprobs(encoded(2, ITEMS))
             else:
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(varlen_module, "lean", lambda _: contextlib.nullcontext())
+                    patch.setattr(varlen_module, "memory_efficient_layers", lambda _: contextlib.nullcontext())
                     model.target_logprobs(encoded(2, ITEMS))
         kept[switch] = sum(tensor.untyped_storage().nbytes() for tensor in seen.values())
     tokens = sum(asked + answered - 1 for asked, answered in ITEMS)
