@@ -46,8 +46,8 @@ METHODS: dict[str, tuple[str, float, dict[str, Any]]] = {
     "selective": ("selective", 3e-3, {"last": 1}),
     "lora": ("lora", 1e-2, {"rank": 2, "dropout": 0.1}),
     "adapter": ("adapter", 1e-2, {"bottleneck": 4, "dropout": 0.1}),
-    "prompt_tuning": ("prompt_tuning", 0.3, {"virtual_tokens": 5}),
-    "prefix_tuning": ("prefix_tuning", 0.1, {"virtual_tokens": 5}),
+    "prompt_tuning": ("prompt_tuning", 0.02, {"virtual_tokens": 5}),
+    "prefix_tuning": ("prefix_tuning", 0.03, {"virtual_tokens": 5}),
     "ia3": ("peft", 3e-2, {"peft_type": "IA3"}),
 }
 """Method, peak learning rate and settings, by the name of the case."""
@@ -95,7 +95,7 @@ def train_case(case: str, folder: Path) -> Steps:
     method = find_method(method_name)
     attached = method.attach(model, read_settings(method, settings, where="golden losses"), seed=SEED)
     config = TrainingConfig(
-        steps=4, batch_size=4, schedule="cosine", warmup=0.25, weight_decay=0.01, epsilon=1e-4, **TRAINING[option]
+        steps=4, batch_size=4, schedule="cosine", warmup=0.25, weight_decay=0.01, epsilon=1e-3, **TRAINING[option]
     )
     plan = plan_steps(len(examples), config, seed=SEED)
     train(model, attached, examples, plan, config, peak_learning_rate=rate, seed=SEED, folder=folder / "run")
