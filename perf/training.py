@@ -209,7 +209,7 @@ class Clock:
 def measure(job: Job) -> Found:
     """Do one measurement, in this process."""
     model, attached = build(job)
-    config = TrainingConfig(steps=job.steps + 1, batch_size=job.batch, evaluations=0, checkpoint_seconds=1e9)
+    config = TrainingConfig(steps=job.steps + 1, batch_size=job.batch, validations=0, checkpoint_seconds=1e9)
     items = examples(job.shape, (job.steps + 1) * job.batch)
     device = torch.device(job.device)
     runner = ours if job.who in OURS else theirs

@@ -54,9 +54,9 @@ def write_comparison(folder: Path, model: Path, *, steps: int = 40) -> Path:
             {"name": "lora", "method": "lora", "settings": {"rank": 4, "dropout": 0.2}},
         ],
         "retain": [str(job / "colour.yaml")],
-        "retain_text": str(job / "text.txt"),
+        "retention_text": str(job / "text.txt"),
         "device": "cpu",
-        "training": {"steps": steps, "batch_size": 4, "evaluations": 4, "checkpoint_seconds": 0},
+        "training": {"steps": steps, "batch_size": 4, "validations": 4, "checkpoint_seconds": 0},
         # Every example is a batch of its own, so a kill between batches can fall anywhere.
         "evaluation": {"batch_tokens": 1, "resamples": 100},
     }

@@ -25,7 +25,7 @@ QUICK = (
     *("--device", "cpu"),
     *("--set", "training.steps=2"),
     *("--set", "training.batch_size=4"),
-    *("--set", "training.evaluations=1"),
+    *("--set", "training.validations=1"),
     *("--set", "evaluation.resamples=100"),
 )
 """Flags that make any job short."""
@@ -150,7 +150,7 @@ class Workshop:
         """A comparison that is right; flags after it win over its own."""
         return (
             *("compare", "--model", self.model, "--task", self.job / "echo.yaml", "--arms", "zero_shot"),
-            *("--retain", "none", "--retain-text", "none", "--out", self.runs, *QUICK),
+            *("--retain", "none", "--retention-text", "none", "--out", self.runs, *QUICK),
         )
 
 
@@ -181,10 +181,10 @@ def comparison(kind: str, job: Path, out: Path, **changes: Any) -> CompareConfig
             {"name": "lora", "method": "lora", "settings": {"rank": 4, "dropout": 0.1}},
         ],
         "retain": [str(job / "colour.yaml")],
-        "retain_text": str(job / "text.txt"),
+        "retention_text": str(job / "text.txt"),
         "out": out,
         "device": "cpu",
-        "training": {"steps": 8, "batch_size": 4, "evaluations": 2},
+        "training": {"steps": 8, "batch_size": 4, "validations": 2},
         "evaluation": {"resamples": 100},
     }
     return CompareConfig.model_validate({**settings, **changes})

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from luthier.config.assignments import merge, nested, parse_assignments
+from luthier.config.arm_settings import ArmConfig
+from luthier.config.arms import make_arms
+from luthier.config.assignments import nested, overlay, parse_assignments
 from luthier.config.base import Settings
 from luthier.config.compare import CompareConfig
 from luthier.config.training import TrainingConfig
@@ -123,7 +125,7 @@ def test_a_file_that_cannot_be_read(path: Path, tmp_path: Path) -> None:
     ("given", "tree"),
     [
         (["training.epochs=2"], {"training": {"epochs": 2}}),
-        (["training.epochs=2", "training.final=0", "seed=7"], {"training": {"epochs": 2, "final": 0}, "seed": 7}),
+        (["training.epochs=2", "training.warmup=0", "seed=7"], {"training": {"epochs": 2, "warmup": 0}, "seed": 7}),
         (["training.learning_rate=1e-4"], {"training": {"learning_rate": 1e-4}}),
         (["training.learning_rate=2.5E+1"], {"training": {"learning_rate": 25.0}}),
         (["arms=[full, lora]"], {"arms": ["full", "lora"]}),
@@ -164,11 +166,15 @@ def test_an_unknown_key_of_an_assignment() -> None:
 
 
 def test_later_layers_win_key_by_key() -> None:
-    base = {"training": {"epochs": 3, "final": 0.1}, "seed": 1}
+    base = {"training": {"epochs": 3, "warmup": 0.1}, "seed": 1}
     over = {"training": {"epochs": 5}, "model": "m"}
-    assert merge(base, over) == {"training": {"epochs": 5, "final": 0.1}, "seed": 1, "model": "m"}
-    assert base == {"training": {"epochs": 3, "final": 0.1}, "seed": 1}
-    assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
+    assert overlay(base, over) == {
+        "training": {"epochs": 5, "warmup": 0.1},
+        "seed": 1,
+        "model": "m",
+    }
+    assert base == {"training": {"epochs": 3, "warmup": 0.1}, "seed": 1}
+    assert overlay({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
     assert nested({"a.b": 1, "a.c": 2}) == {"a": {"b": 1, "c": 2}}
 
 
@@ -185,3 +191,58 @@ def test_every_knob_says_what_it_means() -> None:
     for kind in every_settings():
         for name, field in kind.model_fields.items():
             assert field.description, f"{kind.__name__}.{name} has no docstring"
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        ("training:\n  final: 0.2\n", "final", "final_learning_rate_fraction"),
+        ("training:\n  evaluations: 2\n", "evaluations", "validations"),
+        ("training:\n  reuse_mib: 0\n", "reuse_mib", "frozen_cache_mib"),
+        ("seed: 1\nretain_text: null\n", "retain_text", "retention_text"),
+    ],
+)
+def test_a_former_key_names_the_new_one(path: Path, text: str, old: str, new: str) -> None:
+    (found,) = faults(path, text)
+    assert found.startswith(f"{path}, line 2: '{old}' is called '{new}' now\n")
+    assert found.endswith(f"{new}.")
+
+
+def test_the_former_key_of_an_arm_s_training_and_the_former_name_of_an_arm() -> None:
+    spelled = ArmConfig(name="slow", method="lora", training={"final": 0.5})
+    with pytest.raises(Faults) as caught:
+        make_arms(["mixture", spelled], training=TrainingConfig(), few_shots=1, seed=0)
+    assert "the arm 'mixture' is called 'full_replay' now\n      → Write full_replay." in str(caught.value)
+    assert "arm 'slow', training: 'final' is called 'final_learning_rate_fraction' now" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "seeds"),
+    [({}, (7,)), ({"seeds": 3}, (0, 1, 2)), ({"seeds": [5]}, (5,)), ({"seeds": [0, 1, 5]}, (0, 1, 5))],
+)
+def test_seeds(given: dict[str, Any], seeds: tuple[int, ...]) -> None:
+    assert validate(CompareConfig, {"seed": 7, **given}, source="x").training_seeds == seeds
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        (0, "at least one seed is needed"),
+        ([], "at least one seed is needed"),
+        ([1, 2, 1], "the seed 1 is given twice"),
+        ("many", "a whole number, or a list of whole numbers"),
+        ([0, "x"], "a whole number, or a list of whole numbers"),
+        (True, "a whole number, or a list of whole numbers"),
+    ],
+)
+def test_seeds_that_are_none(given: object, part: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate(CompareConfig, {"seeds": given}, source="x")
+    assert f"x: key 'seeds': {part}" in str(caught.value)
+
+
+def test_a_run_is_the_same_wherever_it_is_written_and_however_many_processes_work() -> None:
+    plain = CompareConfig().identity()
+    assert CompareConfig(out=Path("else"), name="mine", workers=4).identity() == plain
+    assert set(plain) == set(CompareConfig.model_fields) - {"out", "name", "workers"}
+    assert CompareConfig(seeds=2).identity() != plain

@@ -18,7 +18,7 @@ from docs.configuration import classes, fill
 
 from luthier.cli import app
 from luthier.config.arms import make_arms
-from luthier.config.assignments import merge, nested, parse_assignments
+from luthier.config.assignments import nested, overlay, parse_assignments
 from luthier.config.base import Settings
 from luthier.config.compare import CompareConfig
 from luthier.config.training import TrainingConfig
@@ -117,7 +117,7 @@ def test_there_is_something_to_check() -> None:
 def test_commands_parse(page: str, line: str) -> None:
     given = parse(line)
     settings = nested({"model": given["model"]} if given.get("model") else {})
-    settings = merge(settings, parse_assignments(given.get("set_") or []))
+    settings = overlay(settings, parse_assignments(given.get("set_") or []))
     validate(CompareConfig, settings, source=page)
     if given.get("arms"):
         make_arms(given["arms"].split(","), training=TrainingConfig(), few_shots=3, seed=0)

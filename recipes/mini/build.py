@@ -57,11 +57,11 @@ PRETRAINING = TrainingConfig(
     micro_tokens=6144,
     learning_rate=2e-3,
     warmup=0.02,
-    final=0.05,
+    final_learning_rate_fraction=0.05,
     precision="bf16",
     weight_decay=0.1,
     betas=(0.9, 0.95),
-    evaluations=10,
+    validations=10,
     checkpoint_seconds=300,
 )
 INSTRUCTION = TrainingConfig(
@@ -72,11 +72,11 @@ INSTRUCTION = TrainingConfig(
     precision="bf16",
     warmup=0.05,
     weight_decay=0.01,
-    evaluations=6,
+    validations=6,
     checkpoint_seconds=300,
 )
 
-DRILL = INSTRUCTION.model_copy(update={"learning_rate": 1e-3, "final": 0.05, "evaluations": 1})
+DRILL = INSTRUCTION.model_copy(update={"learning_rate": 1e-3, "final_learning_rate_fraction": 0.05, "validations": 1})
 
 
 def corpus(out: Path) -> list[str]:

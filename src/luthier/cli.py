@@ -51,6 +51,7 @@ def main() -> None:
     """Run the command line; a fault of the user is a message and exit code 2, never a traceback."""
     keep_freed_memory()
     try:
+        _refuse_former_flags(sys.argv[1:])
         app()
     except LuthierError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -61,6 +62,14 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of a pipe went away (`luthier tasks list | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refuse_former_flags(arguments: Sequence[str]) -> None:
+    if any(argument.partition("=")[0] == "--retain-text" for argument in arguments):
+        from luthier.errors import ConfigError
+
+        what = "'--retain-text' is called '--retention-text' now"
+        raise ConfigError(what, where="the command line", fix="Write --retention-text.")
 
 
 @app.command()
@@ -75,7 +84,7 @@ def compare(
         str | None,
         typer.Option(help="Comma-separated tasks on which forgetting is measured; none.", show_default=False),
     ] = None,
-    retain_text: Annotated[
+    retention_text: Annotated[
         str | None, typer.Option(help="Plain text for token loss: plain_text, a file; none.", show_default=False)
     ] = None,
     out: Out = None,
@@ -86,6 +95,11 @@ def compare(
         int | None, typer.Option(help="Trials on validation for each trained arm.", show_default=False)
     ] = None,
     seed: Seed = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Train every trained arm with 0 … n-1, or with each of 0,1,5.", show_default=False),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes side by side.", show_default=False)] = None,
     device: Device = None,
     trust_remote_code: Capabilities = False,
     set_: Set = None,
@@ -102,12 +116,14 @@ def compare(
         "data.test": test,
         "search.trials": search,
         "seed": seed,
+        "seeds": _seeds(seeds),
+        "workers": workers,
         "device": device,
         "trust_remote_code": trust_remote_code or None,
     }
-    if retain_text is not None:
-        flags["retain_text"] = None if retain_text == "none" else retain_text
-    settings = _settings(config, set_, flags, keep_none=("retain_text",) if retain_text == "none" else ())
+    if retention_text is not None:
+        flags["retention_text"] = None if retention_text == "none" else retention_text
+    settings = _settings(config, set_, flags, keep_none=("retention_text",) if retention_text == "none" else ())
     _quiet_libraries()
     from luthier.experiments import compare as job
 
@@ -382,7 +398,7 @@ def _settings(
     file: Path | None, assignments: Sequence[str] | None, flags: Mapping[str, Any], *, keep_none: Sequence[str] = ()
 ) -> CompareConfig:
     """Lay named flags upon ``--set`` upon the file; the keys of flags are dotted."""
-    from luthier.config.assignments import merge, nested, parse_assignments
+    from luthier.config.assignments import nested, overlay, parse_assignments
     from luthier.config.compare import CompareConfig
     from luthier.config.validation import validate
     from luthier.config.yaml_file import load_yaml
@@ -391,7 +407,7 @@ def _settings(
     if file:
         validate(CompareConfig, data, source=str(file), lines=lines)
     given = {key: value for key, value in flags.items() if value is not None or key in keep_none}
-    merged = merge(merge(data, parse_assignments(assignments or [])), nested(given))
+    merged = overlay(overlay(data, parse_assignments(assignments or [])), nested(given))
     return validate(CompareConfig, merged, source="the command line")
 
 
@@ -400,6 +416,13 @@ def _words(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     return () if text == "none" else tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _seeds(text: str | None) -> object:
+    """Read ``3`` as a number of seeds and ``0,1,5`` as seeds; what is no number is refused by the settings."""
+    if text is None or "," not in text:
+        return text
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _print(renderable: Any) -> None:

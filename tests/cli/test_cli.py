@@ -15,8 +15,8 @@ from luthier.cli import app
 from small_job import ECHO, QUICK, Workshop, luthier, write_task
 
 OPTIONS = {
-    "compare": "[config] --model --task --arms --retain --retain-text --out --name --train --test --search "
-    "--seed --device --trust-remote-code --set",
+    "compare": "[config] --model --task --arms --retain --retention-text --out --name --train --test --search "
+    "--seed --seeds --workers --device --trust-remote-code --set",
     "tune": "[config] --model --task --arm --save --out --train --seed --device --trust-remote-code --set",
     "eval": "[config] --model --tasks --adapter --any-base --shots --no-cache --engine --out --test --seed "
     "--device --trust-remote-code --json --set",

@@ -258,7 +258,7 @@ def test_wrong_configuration(case: str, workshop: Workshop, tmp_path: Path, refu
     file = tmp_path / "c.yaml"
     file.write_text(content)
     flags = ("--model", workshop.model, "--task", workshop.job / "echo.yaml", "--out", workshop.runs)
-    refused("compare", file, *flags, "--retain", "none", "--retain-text", "none", *QUICK, says=says)
+    refused("compare", file, *flags, "--retain", "none", "--retention-text", "none", *QUICK, says=says)
 
 
 # Flags that win over those of a right command, and what the message must say.
@@ -283,7 +283,16 @@ WRONG_FLAGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "device that is not here": (("--device", "cuda:77"), ("--device", "no device 'cuda:77' here", "Use cpu")),
     "retained task missing": (("--retain", "colours"), ("'colours'", "Known:")),
     "retained YAML missing": (("--retain", "gone.yaml"), ("gone.yaml", "cannot read the file")),
-    "plain text missing": (("--retain-text", "gone.txt"), ("gone.txt", "cannot read the file", "Check the path")),
+    "plain text missing": (("--retention-text", "gone.txt"), ("gone.txt", "cannot read the file", "Check the path")),
+    "former flag": (("--retain-text", "none"), ("'--retain-text' is called '--retention-text' now",)),
+    "former key of --set": (
+        ("--set", "training.reuse_mib=0"),
+        ("'reuse_mib' is called 'frozen_cache_mib' now", "Write training.frozen_cache_mib."),
+    ),
+    "former name of an arm": (("--arms", "mixture"), ("'mixture' is called 'full_replay' now",)),
+    "one seed twice": (("--seeds", "1,1"), ("'seeds'", "the seed 1 is given twice")),
+    "seeds that are words": (("--seeds", "many"), ("'seeds'", "a whole number, or a list", "given: 'many'")),
+    "no workers": (("--workers", "0"), ("'workers'", "given: 0", "Processes that run")),
     "model folder missing": (("--model", "./no/such/model"), ("./no/such/model", "no model folder", "config.json")),
     "three things at once": (
         ("--task", "nowhere.yaml", "--retain", "gone.yaml", "--model", "./none"),
@@ -310,7 +319,7 @@ WRONG_TEXTS: dict[str, tuple[str, bytes, tuple[str, ...]]] = {
 def test_wrong_plain_text(case: str, workshop: Workshop, tmp_path: Path, refused: Refused) -> None:
     name, content, says = WRONG_TEXTS[case]
     (tmp_path / name).write_bytes(content)
-    refused(*workshop.compare, "--retain-text", tmp_path / name, says=says)
+    refused(*workshop.compare, "--retention-text", tmp_path / name, says=says)
 
 
 def _no_weights(folder: Path) -> None:

@@ -233,7 +233,7 @@ def test_prompting_needs_no_training_rows(tmp_path: Path) -> None:
 def test_validation_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job")
     write_rows(job / "validation.jsonl", [{**row, "answer": "x" * 150} for row in rows("validation", 3)])
-    config = comparison("llama", job, tmp_path / "runs", arms=["full"], retain=[], retain_text=None)
+    config = comparison("llama", job, tmp_path / "runs", arms=["full"], retain=[], retention_text=None)
     results = read_results(compare(config))
     assert results.data["validation_dropped"] == 3
     assert results.arms[0].best_step is None, "nothing could be looked at, so the last weights are kept"
@@ -241,7 +241,7 @@ def test_validation_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
 
 def test_retained_by_default_is_what_the_model_can_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = write_job(tmp_path / "job")
-    few = {"arms": ["zero_shot"], "retain": None, "retain_text": None, "data": {"max_length": 24}}
+    few = {"arms": ["zero_shot"], "retain": None, "retention_text": None, "data": {"max_length": 24}}
     results = read_results(compare(comparison("llama", job, tmp_path / "runs", **few)))
     assert "reading_qa: not watched, 200 of 200 examples do not fit" in capsys.readouterr().err
     # "test 0: a red cat sat\nanimal:", a begin token and 4 tokens of answer are more than 24.
@@ -259,6 +259,6 @@ def test_two_retained_tasks_of_one_name(tmp_path: Path) -> None:
 def test_arms_may_differ_in_training(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job")
     arms = [{"name": f"lora-{rank}", "method": "lora", "settings": {"rank": rank}} for rank in (2, 4)]
-    config = comparison("llama", job, tmp_path / "runs", arms=arms, retain=[], retain_text=None)
+    config = comparison("llama", job, tmp_path / "runs", arms=arms, retain=[], retention_text=None)
     two, four = read_results(compare(config)).arms
     assert 2 * two.trainable_parameters == four.trainable_parameters

@@ -14,7 +14,7 @@ from luthier.experiments.tune import tune
 from luthier.results.records import read_results
 from small_job import COLOURS, comparison, write_job
 
-TRAINING = {"steps": 4, "batch_size": 4, "evaluations": 1}
+TRAINING = {"steps": 4, "batch_size": 4, "validations": 1}
 
 
 def planned(folder: Path, **changes: Any) -> Plan:
@@ -22,38 +22,38 @@ def planned(folder: Path, **changes: Any) -> Plan:
     return read_plan(comparison("llama", job, folder / "runs", training=TRAINING, **changes))
 
 
-def test_the_mixture_holds_as_many_examples_of_other_tasks_as_of_its_own(tmp_path: Path) -> None:
-    plan = planned(tmp_path, arms=["full", "mixture", {"name": "half", "method": "lora", "replay": 0.5}])
-    full, mixture, half = (training_of(plan, arm) for arm in plan.arms)
-    assert [len(data.train) for data in (full, mixture, half)] == [12, 24, 18]
-    assert mixture.train[:12] == full.train == half.train[:12]
-    assert mixture.train[12:18] == half.train[12:], "the same examples come first"
-    assert len({full.digest, mixture.digest, half.digest}) == 3
+def test_full_replay_holds_as_many_examples_of_other_tasks_as_of_its_own(tmp_path: Path) -> None:
+    plan = planned(tmp_path, arms=["full", "full_replay", {"name": "half", "method": "lora", "replay": 0.5}])
+    full, full_replay, half = (training_of(plan, arm) for arm in plan.arms)
+    assert [len(data.train) for data in (full, full_replay, half)] == [12, 24, 18]
+    assert full_replay.train[:12] == full.train == half.train[:12]
+    assert full_replay.train[12:18] == half.train[12:], "the same examples come first"
+    assert len({full.digest, full_replay.digest, half.digest}) == 3
     targets = {
         plan.model.tokenizer.decode(item.target_ids, skip_special_tokens=True).strip() for item in half.train[12:]
     }
     assert targets <= set(COLOURS), "answers of the colour task"
-    assert mixture.encoded_validation == full.encoded_validation, "chosen on the target alone"
+    assert full_replay.encoded_validation == full.encoded_validation, "chosen on the target alone"
 
 
-def test_the_mixture_is_trained_and_says_so(tmp_path: Path) -> None:
+def test_full_replay_is_trained_and_says_so(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job")
-    config = comparison("llama", job, tmp_path / "runs", arms=["zero_shot", "full", "mixture"], training=TRAINING)
+    config = comparison("llama", job, tmp_path / "runs", arms=["zero_shot", "full", "full_replay"], training=TRAINING)
     arms = {arm.name: arm for arm in read_results(compare(config)).arms}
-    assert arms["mixture"].notes == ("12 training examples of the watched tasks were replayed",)
+    assert arms["full_replay"].notes == ("12 training examples of the watched tasks were replayed",)
     assert arms["full"].notes == ()
-    assert arms["mixture"].retained[0].after.value != arms["full"].retained[0].after.value or (
-        arms["mixture"].token_loss != arms["full"].token_loss
+    assert arms["full_replay"].retained[0].after.value != arms["full"].retained[0].after.value or (
+        arms["full_replay"].token_loss != arms["full"].token_loss
     )
 
 
 def test_tune_reads_the_watched_tasks_for_an_arm_that_replays_them(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job")
-    config = comparison("llama", job, tmp_path / "runs", arms=["mixture"], training=TRAINING)
+    config = comparison("llama", job, tmp_path / "runs", arms=["full_replay"], training=TRAINING)
     trained, _ = tune(config)
     assert trained.result["steps"] == 4
 
 
 def test_nothing_to_replay_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LuthierError, match="no task is watched, so there is nothing to replay"):
-        planned(tmp_path, arms=["mixture"], retain=[])
+        planned(tmp_path, arms=["full_replay"], retain=[])

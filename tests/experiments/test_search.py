@@ -18,7 +18,7 @@ from luthier.results.records import ArmResult, read_costs, read_results
 from luthier.training import train_arm as training_job
 from small_job import comparison, write_job
 
-QUICK: dict[str, Any] = {"steps": 6, "batch_size": 4, "evaluations": 3}
+QUICK: dict[str, Any] = {"steps": 6, "batch_size": 4, "validations": 3}
 
 
 def searching(folder: Path, *, trials: int, **changes: Any) -> CompareConfig:
@@ -26,7 +26,7 @@ def searching(folder: Path, *, trials: int, **changes: Any) -> CompareConfig:
     settings = {
         "arms": ["zero_shot", "lora"],
         "retain": [],
-        "retain_text": None,
+        "retention_text": None,
         "training": QUICK,
         "search": {"trials": trials},
     }
@@ -135,7 +135,7 @@ def test_a_loss_that_explodes_fails_one_trial_and_not_the_search(
 
 
 def test_a_search_without_validation_is_refused(tmp_path: Path) -> None:
-    config = searching(tmp_path, trials=2, training={**QUICK, "evaluations": 0})
+    config = searching(tmp_path, trials=2, training={**QUICK, "validations": 0})
     with pytest.raises(ConfigError, match="a search needs validation to choose on"):
         compare(config)
 

@@ -30,7 +30,7 @@ ARMS: list[Any] = [
 
 def config(kind: str, tmp_path: Path, **changes: Any) -> CompareConfig:
     job = write_job(tmp_path / "job")
-    return comparison(kind, job, tmp_path / "runs", training={"steps": 4, "batch_size": 4, "evaluations": 1}, **changes)
+    return comparison(kind, job, tmp_path / "runs", training={"steps": 4, "batch_size": 4, "validations": 1}, **changes)
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
@@ -56,7 +56,7 @@ def test_a_full_context_has_room_for_virtual_tokens(kind: str, method: str, tmp_
     )
     job = write_job(tmp_path / "job")
     arm = {"name": "soft", "method": {method: {"virtual_tokens": 6}}}
-    settings = comparison(kind, job, tmp_path / "runs", arms=[arm], training={"steps": 2, "evaluations": 1})
+    settings = comparison(kind, job, tmp_path / "runs", arms=[arm], training={"steps": 2, "validations": 1})
     trained, adapter = tune(settings.model_copy(update={"model": str(folder)}), tmp_path / "adapter")
     assert read_card(adapter).method == method
     assert trained.result["trainable_parameters"] > 0

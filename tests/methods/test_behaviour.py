@@ -138,7 +138,7 @@ def outputs(model: LanguageModel) -> torch.Tensor:
 
 def learn(model: LanguageModel, attached: Attached, folder: Path, *, steps: int, rate: float = 1e-2) -> list[float]:
     """Train on the four rows; return the loss of each step."""
-    config = TrainingConfig(steps=steps, batch_size=4, evaluations=0, warmup=0.0, schedule="constant")
+    config = TrainingConfig(steps=steps, batch_size=4, validations=0, warmup=0.0, schedule="constant")
     train(model, attached, ITEMS, plan_steps(4, config, seed=0), config, peak_learning_rate=rate, seed=0, folder=folder)
     return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
 

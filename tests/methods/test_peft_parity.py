@@ -40,7 +40,7 @@ def ours(name: str, method: str, work: Path) -> tuple[list[float], dict[str, tor
     first = {key: tensor.clone() for key, tensor in first.items()}
     units = [float(part.unit) for part in model.module.modules() if isinstance(part, InUnits)]
     config = TrainingConfig(
-        steps=STEPS, batch_size=4, evaluations=0, warmup=0.0, schedule="constant", clip_norm=None, epsilon=1e-12
+        steps=STEPS, batch_size=4, validations=0, warmup=0.0, schedule="constant", clip_norm=None, epsilon=1e-12
     )
     plan = plan_steps(4, config, seed=0)
     train(model, attached, ITEMS, plan, config, peak_learning_rate=RATES[method], seed=0, folder=work)

@@ -25,7 +25,7 @@ def main(work: Path, adapter: Path, method: str, steps: int) -> None:
         work,
         validate=held_out(model),
         steps=steps,
-        evaluations=steps // 5,
+        validations=steps // 5,
         checkpoint_seconds=0,
         rate=2e-3,
     )

@@ -42,7 +42,7 @@ def run(
     **training: Any,
 ) -> Progress:
     """Train on the eight rows."""
-    config = TrainingConfig(**{"steps": 8, "batch_size": 3, "evaluations": 4, **training})
+    config = TrainingConfig(**{"steps": 8, "batch_size": 3, "validations": 4, **training})
     plan = plan_steps(len(ROWS), config, seed=seed)
     return train(
         model,

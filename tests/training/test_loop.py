@@ -90,7 +90,7 @@ def test_the_first_step_is_adamw_by_hand(tmp_path: Path) -> None:
         weight_decay=0.1,
         clip_norm=0.5,
         epsilon=1e-2,
-        evaluations=0,
+        validations=0,
     )
     (line,) = read_log(tmp_path / "log.jsonl")
     assert line["gradient_norm"] == pytest.approx(norm, rel=1e-5)  # measured before the clip
@@ -106,7 +106,7 @@ def test_the_learning_rate_by_hand() -> None:
     """Ten steps, two of warm-up: thirds of the peak on the way up, then down to a tenth at the last step."""
 
     def rates(**options: object) -> list[float]:
-        config = TrainingConfig(warmup=0.2, final=0.1, **options)  # type: ignore[arg-type]
+        config = TrainingConfig(warmup=0.2, final_learning_rate_fraction=0.1, **options)  # type: ignore[arg-type]
         return [learning_rate(step, 10, 3.0, config) for step in range(10)]
 
     assert rates(schedule="constant") == pytest.approx([1, 2, 3, 3, 3, 3, 3, 3, 3, 3])
@@ -122,7 +122,15 @@ def test_the_learning_rate_by_hand() -> None:
 
 def test_the_log_has_every_steps_rate_and_numbers(tmp_path: Path) -> None:
     model, attached = start()
-    done = run(model, attached, tmp_path, validate=held_out(model), schedule="linear", warmup=0.25, final=0.0)
+    done = run(
+        model,
+        attached,
+        tmp_path,
+        validate=held_out(model),
+        schedule="linear",
+        warmup=0.25,
+        final_learning_rate_fraction=0.0,
+    )
     lines = [line for line in read_log(tmp_path / "log.jsonl") if "loss" in line]
     assert [line["step"] for line in lines] == list(range(1, 9))
     thirds = [1 / 3, 2 / 3, 1, 0.8, 0.6, 0.4, 0.2, 0]
@@ -155,7 +163,7 @@ def test_no_dropout_while_looking(tmp_path: Path) -> None:
         modes.append(model.module.training)
         return cross_entropy(model, batch)
 
-    run(model, attached, tmp_path, validate=validate, objective=objective, steps=2, evaluations=2)
+    run(model, attached, tmp_path, validate=validate, objective=objective, steps=2, validations=2)
     assert modes == [True, False, True, False]
     assert not model.module.training
 
@@ -193,13 +201,13 @@ def test_without_validation_the_last_weights_stay(tmp_path: Path) -> None:
 def test_patience_stops_and_keeps_the_best(tmp_path: Path) -> None:
     model, attached = start()
     values = [1.0, 2.0, 1.5, 1.0, 9.0, 9.0, 9.0, 9.0]
-    done = run(model, attached, tmp_path, validate=scripted(values), evaluations=8, patience=2)
+    done = run(model, attached, tmp_path, validate=scripted(values), validations=8, patience=2)
     assert done.step == 4
     assert done.best_step == 2
     assert len(losses(tmp_path)) == 4
     # The same command again does nothing more.
     again, fresh = start()
-    done = run(again, fresh, tmp_path, validate=scripted([]), evaluations=8, patience=2)
+    done = run(again, fresh, tmp_path, validate=scripted([]), validations=8, patience=2)
     assert done.step == 4
     assert same_bits(snapshot(fresh), snapshot(attached))
 

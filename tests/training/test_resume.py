@@ -191,17 +191,17 @@ def test_broken_off_twice_and_after_the_last_step(tmp_path: Path) -> None:
 
 def test_only_the_newest_checkpoint_is_kept(tmp_path: Path) -> None:
     model, attached = start()
-    run(model, attached, tmp_path, checkpoint_seconds=0, evaluations=0)
+    run(model, attached, tmp_path, checkpoint_seconds=0, validations=0)
     assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000008"]
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "random.safetensors", "progress.json"])
 def test_a_damaged_checkpoint_is_said(name: str, tmp_path: Path) -> None:
     model, attached = start()
-    run(model, attached, tmp_path, checkpoint_seconds=0, evaluations=0)
+    run(model, attached, tmp_path, checkpoint_seconds=0, validations=0)
     (newest,) = tmp_path.glob("step-*")
     (newest / name).write_bytes(b"\x00\xff")
     model, attached = start()
     with pytest.raises(StoreError, match="the checkpoint is damaged") as caught:
-        run(model, attached, tmp_path, checkpoint_seconds=0, evaluations=0)
+        run(model, attached, tmp_path, checkpoint_seconds=0, validations=0)
     assert str(newest) in str(caught.value)

@@ -50,7 +50,7 @@ def test_losses_and_weights_are_the_same(name: str, tmp_path: Path) -> None:
         model.why_padded()
         seen = seen_by_first_block(model)
         folder = tmp_path / str(mebibytes)
-        run(model, attached, folder, reuse_mib=mebibytes, rate=1e-3, epsilon=1e-3)
+        run(model, attached, folder, frozen_cache_mib=mebibytes, rate=1e-3, epsilon=1e-3)
         kept[mebibytes] = (losses(folder), snapshot(attached))
         assert sum(seen) == (TOKENS + 2 * 5 if mebibytes else pytest.approx(3 * TOKENS, rel=0.2))
     assert kept[1][0] == pytest.approx(kept[0][0], rel=1e-5)

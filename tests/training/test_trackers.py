@@ -56,7 +56,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
 
 def test_a_tracker_gets_the_numbers_of_the_log(recorder: type[Recorder], tmp_path: Path) -> None:
     model, attached = start()
-    run(model, attached, tmp_path, validate=scripted([1, 2]), steps=4, evaluations=2, trackers=("tensorboard",))
+    run(model, attached, tmp_path, validate=scripted([1, 2]), steps=4, validations=2, trackers=("tensorboard",))
     (made,) = recorder.opened
     expected = [
         (

@@ -131,7 +131,7 @@ def _labelled(item: Encoded) -> dict[str, list[int]]:
 
 
 def compare(folder: Path, method: str, items: Sequence[Encoded], tmp_path: Path, label: str) -> None:
-    config = TrainingConfig(steps=STEPS, batch_size=BATCH, evaluations=0, warmup=0.1)
+    config = TrainingConfig(steps=STEPS, batch_size=BATCH, validations=0, warmup=0.1)
     left = ours(folder, method, items, config, tmp_path / "ours")
     right = theirs(folder, method, items, config, tmp_path / "theirs")
     assert len(left) == len(right) == STEPS

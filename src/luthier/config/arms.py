@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.config.arm_settings import ArmConfig
-from luthier.config.assignments import merge
+from luthier.config.assignments import overlay
 from luthier.config.training import TrainingConfig
 from luthier.config.validation import validate
 from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
@@ -21,7 +21,7 @@ PRESETS: dict[str, ArmConfig] = {
     "zero_shot": ArmConfig(name="zero_shot"),
     "one_shot": ArmConfig(name="one_shot", shots=1),
     "full": ArmConfig(name="full", method="full"),
-    "mixture": ArmConfig(name="mixture", method="full", replay=1.0),
+    "full_replay": ArmConfig(name="full_replay", method="full", replay=1.0),
     "selective": ArmConfig(name="selective", method="selective"),
     "lora": ArmConfig(name="lora", method="lora"),
     "adapter": ArmConfig(name="adapter", method="adapter"),
@@ -30,6 +30,7 @@ PRESETS: dict[str, ArmConfig] = {
     # A scale of one is a weight to learn; it moves little and may move fast.
     "ia3": ArmConfig(name="ia3", method="peft", settings={"peft_type": "IA3"}, training={"learning_rate": 3e-2}),
 }
+RENAMED_PRESETS = {"mixture": "full_replay"}
 FEW_SHOT = "few_shot"
 _K_SHOT = re.compile(r"(\d{1,3})_shot")
 
@@ -76,7 +77,7 @@ def make_arms(items: Sequence[str | ArmConfig], *, training: TrainingConfig, few
             spelled = item if isinstance(item, ArmConfig) else _preset(item, few_shots)
             given = training.model_dump(exclude_unset=True)
             # What an arm spells out wins over the run; what a preset suggests does not.
-            both = merge(given, spelled.training) if spelled is item else merge(spelled.training, given)
+            both = overlay(given, spelled.training) if spelled is item else overlay(spelled.training, given)
             own = validate(TrainingConfig, both, source=f"arm '{spelled.name}', training")
             arms.append(
                 Arm(spelled.name, spelled.method, spelled.shots, dict(spelled.settings), own, seed, spelled.replay)
@@ -105,5 +106,8 @@ def _preset(name: str, few_shots: int) -> ArmConfig:
     counted = _K_SHOT.fullmatch(name)
     if counted:
         return ArmConfig(name=name, shots=int(counted[1]))
+    if name in RENAMED_PRESETS:
+        new_name = RENAMED_PRESETS[name]
+        raise ConfigError(f"the arm '{name}' is called '{new_name}' now", where="arms", fix=f"Write {new_name}.")
     fix = did_you_mean(name, [*PRESETS, FEW_SHOT, "5_shot"])
     raise ConfigError(f"unknown arm '{name}'", where="arms", fix=fix)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,3 +14,6 @@ class Settings(BaseModel):
     """Base of every configuration: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former name of a key → the name that it has now: an old configuration is told what to write."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from luthier.config.arm_settings import ArmItem
 from luthier.config.base import Settings
@@ -18,6 +22,8 @@ from luthier.config.training import TrainingConfig
 class CompareConfig(Settings):
     """Everything that ``luthier compare`` depends on."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"retain_text": "retention_text"}
+
     model: str = "mini"
     """Hugging Face id, folder, or ``mini``."""
     task: str = "dialogue_summary"
@@ -26,7 +32,7 @@ class CompareConfig(Settings):
     """What is compared: names of presets, or arms spelled out."""
     retain: tuple[str, ...] | None = None
     """Tasks on which forgetting is measured; every other built-in task that the model can hold when not given."""
-    retain_text: str | None = "plain_text"
+    retention_text: str | None = "plain_text"
     """Held-out plain text for token loss: ``plain_text``, a file of rows with a ``text`` column, or ``null``."""
     out: Path = Path("runs")
     """Folder of runs and of the store that they share."""
@@ -34,6 +40,10 @@ class CompareConfig(Settings):
     """Folder of this run inside ``out``; made of the task, the model and a digest when not given."""
     seed: int = 0
     """Seed of everything that is drawn."""
+    seeds: int | tuple[int, ...] | None = None
+    """Trains every trained arm once per seed; a number n means 0 … n-1. Once, with ``seed``, when not given."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that run independent arms, seeds and trials side by side, each with its share of the threads."""
     device: str | None = None
     """``cpu``, ``cuda``, ``cuda:1``, ``mps``; the best there is when not given."""
     trust_remote_code: bool = False
@@ -48,3 +58,36 @@ class CompareConfig(Settings):
     """How answers are generated."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How arms are measured."""
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _seeds_are_whole_numbers(cls, given: object) -> object:
+        """Refuse what is neither a number nor a list with one message, instead of one for each member of the union."""
+        items = given if isinstance(given, list | tuple) else [given]
+        if given is not None and not all(re.fullmatch(r"-?\d+", str(item)) for item in items):
+            raise ValueError("a whole number, or a list of whole numbers")
+        return given
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_distinct(cls, seeds: int | tuple[int, ...] | None) -> int | tuple[int, ...] | None:
+        if isinstance(seeds, int) and seeds < 1:
+            raise ValueError("at least one seed is needed")
+        if isinstance(seeds, tuple):
+            if not seeds:
+                raise ValueError("at least one seed is needed")
+            repeated = [seed for seed, count in Counter(seeds).items() if count > 1]
+            if repeated:
+                raise ValueError(f"the seed {repeated[0]} is given twice")
+        return seeds
+
+    @property
+    def training_seeds(self) -> tuple[int, ...]:
+        """The seeds that every trained arm is trained with, in order."""
+        if self.seeds is None:
+            return (self.seed,)
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+    def identity(self) -> dict[str, Any]:
+        """Return what identifies a run, as plain JSON: all settings but those on which no result depends."""
+        return self.model_dump(mode="json", exclude={"out", "name", "workers"})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +12,12 @@ from luthier.config.base import Fraction, Settings
 
 class TrainingConfig(Settings):
     """How an arm is trained."""
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "final": "final_learning_rate_fraction",
+        "evaluations": "validations",
+        "reuse_mib": "frozen_cache_mib",
+    }
 
     learning_rate: float | None = Field(default=None, gt=0)
     """Peak learning rate; the method's own default when not given."""
@@ -26,8 +33,8 @@ class TrainingConfig(Settings):
     """How the learning rate falls after the warm-up."""
     warmup: Fraction = 0.05
     """Share of the steps over which the learning rate rises from 0."""
-    final: Fraction = 0.1
-    """Share of the peak learning rate that is left at the last step."""
+    final_learning_rate_fraction: Fraction = 0.1
+    """Learning rate at the last step, as a fraction of the peak."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decoupled weight decay, on matrices only."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -36,19 +43,19 @@ class TrainingConfig(Settings):
     """AdamW's denominator term."""
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Greatest norm of the gradient; ``null`` for none."""
-    evaluations: int = Field(default=4, ge=0)
+    validations: int = Field(default=4, ge=0)
     """How many times the validation split is measured; 0 means that the last weights are kept."""
     validation_examples: int = Field(default=64, ge=1)
     """Examples on which validation generates answers."""
     patience: int | None = Field(default=None, ge=1)
-    """Evaluations without a gain after which training stops early."""
+    """Validations without a gain after which training stops early."""
     checkpoint_seconds: float = Field(default=60, ge=0)
     """Seconds between checkpoints from which a killed run goes on; 0 checkpoints every step."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Of matrix products in training; the weights stay float32. ``auto`` is bf16 on CUDA and float32 on a CPU."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
-    reuse_mib: int = Field(default=1024, ge=0)
+    frozen_cache_mib: int = Field(default=1024, ge=0)
     """Memory for the states of examples below the first trained block, read again in later epochs; 0 computes anew."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     """Where each line of ``log.jsonl`` also goes; their packages are installed apart."""

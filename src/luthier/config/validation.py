@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from luthier.config.base import Settings
 from luthier.config.yaml_file import KeyPath
 from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
 
@@ -57,6 +58,10 @@ def _fault(
     where = f"{source}, line {line}" if line else source
     key = ".".join(str(part) for part in location)
     if unknown:
+        new_name = _new_name(schema, location)
+        if new_name:
+            what = f"'{location[-1]}' is called '{new_name}' now"
+            return error(what, where=where, fix=f"Write {'.'.join(map(str, (*location[:-1], new_name)))}.")
         return error(f"unknown key '{key}'", where=where, fix=did_you_mean(str(location[-1]), _keys(schema, location)))
     if item["type"] == "missing":
         return error(f"key '{key}' is missing", where=where, fix=f"Add `{location[-1]}:`.")
@@ -90,6 +95,14 @@ def _keys(schema: type[BaseModel], location: KeyPath) -> set[str]:
     return {
         field.alias or name for owner in _schemas_at(schema, location) for name, field in owner.model_fields.items()
     }
+
+
+def _new_name(schema: type[BaseModel], location: KeyPath) -> str | None:
+    """Return the present name of a key that was renamed; None for a key that never existed."""
+    for owner in _schemas_at(schema, location):
+        if issubclass(owner, Settings) and location[-1] in owner.renamed:
+            return owner.renamed[str(location[-1])]
+    return None
 
 
 def _describe(schema: type[BaseModel], location: KeyPath) -> str:

@@ -192,7 +192,9 @@ def text_work(
         if windows:
             documents.append(Document(name, text, tuple(windows)))
     if not documents:
-        raise DataError("no text is long enough to predict anything", where="retain_text", fix="Give longer documents.")
+        raise DataError(
+            "no text is long enough to predict anything", where="retention_text", fix="Give longer documents."
+        )
     inputs = _inputs(model, encoder, under) | {"texts": digest(list(texts)), "max_length": model.max_length}
 
     def batched(places: Sequence[int]) -> list[tuple[int, ...]]:

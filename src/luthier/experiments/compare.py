@@ -67,7 +67,7 @@ def _write_run(plan: Plan, run: Path, outcomes: Sequence[Outcome]) -> None:
     results = RunResults(
         luthier=__version__,
         run=run.name,
-        config=plan.config.model_dump(mode="json", exclude={"out", "name"}),
+        config=plan.config.identity(),
         model=_describe_model(plan.model),
         task=_describe_task(plan),
         data=plan.counts | {"report": asdict(plan.data.report)},

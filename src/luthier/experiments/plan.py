@@ -181,7 +181,7 @@ def _read_inputs(config: CompareConfig) -> _Inputs:
     with collecting(faults):
         retained = _retained_tasks(config)
     with collecting(faults):
-        texts = load_texts(config.retain_text) if config.retain_text else []
+        texts = load_texts(config.retention_text) if config.retention_text else []
     with collecting(faults):
         model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
     raise_faults("the comparison cannot start", faults)
@@ -332,6 +332,6 @@ def require_test(plan: Plan) -> None:
 
 def run_name(plan: Plan) -> str:
     """Return a name that the same command gives again."""
-    settings = plan.config.model_dump(mode="json", exclude={"out", "name"})
+    settings = plan.config.identity()
     model = Path(plan.config.model).name
     return f"compare-{plan.target.task.name}-{model}-{digest([settings, plan.model.digest])[:8]}"

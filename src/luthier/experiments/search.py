@@ -76,8 +76,8 @@ def search_arm(plan: Plan, arm: Arm) -> Searched:
     """
     assert arm.method is not None
     method, budget = find_method(arm.method), plan.config.search
-    if not plan.training.encoded_validation or not arm.training.evaluations:
-        fix = "Give the task a validation split, and training.evaluations above 0; or search.trials=0."
+    if not plan.training.encoded_validation or not arm.training.validations:
+        fix = "Give the task a validation split, and training.validations above 0; or search.trials=0."
         raise ConfigError("a search needs validation to choose on", where=f"arm '{arm.name}'", fix=fix)
     space = space_of(method, arm.settings, arm.training)
     optuna.logging.set_verbosity(optuna.logging.ERROR)

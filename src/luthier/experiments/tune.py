@@ -29,7 +29,7 @@ def tune(config: CompareConfig, save: Path | None = None) -> tuple[Trained, Path
     if save is not None and save.exists():
         raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --save.")
     retain = config.retain if any(map(replays, config.arms)) else ()
-    plan = read_plan(config.model_copy(update={"retain": retain, "retain_text": None}))
+    plan = read_plan(config.model_copy(update={"retain": retain, "retention_text": None}))
     if len(plan.arms) != 1 or plan.arms[0].method is None:
         raise ConfigError("tune trains exactly one arm", where="arms", fix="Give one method, e.g. --arm lora.")
     trained = train_planned(plan, plan.arms[0])

@@ -106,7 +106,7 @@ def train(
     optimizer = make_optimizer(parameters, config)
     torch.manual_seed(seed)
     done = _resume(folder, attached, optimizer)
-    looks = validation_steps(plan.steps, config.evaluations if validate else 0)
+    looks = validation_steps(plan.steps, config.validations if validate else 0)
     padded = model.why_padded()
     if padded is not None and done.step < plan.steps:
         say(f"{label}: batches of this model are padded: {padded}")
@@ -115,7 +115,7 @@ def train(
         show_progress(label, plan.steps, "steps", done=done.step) as advance,
         _logging(folder, label, config, done) as log,
         _training_mode(model, config),
-        reuse_frozen_activations(model, examples if _reads_again(plan) else (), config.reuse_mib * 2**20),
+        reuse_frozen_activations(model, examples if _reads_again(plan) else (), config.frozen_cache_mib * 2**20),
     ):
         while done.step < plan.steps and not _exhausted(done, config):
             rate = learning_rate(done.step, plan.steps, peak_learning_rate, config)

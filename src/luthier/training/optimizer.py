@@ -25,7 +25,8 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainingConfi
 def learning_rate(step: int, steps: int, peak: float, config: TrainingConfig) -> float:
     """Return the learning rate of a step.
 
-    It rises linearly over ``warmup * steps`` steps, then falls to ``final * peak`` at the last step.
+    It rises linearly over ``warmup * steps`` steps, then falls to ``final_learning_rate_fraction * peak`` at the last
+    step.
 
     Args:
         step: From 0.
@@ -38,7 +39,7 @@ def learning_rate(step: int, steps: int, peak: float, config: TrainingConfig) ->
         return peak * (step + 1) / (warmup + 1)
     done = (step - warmup) / max(1, steps - 1 - warmup)
     fall = {"constant": 0.0, "linear": done, "cosine": (1 - math.cos(math.pi * done)) / 2}[config.schedule]
-    return peak * (1 - fall * (1 - config.final))
+    return peak * (1 - fall * (1 - config.final_learning_rate_fraction))
 
 
 def optimizer_tensors(optimizer: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

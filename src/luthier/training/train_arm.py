@@ -221,7 +221,7 @@ def _validator(
     evaluation: EvaluationConfig,
 ) -> Validate | None:
     """Return a look at the validation split: its loss, and the task's own metric on real answers."""
-    if not data.validation or not arm.training.evaluations:
+    if not data.validation or not arm.training.validations:
         return None
     task_metrics = task_metrics_of(task)
     how = generation_settings_of(task, decoding)
