@@ -1,6 +1,6 @@
 """Which module may import which: the rooms in order, no cycles, and nothing through the package's root.
 
-    errors, records, version ← progress ← files, config ← data, metrics, kernels ← tasks, models ← methods
+    errors, records, version, quiet ← progress ← files, config ← data, metrics, kernels ← tasks, models ← methods
         ← objectives, inference ← evaluation ← training
     results, above metrics ← experiments, above all of these ← cli;  report, above results ← cli
 
@@ -23,7 +23,7 @@ PACKAGE = Path(luthier.__file__).parent
 _FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in (
-        "errors records version",
+        "errors records version quiet",
         "progress",
         "files config",
         "data metrics kernels",

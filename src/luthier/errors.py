@@ -7,6 +7,7 @@
     ├── ModelError          a model folder, tokenizer or adapter
     ├── TrainingError       training cannot start or cannot go on
     ├── StoreError          the run store: read-only, full, damaged
+    ├── WorkerError         a worker process of a comparison that died
     └── Faults              several of the above, reported together
 
 The command line prints ``str(error)`` without a traceback and exits with code 2. A broken invariant of our own is an
@@ -15,8 +16,9 @@ The command line prints ``str(error)`` without a traceback and exits with code 2
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class LuthierError(Exception):
@@ -65,6 +67,10 @@ class StoreError(LuthierError):
     """The run store cannot be read or written."""
 
 
+class WorkerError(LuthierError):
+    """A worker process of a comparison died again and again."""
+
+
 class Faults(LuthierError):
     """Several faults found in one pass, so that the user mends them all at once.
 
@@ -103,3 +109,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"Did you mean '{close[0]}'? " if close else ""
     return f"{hint}Known: {', '.join(names)}."
+
+
+@contextlib.contextmanager
+def collecting(faults: list[LuthierError]) -> Iterator[None]:
+    """Keep a fault and go on, so that the user sees all of them at once."""
+    try:
+        yield
+    except LuthierError as fault:
+        faults.append(fault)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from luthier.config.decoding import DecodingConfig
 from luthier.data.batching import micro_batches, plan_batches
 from luthier.data.encoding import Encoder
-from luthier.evaluation.requests import GenerationSettings, plan, predict, prepare
+from luthier.evaluation.requests import GenerationSettings, encode_requests, plan_request_batches, predict_all
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, Example, Prediction
 from tiny_models import tiny_model
@@ -37,10 +37,10 @@ def answers(
     model: LanguageModel, examples: list[Example], batch_tokens: int, decoding: DecodingConfig | None = None
 ) -> dict[str, Prediction]:
     encoder = encoder_of(model)
-    requests, dropped = prepare(examples, encoder, new_tokens=8)
+    requests, dropped = encode_requests(examples, encoder, new_tokens=8)
     assert not dropped
     how = GenerationSettings(decoding or DecodingConfig(), new_tokens=8, stop=("a",))
-    batches = predict(model, encoder, requests, how, batch_tokens=batch_tokens)
+    batches = predict_all(model, encoder, requests, how, batch_tokens=batch_tokens)
     return {prediction.id: prediction for batch in batches for prediction in batch}
 
 
@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_returned_apart() -> None:
     model = tiny_model("llama")
     long = Example("long", "summary", "plain", "x" * 200, ("y",))
     wide = Example("wide", "choice", "plain", "x", ("y",), choices=("y", "z" * 200))
-    requests, dropped = prepare([FREE[0], long, wide, CLOSED[0]], encoder_of(model), new_tokens=8)
+    requests, dropped = encode_requests([FREE[0], long, wide, CLOSED[0]], encoder_of(model), new_tokens=8)
     assert [request.example.id for request in requests] == ["free-0", "closed-0"]
     assert [item.id for item in dropped] == ["long", "wide"]
     assert all(item.reason for item in dropped)
@@ -108,7 +108,7 @@ def test_the_answer_has_room_after_a_cut_prompt() -> None:
     model = tiny_model("llama")
     text = "x" * 300
     long = Example("long", "summary", "plain", f"say: {text}.", ("y",), input_span=(5, 305))
-    (request,), dropped = prepare([long], encoder_of(model), new_tokens=20)
+    (request,), dropped = encode_requests([long], encoder_of(model), new_tokens=20)
     assert not dropped
     assert len(request.items[0].prompt_ids) == 108
     # The begin token, 306 characters, and 20 places for the answer in 128.
@@ -152,8 +152,8 @@ def test_a_busy_batch_takes_nothing_that_would_be_mostly_padding() -> None:
 @settings(max_examples=50, deadline=None)
 def test_choices_and_free_text_never_share_a_batch(order: list[int]) -> None:
     examples = [[*FREE, *CLOSED][index] for index in order]
-    requests, _ = prepare(examples, ENCODER, new_tokens=8)
-    batches = plan(requests, new_tokens=8, batch_tokens=200)
+    requests, _ = encode_requests(examples, ENCODER, new_tokens=8)
+    batches = plan_request_batches(requests, new_tokens=8, batch_tokens=200)
     assert sorted(index for batch in batches for index in batch) == list(range(15))
     for batch in batches:
         assert len({bool(requests[index].example.choices) for index in batch}) == 1

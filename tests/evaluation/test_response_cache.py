@@ -13,10 +13,12 @@ import pytest
 
 from luthier.config.compare import CompareConfig
 from luthier.config.decoding import DecodingConfig
-from luthier.data.encoding import Encoder
+from luthier.evaluation import jobs as job
 from luthier.evaluation import requests as answering
-from luthier.evaluation import run as job
+from luthier.evaluation import text_loss
+from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.response_cache import CachedRequest, recall, remember, request_key
+from luthier.evaluation.run import read_log, run
 from luthier.experiments.compare import compare
 from luthier.experiments.evaluate import Evaluated, evaluate
 from luthier.records import Prediction
@@ -35,13 +37,13 @@ def folder(tmp_path: Path) -> Path:
 def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the examples that a model was really asked."""
     ids: list[str] = []
-    real = answering.answer
+    real = answering.answer_batch
 
     def counting(model: Any, encoder: Any, requests: Any, how: Any, **others: Any) -> list[Prediction]:
         ids.extend(request.example.id for request in requests)
         return real(model, encoder, requests, how, **others)
 
-    monkeypatch.setattr(job, "answer", counting)
+    monkeypatch.setattr(job, "answer_batch", counting)
     return ids
 
 
@@ -83,8 +85,8 @@ def test_more_examples_answer_the_new_ones_alone(
     said = capsys.readouterr().err
     assert "echo: 4 of 10 answers were known from earlier evaluations" in said
     assert "colour: 4 of 10 answers were known from earlier evaluations" in said
-    assert [item.log.known for item in first] == [0, 0]
-    assert [item.log.known for item in second] == [4, 4]
+    assert [item.log.cached for item in first] == [0, 0]
+    assert [item.log.cached for item in second] == [4, 4]
     same_log(second, ask(folder, data={"test": 10}, out=folder / "anew"))
 
 
@@ -103,7 +105,7 @@ def test_no_answer_of_other_evaluations_when_it_is_off(folder: Path, answered: l
     answered.clear()
     off = ask(folder, evaluation={"cache": False})
     assert len(answered) == 20
-    assert [item.log.known for item in off] == [0, 0]
+    assert [item.log.cached for item in off] == [0, 0]
 
 
 def test_the_size_of_batches_and_the_name_of_the_task_do_not_matter(folder: Path, answered: list[str]) -> None:
@@ -162,14 +164,14 @@ def test_whatever_changes_an_answer_is_asked_anew(
         )
         settings["model"] = str(other)
     if code := settings.pop("code", None):
-        monkeypatch.setattr(job, "code_digest", lambda rooms: code)
+        monkeypatch.setattr("luthier.evaluation.context.code_digest", lambda *modules: code)
     if stop := settings.pop("stop", None):
         write_task(folder, ECHO, stop=stop)
     if template := settings.pop("template", None):
         write_task(folder, ECHO, templates=[{"name": "plain", "prompt": template}])
     found = ask(folder, ("echo",), **settings)
     assert len(answered) == 10
-    assert found[0].log.known == 0
+    assert found[0].log.cached == 0
     same_log(found, ask(folder, ("echo",), out=folder / "anew", **settings))
 
 
@@ -181,7 +183,7 @@ def test_an_adapter_answers_for_itself(folder: Path, answered: list[str]) -> Non
     first = ask(folder, ("echo",), adapter=folder / "adapter", data={"test": 4})
     second = ask(folder, ("echo",), adapter=folder / "adapter")
     assert len(answered) == 10
-    assert [first[0].log.known, second[0].log.known] == [0, 4]
+    assert [first[0].log.cached, second[0].log.cached] == [0, 4]
 
 
 def test_what_choices_do_not_depend_on_does_not_ask_them_anew(folder: Path, answered: list[str]) -> None:
@@ -229,7 +231,7 @@ def test_time_is_counted_as_it_was_measured(folder: Path) -> None:
     assert first.peak_memory_bytes is not None
     assert second.peak_memory_bytes is None
     all_known = ask(folder, ("echo",), data={"test": 5})[0].log
-    assert all_known.known == 5
+    assert all_known.cached == 5
     assert all_known.seconds == pytest.approx(sum(item.seconds for item in all_known.predictions))
 
 
@@ -239,7 +241,7 @@ class Killed(BaseException):
 
 def ask_and_kill(folder: Path, *tasks: str, after: int, **changes: Any) -> None:
     """Ask, and end the evaluation when so many batches were answered."""
-    inner, left = job.answer, [after]
+    inner, left = job.answer_batch, [after]
 
     def until(*given: Any, **others: Any) -> list[Prediction]:
         left[0] -= 1
@@ -248,7 +250,7 @@ def ask_and_kill(folder: Path, *tasks: str, after: int, **changes: Any) -> None:
         return inner(*given, **others)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "answer", until)
+        patch.setattr(job, "answer_batch", until)
         with pytest.raises(Killed):
             ask(folder, tasks, **changes)
 
@@ -279,7 +281,7 @@ def test_an_evaluation_that_began_with_known_answers_goes_on_in_the_same_batches
         ask_and_kill(folder, "echo", "colour", after=after, evaluation=small)
     found = ask(folder, evaluation=small)
     assert answered == order
-    assert [item.log.known for item in found] == [item.log.known for item in whole] == [4, 4]
+    assert [item.log.cached for item in found] == [item.log.cached for item in whole] == [4, 4]
     for one, other in zip(found, whole, strict=True):
         assert [replace(own, seconds=0.0) for own in one.log.predictions] == [
             replace(own, seconds=0.0) for own in other.log.predictions
@@ -296,30 +298,29 @@ def test_the_report_of_a_comparison_says_what_was_known(folder: Path) -> None:
         {"zero_shot": 4, "2_shot": 4},
     ]
     said = "Answers known from earlier evaluations, with the seconds that they took then: zero_shot 4, 2_shot 4."
-    for run, known in ((first, False), (second, True)):
-        write_report(run)
-        assert (said in (run / "report.md").read_text()) is known
+    for folder, known in ((first, False), (second, True)):
+        write_report(folder)
+        assert (said in (folder / "report.md").read_text()) is known
     assert costs[1]["zero_shot"].evaluation_seconds > 0
 
 
 def test_plain_text_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
-    encoder = Encoder(model.tokenizer, encoder_decoder=False, max_length=128)
     scored: list[int] = []
-    real = job.answer_logprobs
+    real = text_loss.answer_logprobs
 
     def counting(given: Any, windows: Any, **others: Any) -> list[float]:
         scored.append(len(windows))
         return real(given, windows, **others)
 
-    monkeypatch.setattr(job, "answer_logprobs", counting)
+    monkeypatch.setattr(text_loss, "answer_logprobs", counting)
     texts = ["the cat sat on the red mat.", "a dog and a fox " * 12, "an owl sat by the sea."]
 
     def losses(chosen: list[str], out: str) -> list[Prediction]:
-        under = job.EvaluationContext(folder / out, "", DecodingConfig(), 8192)
-        work = job.text_work(model, encoder, chosen, under, label="text")
-        job.finish(work)
-        return list(job.read(work).predictions)
+        context = EvaluationContext(folder / out, "", DecodingConfig(), 8192)
+        work = text_loss.text_job(model, chosen, context, label="text")
+        run(work)
+        return list(read_log(work).predictions)
 
     losses(texts[:2], "runs")
     assert sum(scored) > 2, "the second text takes several windows"

@@ -159,8 +159,8 @@ def test_a_second_run_does_nothing_again(done: Done, monkeypatch: pytest.MonkeyP
     before = (done.run / "results.json").read_bytes()
     (done.run / "results.json").unlink()
     monkeypatch.setattr("luthier.training.train_arm.train", forbidden)
-    monkeypatch.setattr("luthier.evaluation.run.answer", forbidden)
-    monkeypatch.setattr("luthier.evaluation.run.answer_logprobs", forbidden)
+    monkeypatch.setattr("luthier.evaluation.jobs.answer_batch", forbidden)
+    monkeypatch.setattr("luthier.evaluation.text_loss.answer_logprobs", forbidden)
     assert compare(done.config) == done.run
     assert (done.run / "results.json").read_bytes() == before
 
@@ -200,7 +200,7 @@ def test_the_base_is_left_as_it_was(done: Done, tmp_path: Path, monkeypatch: pyt
         loaded.append(load_model(name, **options))
         return loaded[-1]
 
-    monkeypatch.setattr("luthier.experiments.plan.load_model", keeping)
+    monkeypatch.setattr("luthier.experiments.inputs.load_model", keeping)
     compare(done.config.model_copy(update={"out": tmp_path}))
     (model,) = loaded
     assert same_bits(state(model), state(tiny_model(done.kind)))

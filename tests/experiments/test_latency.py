@@ -10,30 +10,31 @@ from typing import Any
 import pytest
 import torch
 
+from luthier.config.data import DataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.errors import ModelError, StoreError
 from luthier.evaluation import latency
-from luthier.evaluation.latency import PASSES, Latency, Timing, measure, plan_timing, read_latency
-from luthier.evaluation.run import EvaluationContext
+from luthier.evaluation.context import EvaluationContext
+from luthier.evaluation.latency import PASSES, Latency, TimingJob, read_latency, time_requests, timing_job
+from luthier.evaluation.prepared_task import PreparedTask, make_encoder
 from luthier.experiments.compare import compare
-from luthier.experiments.plan import make_encoder
 from luthier.files.digests import digest
 from luthier.methods.base import Attached
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.results.records import read_costs
 from luthier.tasks.loader import load_examples, load_task
-from small_job import Done, comparison, write_job
+from small_job import Done, write_job
 from tiny_models import same_bits, state, tiny_model
 
 
-def timing_of(model: LanguageModel, folder: Path, task: str = "echo", limit: int | None = None) -> Timing:
+def timing_of(model: LanguageModel, folder: Path, task: str = "echo", limit: int | None = None) -> TimingJob:
     job = write_job(folder / "job")
     found = load_task(str(job / f"{task}.yaml"))
-    encoder = make_encoder(model, found, comparison("llama", job, folder))
+    encoder = make_encoder(model, found, DataConfig())
     examples = load_examples(found, "test", limit=limit, seed=0, evaluation=True)
-    under = EvaluationContext(folder, "", DecodingConfig(), 8192)
-    return plan_timing(model, encoder, found, examples, under, label="it")
+    context = EvaluationContext(folder, "", DecodingConfig(), 8192)
+    return timing_job(model, PreparedTask(found, encoder, tuple(examples)), context, label="it")
 
 
 def attach(model: LanguageModel, name: str, settings: dict[str, Any]) -> Attached:
@@ -56,8 +57,8 @@ class Clock:
         self.now += self.asked[-1][1]
 
 
-def timed(timing: Timing, ask: Any) -> Timing:
-    return Timing(timing.entry, ask, timing.requests, timing.label)
+def timed(timing: TimingJob, ask: Any) -> TimingJob:
+    return TimingJob(timing.entry, ask, timing.requests, timing.label)
 
 
 def test_lora_is_timed_beside_the_weights_and_folded_in_by_turns(
@@ -68,14 +69,14 @@ def test_lora_is_timed_beside_the_weights_and_folded_in_by_turns(
     weights = state(model)
     timing = timing_of(model, tmp_path)
     clock = Clock(monkeypatch, model, timing.ask)
-    measure(timed(timing, clock), attached)
+    time_requests(timed(timing, clock), attached)
     assert read_latency(timing) == Latency(pytest.approx(0.2), pytest.approx(0.1))
     # Both are warmed up; then the same request twice, and on to the next, until the time is over.
     passes = list(itertools.islice(itertools.cycle(range(3)), 5))
     assert clock.asked == [(0, 0.2), (0, 0.1), *((number, each) for number in passes for each in (0.2, 0.1))]
     assert same_bits(state(model), weights)
     asked = len(clock.asked)
-    measure(timed(timing, clock), attached)
+    time_requests(timed(timing, clock), attached)
     assert len(clock.asked) == asked, "the result was found in the store"
 
 
@@ -87,7 +88,7 @@ def test_what_is_in_the_weights_is_merged_and_what_cannot_be_is_not(
     attached = attach(model, method, {}) if method else None
     timing = timing_of(model, tmp_path)
     clock = Clock(monkeypatch, model, lambda number: None)
-    measure(timed(timing, clock), attached)
+    time_requests(timed(timing, clock), attached)
     found = read_latency(timing)
     assert found.unmerged == pytest.approx(0.1)
     assert found.merged == (found.unmerged if merged else None)
@@ -107,7 +108,7 @@ def test_a_merge_that_fails_is_not_measured(tmp_path: Path, monkeypatch: pytest.
     for number, merge in enumerate((no_memory, cannot)):
         monkeypatch.setattr(attached, "merge", merge)
         timing = timing_of(model, tmp_path / str(number))
-        measure(timing, attached)
+        time_requests(timing, attached)
         assert read_latency(timing).merged is None
         assert read_latency(timing).unmerged > 0
 
@@ -118,13 +119,13 @@ def test_a_slow_model_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert timing.requests == 1
     now = itertools.count(0, 60)
     monkeypatch.setattr(latency.time, "monotonic", lambda: next(now))
-    measure(timed(timing, lambda number: None), None)
+    time_requests(timed(timing, lambda number: None), None)
     assert read_latency(timing) == Latency(60.0, None)
 
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     timing = timing_of(tiny_model("llama"), tmp_path)
-    measure(timing, None)
+    time_requests(timing, None)
     (timing.entry.folder / "latency.json").write_text("{")
     with pytest.raises(StoreError, match="damaged"):
         read_latency(timing)

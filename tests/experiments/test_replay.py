@@ -22,7 +22,7 @@ def planned(folder: Path, **changes: Any) -> Plan:
     return read_plan(comparison("llama", job, folder / "runs", training=TRAINING, **changes))
 
 
-def test_full_replay_holds_as_many_examples_of_other_tasks_as_of_its_own(tmp_path: Path) -> None:
+def test_the_mixture_holds_as_many_examples_of_other_tasks_as_of_its_own(tmp_path: Path) -> None:
     plan = planned(tmp_path, arms=["full", "full_replay", {"name": "half", "method": "lora", "replay": 0.5}])
     full, full_replay, half = (training_of(plan, arm) for arm in plan.arms)
     assert [len(data.train) for data in (full, full_replay, half)] == [12, 24, 18]
@@ -36,11 +36,11 @@ def test_full_replay_holds_as_many_examples_of_other_tasks_as_of_its_own(tmp_pat
     assert full_replay.encoded_validation == full.encoded_validation, "chosen on the target alone"
 
 
-def test_full_replay_is_trained_and_says_so(tmp_path: Path) -> None:
+def test_the_mixture_is_trained_and_says_so(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job")
     config = comparison("llama", job, tmp_path / "runs", arms=["zero_shot", "full", "full_replay"], training=TRAINING)
     arms = {arm.name: arm for arm in read_results(compare(config)).arms}
-    assert arms["full_replay"].notes == ("12 training examples of the watched tasks were replayed",)
+    assert arms["full_replay"].notes == ("12 training examples of the retained tasks were replayed",)
     assert arms["full"].notes == ()
     assert arms["full_replay"].retained[0].after.value != arms["full"].retained[0].after.value or (
         arms["full_replay"].token_loss != arms["full"].token_loss
@@ -55,5 +55,5 @@ def test_tune_reads_the_watched_tasks_for_an_arm_that_replays_them(tmp_path: Pat
 
 
 def test_nothing_to_replay_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(LuthierError, match="no task is watched, so there is nothing to replay"):
+    with pytest.raises(LuthierError, match="no task is retained, so there is nothing to replay"):
         planned(tmp_path, arms=["full_replay"], retain=[])

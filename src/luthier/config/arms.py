@@ -45,8 +45,8 @@ class Arm:
         shots: Exemplars before the prompt.
         settings: The method's own settings as given.
         training: The run's training settings with this arm's laid upon them.
-        seed: Of its random weights, data order and dropout.
-        replay: Training examples of the watched tasks for each of the target's.
+        seeds: Each trains the arm once: its random weights, data order and dropout.
+        replay: Training examples of the retained tasks for each of the target's.
     """
 
     name: str
@@ -54,18 +54,20 @@ class Arm:
     shots: int
     settings: dict[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    seed: int = 0
+    seeds: tuple[int, ...] = (0,)
     replay: float = 0.0
 
 
-def make_arms(items: Sequence[str | ArmConfig], *, training: TrainingConfig, few_shots: int, seed: int) -> list[Arm]:
+def make_arms(
+    items: Sequence[str | ArmConfig], *, training: TrainingConfig, few_shots: int, seeds: tuple[int, ...]
+) -> list[Arm]:
     """Turn the configuration's arms into what is compared.
 
     Args:
         items: Names of presets (``zero_shot``, ``few_shot``, ``5_shot``, ``lora`` …) or arms spelled out.
         training: The run's training settings.
         few_shots: Exemplars of ``few_shot``, as the task wants it.
-        seed: The run's seed.
+        seeds: Of the trained arms.
 
     Raises:
         ConfigError: For unknown presets, repeated names, and bad training keys; all at once.
@@ -80,7 +82,7 @@ def make_arms(items: Sequence[str | ArmConfig], *, training: TrainingConfig, few
             both = overlay(given, spelled.training) if spelled is item else overlay(spelled.training, given)
             own = validate(TrainingConfig, both, source=f"arm '{spelled.name}', training")
             arms.append(
-                Arm(spelled.name, spelled.method, spelled.shots, dict(spelled.settings), own, seed, spelled.replay)
+                Arm(spelled.name, spelled.method, spelled.shots, dict(spelled.settings), own, seeds, spelled.replay)
             )
         except LuthierError as fault:
             faults.append(fault)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from luthier.config.compare import CompareConfig
 from luthier.errors import ConfigError, ModelError
+from luthier.evaluation.context import EvaluationContext
 from luthier.inference.ct2_convert import open_converted, tried_on
 from luthier.inference.ct2_engine import Precision, require_greedy
 from luthier.inference.engine import TORCH, Engine
@@ -32,44 +32,43 @@ class Engines:
     exact: Engine | None = None
 
 
-def device_of(config: CompareConfig) -> str | None:
-    """Return the device that the model is loaded on.
+def device_for(engine: str, device: str | None) -> str | None:
+    """Return the device that the model is loaded on for an engine.
 
     Raises:
         ConfigError: When the engine does not compute there.
     """
-    if config.evaluation.engine == TORCH:
-        return config.device
-    if config.device not in (None, "cpu"):
+    if engine == TORCH:
+        return device
+    if device not in (None, "cpu"):
         raise ConfigError(
-            f"the engine {config.evaluation.engine} computes on the CPU, and device is '{config.device}'",
+            f"the engine {engine} computes on the CPU, and device is '{device}'",
             where="evaluation.engine",
             fix="Leave --device out, or use the engine torch.",
         )
     return "cpu"
 
 
-def open_engines(config: CompareConfig, model: LanguageModel, attached: Attached | None, *, adapter: str) -> Engines:
-    """Open the engines of a configuration; what is not in the store yet is converted.
+def open_engines(engine: str, model: LanguageModel, attached: Attached | None, context: EvaluationContext) -> Engines:
+    """Open an engine; what is not in the store yet is converted.
 
     Args:
-        config: Names the engine.
+        engine: Its name.
         model: With the adapter, if there is one.
         attached: The adapter; it is merged while the model is converted.
-        adapter: Key of the adapter; "" for the base.
+        context: Names the store, the adapter's key, and how answers are generated.
 
     Raises:
         LuthierError: When the engine is not installed, the model cannot be converted, or the adapter cannot be merged.
     """
-    name = config.evaluation.engine
-    if name == TORCH:
+    if engine == TORCH:
         return Engines()
-    require_greedy(config.decoding)
-    whole = partial(_merged, model, attached)
-    opened = open_converted(model, config.out, _PRECISIONS[name], adapter=adapter, whole=whole)
-    if _PRECISIONS[name] == "float32":
+    require_greedy(context.decoding)
+    out, adapter, whole = context.out, context.adapter, partial(_merged, model, attached)
+    opened = open_converted(model, out, _PRECISIONS[engine], adapter=adapter, whole=whole)
+    if _PRECISIONS[engine] == "float32":
         return Engines(opened)
-    return Engines(opened, open_converted(model, config.out, "float32", adapter=adapter, whole=whole))
+    return Engines(opened, open_converted(model, out, "float32", adapter=adapter, whole=whole))
 
 
 @contextlib.contextmanager

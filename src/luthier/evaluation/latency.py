@@ -11,21 +11,21 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
 from luthier.data.encoding import Encoder
 from luthier.errors import ModelError
-from luthier.evaluation.prepared_task import generation_settings_of
-from luthier.evaluation.requests import Request, answer, prepare
-from luthier.evaluation.run import EvaluationContext, task_inputs
+from luthier.evaluation.context import EvaluationContext
+from luthier.evaluation.jobs import prediction_inputs
+from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of
+from luthier.evaluation.requests import Request, answer_batch, encode_requests
 from luthier.files.store import Entry, open_entry, reading
 from luthier.methods.base import Attached
 from luthier.methods.merging import Mergeable
 from luthier.models.language_model import LanguageModel
 from luthier.records import Example
-from luthier.tasks.schema import Task
 
 REQUESTS = 3
 """Different requests that are asked."""
@@ -49,7 +49,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class TimingJob:
     """Requests to be timed, and the place of the result.
 
     Attributes:
@@ -65,31 +65,21 @@ class Timing:
     label: str
 
 
-def plan_timing(
-    model: LanguageModel,
-    encoder: Encoder,
-    task: Task,
-    examples: Sequence[Example],
-    under: EvaluationContext,
-    *,
-    label: str,
-) -> Timing:
-    """Plan the timing of the first requests of a task that fit; at least one must."""
-    how = generation_settings_of(task, under.decoding)
-    requests = _first(examples, encoder, how.new_tokens)
-    asked = [request.example for request in requests]
-    inputs = task_inputs(model, encoder, asked, how, under) | {
-        "device": str(model.device),
-        "passes": [PASSES, SECONDS],
-    }
+def timing_job(model: LanguageModel, prepared: PreparedTask, context: EvaluationContext, *, label: str) -> TimingJob:
+    """Prepare the timing of the first requests of a task that fit; at least one must."""
+    generation = generation_settings_of(prepared.task, context.decoding)
+    requests = _first(prepared.examples, prepared.encoder, generation.new_tokens)
+    timed = replace(prepared, examples=tuple(request.example for request in requests))
+    inputs = prediction_inputs(model, timed, context) | {"device": str(model.device), "passes": [PASSES, SECONDS]}
 
     def ask(number: int) -> object:
-        return answer(model, encoder, [requests[number]], how, batch_tokens=under.batch_tokens)
+        chosen = [requests[number]]
+        return answer_batch(model, prepared.encoder, chosen, generation, batch_tokens=context.batch_tokens)
 
-    return Timing(open_entry(under.out, "latency", inputs), ask, len(requests), label)
+    return TimingJob(open_entry(context.out, "latency", inputs), ask, len(requests), label)
 
 
-def measure(timing: Timing, attached: Attached | None) -> None:
+def time_requests(timing: TimingJob, attached: Attached | None) -> None:
     """Time the requests, unless they have been, and put the result into the store. The model must stand as planned.
 
     A method that is folded in is taken out again, bit for bit.
@@ -102,7 +92,7 @@ def measure(timing: Timing, attached: Attached | None) -> None:
         timing.entry.finish()
 
 
-def read_latency(timing: Timing) -> Latency:
+def read_latency(timing: TimingJob) -> Latency:
     """Read a result.
 
     Raises:
@@ -115,13 +105,13 @@ def read_latency(timing: Timing) -> Latency:
 def _first(examples: Sequence[Example], encoder: Encoder, new_tokens: int) -> list[Request]:
     found: list[Request] = []
     for example in examples:
-        found += prepare([example], encoder, new_tokens=new_tokens)[0]
+        found += encode_requests([example], encoder, new_tokens=new_tokens)[0]
         if len(found) == REQUESTS:
             break
     return found
 
 
-def _measure(timing: Timing, attached: Attached | None) -> Latency:
+def _measure(timing: TimingJob, attached: Attached | None) -> Latency:
     mergeable: Mergeable | None = attached if isinstance(attached, Mergeable) else None
     folding = mergeable if mergeable is not None and not mergeable.in_place else None
     _seconds(timing, 0)  # the first request is slower: the model is tried, and kernels are chosen
@@ -141,7 +131,7 @@ def _measure(timing: Timing, attached: Attached | None) -> Latency:
     return Latency(alone, statistics.median(merged) if merged else None)
 
 
-def _folded(attached: Mergeable, timing: Timing, number: int) -> float | None:
+def _folded(attached: Mergeable, timing: TimingJob, number: int) -> float | None:
     """Time a request with the method folded into the weights; None where it cannot be."""
     try:
         undo = attached.merge()
@@ -153,7 +143,7 @@ def _folded(attached: Mergeable, timing: Timing, number: int) -> float | None:
         undo()
 
 
-def _seconds(timing: Timing, number: int) -> float:
+def _seconds(timing: TimingJob, number: int) -> float:
     started = time.monotonic()
     timing.ask(number)
     return time.monotonic() - started

@@ -1,16 +1,50 @@
-"""How a task is answered and judged."""
+"""A task made ready for one model: how it is encoded, what is evaluated, how it is answered and judged."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from luthier.config.data import DataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.data.encoding import Encoder
-from luthier.evaluation.exemplars import ExamplesWithExemplars, add_exemplars
+from luthier.evaluation.exemplars import add_exemplars
 from luthier.evaluation.requests import GenerationSettings, fits_whole
 from luthier.metrics.task_metrics import TaskMetrics
+from luthier.models.language_model import LanguageModel
 from luthier.records import Example
 from luthier.tasks.schema import Task
+
+
+@dataclass(frozen=True)
+class PreparedTask:
+    """A task made ready for one model.
+
+    Attributes:
+        task: The task.
+        encoder: The model's encoder, with or without its chat template as the task wants it.
+        examples: What is evaluated.
+    """
+
+    task: Task
+    encoder: Encoder
+    examples: tuple[Example, ...]
+
+    @property
+    def metrics(self) -> TaskMetrics:
+        """How its answers are judged."""
+        return task_metrics_of(self.task)
+
+
+def make_encoder(model: LanguageModel, task: Task, data: DataConfig) -> Encoder:
+    """Return the model's encoder for a task."""
+    return Encoder(
+        model.tokenizer,
+        encoder_decoder=model.encoder_decoder,
+        max_length=min(data.max_length or model.max_length, model.max_length),
+        chat=data.chat,
+        task_wants_chat=task.chat,
+    )
 
 
 def task_metrics_of(task: Task) -> TaskMetrics:
@@ -19,27 +53,27 @@ def task_metrics_of(task: Task) -> TaskMetrics:
 
 
 def generation_settings_of(task: Task, decoding: DecodingConfig) -> GenerationSettings:
-    """Return how the task is answered; what the user says of the length wins."""
+    """Return how answers to the task are generated; the user's limit of an answer wins over the task's."""
     return GenerationSettings(decoding, decoding.max_new_tokens or task.max_new_tokens, tuple(task.stop))
 
 
 def with_exemplars(
-    examples: Sequence[Example],
-    pool: Sequence[Example],
-    shots: int,
-    encoder: Encoder,
-    how: GenerationSettings,
-    *,
-    seed: int,
-) -> ExamplesWithExemplars:
-    """Put as many exemplars before each prompt as fit with its answer, and without a cut."""
+    prepared: PreparedTask, pool: Sequence[Example], shots: int, decoding: DecodingConfig, *, seed: int
+) -> tuple[PreparedTask, tuple[int, int]]:
+    """Put exemplars before each prompt: as many as fit with the answer, and without a cut.
+
+    Returns:
+        The task with its exemplars, and the fewest and the most exemplars that fitted.
+    """
+    new_tokens = generation_settings_of(prepared.task, decoding).new_tokens
 
     def fits(example: Example) -> bool:
-        return fits_whole(example, encoder, new_tokens=how.new_tokens)
+        return fits_whole(example, prepared.encoder, new_tokens=new_tokens)
 
-    return add_exemplars(examples, pool, shots, seed=seed, fits=fits)
+    found = add_exemplars(prepared.examples, pool, shots, seed=seed, fits=fits)
+    return replace(prepared, examples=found.examples), found.used
 
 
-def context_of(task: Task, shots: int) -> dict[str, str]:
-    """Return what a score depends on besides the metric; it joins the signature."""
+def signature_context(task: Task, shots: int) -> dict[str, str]:
+    """Return what a score depends on besides the metric; it joins the score's signature."""
     return {"task": f"{task.name}-v{task.version}", "split": "test", "shots": str(shots), "prompt": task.digest[:8]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from luthier.config.decoding import DecodingConfig
 from luthier.data.batching import plan_batches
@@ -34,6 +35,14 @@ class GenerationSettings:
     new_tokens: int
     stop: tuple[str, ...] = ()
 
+    def inputs(self) -> dict[str, Any]:
+        """Return the record as JSON can hold it: part of the key of every generated answer."""
+        return {
+            "decoding": self.decoding.model_dump(mode="json"),
+            "new_tokens": self.new_tokens,
+            "stop": list(self.stop),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -48,7 +57,9 @@ class Request:
         return longest * len(self.items) if self.example.choices else longest + new_tokens
 
 
-def prepare(examples: Sequence[Example], encoder: Encoder, *, new_tokens: int) -> tuple[list[Request], list[Dropped]]:
+def encode_requests(
+    examples: Sequence[Example], encoder: Encoder, *, new_tokens: int
+) -> tuple[list[Request], list[Dropped]]:
     """Encode examples for inference; those that cannot fit are returned apart, never lost."""
     requests: list[Request] = []
     dropped: list[Dropped] = []
@@ -67,11 +78,11 @@ def prepare(examples: Sequence[Example], encoder: Encoder, *, new_tokens: int) -
 
 def fits_whole(example: Example, encoder: Encoder, *, new_tokens: int) -> bool:
     """Whether an example, exemplars included, and its answer fit without a cut."""
-    requests, _ = prepare([example], encoder, new_tokens=new_tokens)
+    requests, _ = encode_requests([example], encoder, new_tokens=new_tokens)
     return bool(requests) and all(item.cut_tokens == 0 for item in requests[0].items)
 
 
-def plan(requests: Sequence[Request], *, new_tokens: int, batch_tokens: int) -> list[tuple[int, ...]]:
+def plan_request_batches(requests: Sequence[Request], *, new_tokens: int, batch_tokens: int) -> list[tuple[int, ...]]:
     """Group requests; the same plan for the same requests, so that a killed evaluation goes on in it.
 
     Choices and free text never share a batch. Choices whose prompts begin alike stand together, free text by length. A
@@ -102,11 +113,11 @@ def _plan_choices(requests: Sequence[Request], closed: Sequence[int], most: int)
     return [tuple(batch) for batch in batches]
 
 
-def answer(
+def answer_batch(
     model: LanguageModel,
     encoder: Encoder,
     requests: Sequence[Request],
-    how: GenerationSettings,
+    generation: GenerationSettings,
     *,
     batch_tokens: int = BUDGET,
     engine: Engine | None = None,
@@ -117,14 +128,14 @@ def answer(
         model: What is asked.
         encoder: Turns generated tokens into text.
         requests: At least one.
-        how: How free text is written.
+        generation: How free text is generated.
         batch_tokens: Tokens that are computed at a time.
         engine: What computes for the model; torch when not given.
     """
     engine = engine or TorchEngine(model)
     if requests[0].example.choices:
         return _choose(model, engine, requests, batch_tokens)
-    return _write(model, engine, encoder, requests, how, batch_tokens)
+    return _generate(model, engine, encoder, requests, generation, batch_tokens)
 
 
 def _choose(model: LanguageModel, engine: Engine, requests: Sequence[Request], batch_tokens: int) -> list[Prediction]:
@@ -154,38 +165,45 @@ def _choose(model: LanguageModel, engine: Engine, requests: Sequence[Request], b
     return predictions
 
 
-def _write(
+def _generate(
     model: LanguageModel,
     engine: Engine,
     encoder: Encoder,
     requests: Sequence[Request],
-    how: GenerationSettings,
+    generation: GenerationSettings,
     batch_tokens: int,
 ) -> list[Prediction]:
     started = time.monotonic()
     prompts = [request.items[0] for request in requests]
-    ending = StopConditions(encoder.decode, how.new_tokens, model.end_ids.union(encoder.stop_ids), how.stop)
-    generations = engine.generate(prompts, how.decoding, ending, budget=batch_tokens)
+    ending = StopConditions(
+        encoder.decode, generation.new_tokens, model.end_ids.union(encoder.stop_ids), generation.stop
+    )
+    generations = engine.generate(prompts, generation.decoding, ending, budget=batch_tokens)
     seconds = (time.monotonic() - started) / len(requests)
     return [
         Prediction(
             id=request.example.id,
             task=request.example.task,
-            text=generation.text,
+            text=generated.text,
             targets=request.example.targets,
             prompt_tokens=model.virtual_tokens + len(request.items[0].prompt_ids),
-            generated_tokens=generation.tokens,
+            generated_tokens=generated.tokens,
             seconds=seconds,
-            finish=generation.finish,
+            finish=generated.finish,
             group=request.example.group,
         )
-        for request, generation in zip(requests, generations, strict=True)
+        for request, generated in zip(requests, generations, strict=True)
     ]
 
 
-def predict(
-    model: LanguageModel, encoder: Encoder, requests: Sequence[Request], how: GenerationSettings, *, batch_tokens: int
+def predict_all(
+    model: LanguageModel,
+    encoder: Encoder,
+    requests: Sequence[Request],
+    generation: GenerationSettings,
+    *,
+    batch_tokens: int,
 ) -> Iterator[list[Prediction]]:
     """Answer all requests, a batch at a time."""
-    for batch in plan(requests, new_tokens=how.new_tokens, batch_tokens=batch_tokens):
-        yield answer(model, encoder, [requests[index] for index in batch], how, batch_tokens=batch_tokens)
+    for batch in plan_request_batches(requests, new_tokens=generation.new_tokens, batch_tokens=batch_tokens):
+        yield answer_batch(model, encoder, [requests[index] for index in batch], generation, batch_tokens=batch_tokens)

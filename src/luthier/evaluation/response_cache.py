@@ -1,4 +1,4 @@
-"""Answers that are known from earlier evaluations: what a model was asked before is not computed again.
+"""The response cache: what a model was asked in earlier evaluations is not computed again.
 
     out/store/answers/<key>.jsonl     one file for each model, adapter and code
 
@@ -30,7 +30,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class CachedRequest:
-    """One thing that is asked of a model.
+    """One request to a model, as the cache knows it.
 
     Attributes:
         key: Digest of all that its answer depends on, besides the model; see :func:`request_key`.
@@ -78,7 +78,7 @@ def request_key(items: Sequence[Encoded], how: Mapping[str, Any]) -> str:
     return hashed.hexdigest()
 
 
-def answers_file(out: Path, inputs: Mapping[str, Any]) -> Path:
+def cache_file(out: Path, inputs: Mapping[str, Any]) -> Path:
     """Return the file of all answers that share these inputs; it may not exist yet."""
     return out / "store" / "answers" / f"{digest({**inputs, 'format': _FORMAT})}.jsonl"
 
@@ -87,7 +87,7 @@ def recall(path: Path, asked: Iterable[CachedRequest]) -> dict[str, Prediction]:
     """Find what was answered before.
 
     Args:
-        path: From :func:`answers_file`.
+        path: From :func:`cache_file`.
         asked: What is asked now.
 
     Returns:

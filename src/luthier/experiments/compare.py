@@ -13,9 +13,10 @@ import torch
 
 from luthier.config.compare import CompareConfig
 from luthier.errors import ConfigError
-from luthier.evaluation.prepared_task import task_metrics_of
+from luthier.experiments.execution import executor_of
+from luthier.experiments.outcomes import Outcome, read_base, read_outcome
 from luthier.experiments.plan import Plan, read_plan, require_test, run_name
-from luthier.experiments.run_arm import Outcome, run_arm, watch_base
+from luthier.experiments.units import plan_units
 from luthier.files.atomic import writing
 from luthier.inference.engine import TORCH
 from luthier.metrics.prediction_log import write_predictions
@@ -34,22 +35,24 @@ def compare(config: CompareConfig) -> Path:
     Raises:
         LuthierError: Whatever is wrong with the configuration, the data or the model, before anything is trained.
     """
-    _require_torch(config)
-    plan = read_plan(config)
-    require_test(plan)
-    run = config.out / (config.name or run_name(plan))
-    with writing(run):
-        run.mkdir(parents=True, exist_ok=True)
-    base = watch_base(plan)
-    outcomes = [run_arm(plan, arm, base) for arm in plan.arms]
-    _write_run(plan, run, outcomes)
+    _require_torch(config.evaluation.engine)
+    with executor_of(config) as executor:
+        plan = read_plan(config)
+        require_test(plan)
+        run = config.out / (config.name or run_name(plan))
+        with writing(run):
+            run.mkdir(parents=True, exist_ok=True)
+        retaining = bool(plan.retained or plan.texts)
+        executor.execute(plan, plan_units(plan.arms, searching=config.search.trials > 0, retaining=retaining))
+        base = read_base(plan)
+        _write_run(plan, run, [read_outcome(plan, arm.name, base) for arm in plan.arms])
     return run
 
 
-def _require_torch(config: CompareConfig) -> None:
-    if config.evaluation.engine != TORCH:
+def _require_torch(engine: str) -> None:
+    if engine != TORCH:
         raise ConfigError(
-            f"arms are measured by torch, which trains them, and not by {config.evaluation.engine}",
+            f"arms are measured by torch, which trains them, and not by {engine}",
             where="evaluation.engine",
             fix="Leave it out, and measure a finished adapter by `luthier eval --engine`.",
         )
@@ -57,9 +60,9 @@ def _require_torch(config: CompareConfig) -> None:
 
 def _write_run(plan: Plan, run: Path, outcomes: Sequence[Outcome]) -> None:
     """Write the run's folder; ``results.json`` comes last, and whole."""
-    task_metrics = task_metrics_of(plan.target.task)
+    metrics = plan.target.metrics
     logs = {outcome.result.name: outcome.predictions for outcome in outcomes}
-    pairs = all_pairs(logs, task_metrics, plan.config.evaluation)
+    pairs = all_pairs(logs, metrics, plan.config.evaluation)
     first = outcomes[0].result.name
     # The corrected differences, so that no table contradicts another.
     against_first = {pair.a: pair.change for pair in pairs if pair.b == first}
@@ -73,7 +76,7 @@ def _write_run(plan: Plan, run: Path, outcomes: Sequence[Outcome]) -> None:
         data=plan.counts | {"report": asdict(plan.data.report)},
         arms=arms,
         pairs=pairs,
-        recommendation=recommend(arms, pairs, higher_is_better=task_metrics.higher_is_better),
+        recommendation=recommend(arms, pairs, higher_is_better=metrics.higher_is_better),
         confidence=plan.config.evaluation.confidence,
     )
     costs = RunCosts(
@@ -116,7 +119,7 @@ def _describe_task(plan: Plan) -> dict[str, Any]:
         "description": task.description,
         "primary": task.primary,
         "metrics": list(task.metrics),
-        "higher_is_better": task_metrics_of(task).higher_is_better,
+        "higher_is_better": plan.target.metrics.higher_is_better,
         "chance": task.chance,
         "splits": splits,
         "citation": task.citation,

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from luthier.config.compare import CompareConfig
-from luthier.errors import LuthierError, raise_faults
-from luthier.evaluation.engines import Engines, device_of, open_engines
-from luthier.evaluation.prepared_task import context_of, generation_settings_of, task_metrics_of, with_exemplars
-from luthier.evaluation.run import EvaluationContext, EvaluationJob, PredictionLog, finish, read, task_work
-from luthier.experiments.plan import PLAIN_TEXT, PreparedTask, collecting, make_encoder, repeated_names
+from luthier.config.evaluation import EvaluationConfig
+from luthier.errors import LuthierError, collecting, raise_faults
+from luthier.evaluation.context import EvaluationContext
+from luthier.evaluation.engines import Engines, device_for, open_engines
+from luthier.evaluation.jobs import EvaluationJob, task_job
+from luthier.evaluation.prepared_task import PreparedTask, make_encoder, signature_context, with_exemplars
+from luthier.evaluation.run import PredictionLog, read_log, run
+from luthier.experiments.inputs import repeated_names
 from luthier.inference.engine import Engine
 from luthier.methods.adapter_io import load_adapter
 from luthier.models.language_model import LanguageModel
@@ -22,6 +25,7 @@ from luthier.results.records import Change
 from luthier.results.scores import change, score
 from luthier.tasks.loader import library_names, load_examples, load_task
 from luthier.tasks.schema import Task
+from luthier.tasks.task_sets import PLAIN_TEXT, expand
 
 ALL = "all"
 
@@ -66,77 +70,96 @@ def evaluate(
     Raises:
         LuthierError: Whatever is wrong with tasks, model or adapter, before anything is answered.
     """
-    names = [name for asked in tasks for name in (_builtin() if asked == ALL else (asked,))]
     faults: list[LuthierError] = []
-    loaded: list[Task] = []
-    for name in names:
-        with collecting(faults):
-            loaded.append(load_task(name))
-    faults += repeated_names(loaded, "tasks")
+    loaded = _load_tasks(tasks, faults)
     with collecting(faults):
-        model = load_model(config.model, device=device_of(config), trust_remote_code=config.trust_remote_code)
+        device = device_for(config.evaluation.engine, config.device)
+        model = load_model(config.model, device=device, trust_remote_code=config.trust_remote_code)
     raise_faults("nothing can be measured", faults)
     attached = load_adapter(model, adapter, any_base=any_base) if adapter else None
     model.keep_free(model.virtual_tokens)
-    subjects: list[PreparedTask] = []
+    prepared: list[PreparedTask] = []
     for task in loaded:
         with collecting(faults):
             examples = load_examples(task, "test", limit=config.data.test, seed=config.seed, evaluation=True)
-            subjects.append(PreparedTask(task, make_encoder(model, task, config), tuple(examples)))
+            prepared.append(PreparedTask(task, make_encoder(model, task, config.data), tuple(examples)))
     raise_faults("nothing can be measured", faults)
-    key = folder_digest(adapter) if adapter else ""
-    evaluation = config.evaluation
-    under = EvaluationContext(config.out, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache)
+    evaluation, key = config.evaluation, folder_digest(adapter) if adapter else ""
+    context = EvaluationContext(config.out, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache)
     try:
-        engines = open_engines(config, model, attached, adapter=key)
-        return [_measure(model, subject, config, under, engines, shots) for subject in subjects]
+        engines = open_engines(evaluation.engine, model, attached, context)
+        evaluator = _Evaluator(model, context, engines, evaluation, shots, config.seed)
+        return [evaluator.evaluate(item) for item in prepared]
     finally:
         if attached is not None:
             attached.detach()
+
+
+def _load_tasks(names: Sequence[str], faults: list[LuthierError]) -> list[Task]:
+    """Load tasks by name; sets of tasks, and the word for all built-in tasks, stand for their members."""
+    spelled = [name for asked in names for name in (_builtin() if asked == ALL else (asked,))]
+    loaded: list[Task] = []
+    for named in expand(spelled):
+        with collecting(faults):
+            loaded.append(load_task(named.name))
+    faults += repeated_names(loaded, "tasks")
+    return loaded
 
 
 def _builtin() -> tuple[str, ...]:
     return tuple(name for name in library_names() if name != PLAIN_TEXT)
 
 
-def _measure(
-    model: LanguageModel,
-    subject: PreparedTask,
-    config: CompareConfig,
-    under: EvaluationContext,
-    engines: Engines,
-    shots: int,
-) -> Evaluated:
-    task, encoder = subject.task, subject.encoder
-    pool = load_examples(task, "train", limit=None, seed=config.seed, evaluation=True) if shots else []
-    how = generation_settings_of(task, config.decoding)
-    shown = with_exemplars(subject.examples, pool, shots, encoder, how, seed=config.seed)
+@dataclass(frozen=True)
+class _Evaluator:
+    """Evaluates one task after another in the same circumstances.
 
-    def answered(engine: Engine | None, label: str) -> EvaluationJob:
-        work = task_work(model, encoder, task, shown.examples, replace(under, engine=engine), label=label)
-        if work.entry.finished:
-            say(f"{label}: answered before, found in the store ({work.entry.key[:8]})")
+    Attributes:
+        model: With its adapter, if there is one.
+        context: How answers are generated, and where they are kept.
+        engines: What computes them.
+        config: How they are scored.
+        shots: Exemplars before each prompt.
+        seed: Of what is drawn.
+    """
+
+    model: LanguageModel
+    context: EvaluationContext
+    engines: Engines
+    config: EvaluationConfig
+    shots: int
+    seed: int
+
+    def evaluate(self, prepared: PreparedTask) -> Evaluated:
+        """Evaluate one task."""
+        task = prepared.task
+        pool = load_examples(task, "train", limit=None, seed=self.seed, evaluation=True) if self.shots else []
+        prompted, used = with_exemplars(prepared, pool, self.shots, self.context.decoding, seed=self.seed)
+        job = self._answered(prompted, self.engines.answers, task.name)
+        log, signature = read_log(job), signature_context(task, self.shots)
+        if self.engines.answers:
+            signature["engine"] = self.config.engine
+        scores = score(log.predictions, prepared.metrics, self.config, signature)
+        part_of = {example.id: example.part for example in prepared.examples}
+        parts = {
+            part: score(
+                [own for own in log.predictions if part_of[own.id] == part], prepared.metrics, self.config, signature
+            )
+            for part in sorted({part_of[own.id] for own in log.predictions} - {""})
+        }
+        found = Evaluated(task, scores, used, len(job.dropped), log, parts)
+        if self.engines.exact is None:
+            return found
+        exact = read_log(self._answered(prompted, self.engines.exact, f"{task.name} in float32")).predictions
+        coarser = change(log.predictions, exact, prepared.metrics, self.config)
+        same = sum(one.text == other.text for one, other in zip(log.predictions, exact, strict=True)) / len(exact)
+        return replace(found, coarser=coarser, same=same)
+
+    def _answered(self, prepared: PreparedTask, engine: Engine | None, label: str) -> EvaluationJob:
+        """Return a job that is finished: run now, or found in the store."""
+        job = task_job(self.model, prepared, replace(self.context, engine=engine), label=label)
+        if job.entry.finished:
+            say(f"{label}: answered before, found in the store ({job.entry.key[:8]})")
         else:
-            finish(work)
-        return work
-
-    work = answered(engines.answers, task.name)
-    log = read(work)
-    task_metrics, context = task_metrics_of(task), context_of(task, shots)
-    if engines.answers:
-        context["engine"] = config.evaluation.engine
-    scores = score(log.predictions, task_metrics, config.evaluation, context)
-    part_of = {example.id: example.part for example in subject.examples}
-    parts = {
-        part: score(
-            [own for own in log.predictions if part_of[own.id] == part], task_metrics, config.evaluation, context
-        )
-        for part in sorted({part_of[own.id] for own in log.predictions} - {""})
-    }
-    found = Evaluated(task, scores, shown.used, len(work.dropped), log, parts)
-    if engines.exact is None:
-        return found
-    exact = read(answered(engines.exact, f"{task.name} in float32")).predictions
-    coarser = change(log.predictions, exact, task_metrics, config.evaluation)
-    same = sum(one.text == other.text for one, other in zip(log.predictions, exact, strict=True)) / len(exact)
-    return replace(found, coarser=coarser, same=same)
+            run(job)
+        return job

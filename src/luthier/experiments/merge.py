@@ -7,9 +7,8 @@ from pathlib import Path
 
 from luthier.config.compare import CompareConfig
 from luthier.errors import ConfigError, DataError
-from luthier.evaluation.prepared_task import generation_settings_of, task_metrics_of
-from luthier.evaluation.requests import predict, prepare
-from luthier.experiments.plan import make_encoder
+from luthier.evaluation.prepared_task import generation_settings_of, make_encoder, task_metrics_of
+from luthier.evaluation.requests import encode_requests, predict_all
 from luthier.files.atomic import finish_folder, temporary_folder, writing
 from luthier.methods.adapter_io import CARD, load_adapter, read_card
 from luthier.methods.merging import Merged
@@ -42,17 +41,17 @@ def merge(
     task = load_task(config.task)
     model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
     attached = load_adapter(model, adapter, any_base=any_base)
-    encoder = make_encoder(model, task, config)
+    encoder = make_encoder(model, task, config.data)
     examples = load_examples(task, split, limit=sample, seed=config.seed, evaluation=True)
     how, task_metrics = generation_settings_of(task, config.decoding), task_metrics_of(task)
-    requests, _ = prepare(examples, encoder, new_tokens=how.new_tokens)
+    requests, _ = encode_requests(examples, encoder, new_tokens=how.new_tokens)
     encoded = encoder.encode_all(examples).encoded
     if not requests or not encoded:
         what = f"no example of the {split} split fits the model, so a merge cannot be proved"
         raise DataError(what, where=config.task, fix="Name another task or split.")
 
     def primary() -> float:
-        batches = predict(model, encoder, requests, how, batch_tokens=config.evaluation.batch_tokens)
+        batches = predict_all(model, encoder, requests, how, batch_tokens=config.evaluation.batch_tokens)
         predictions = [prediction for batch in batches for prediction in batch]
         scores = score_predictions(predictions, [task_metrics.primary_metric], resamples=0)
         return next(score.value for score in scores if score.metric == task_metrics.primary)

@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from luthier.config.arms import Arm, make_arms
+from luthier.config.arms import Arm
 from luthier.config.compare import CompareConfig
+from luthier.config.data import DataConfig
 from luthier.data.encoding import Encoder
 from luthier.data.splits import digest_examples
-from luthier.errors import ConfigError, DataError, LuthierError, raise_faults
-from luthier.evaluation.prepared_task import generation_settings_of
-from luthier.evaluation.requests import prepare
+from luthier.errors import ConfigError, DataError, LuthierError, collecting, raise_faults
+from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder
+from luthier.evaluation.requests import encode_requests
+from luthier.experiments.inputs import Inputs, RetainedTask, read_inputs
 from luthier.files.digests import digest
 from luthier.methods.base import virtual_tokens
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
-from luthier.models.load import load_model
 from luthier.progress import say
 from luthier.records import Encoded, Example
-from luthier.tasks.loader import TaskData, library_names, load_examples, load_splits, load_task, load_texts
-from luthier.tasks.schema import Task
-from luthier.training.train_arm import Trained, TrainingData, Watch, naming, train_arm
-
-PLAIN_TEXT = "plain_text"
-
-
-@dataclass(frozen=True)
-class PreparedTask:
-    """A task made ready for one model.
-
-    Attributes:
-        task: The task.
-        encoder: The model's encoder, with or without its chat template as the task wants it.
-        examples: What is evaluated.
-    """
-
-    task: Task
-    encoder: Encoder
-    examples: tuple[Example, ...]
+from luthier.tasks.loader import TaskData, load_examples, load_splits
+from luthier.training.train_arm import TrainingData, naming
 
 
 @dataclass(frozen=True)
@@ -54,13 +35,13 @@ class Plan:
     Attributes:
         config: What the user asked for.
         model: The base.
-        target: The task that arms are trained on and measured by.
+        target: The task that arms are trained on and measured by, with its test split.
         data: Its splits.
         training: The same, encoded.
         pool: Training examples as exemplars show them.
-        replayed: Training examples of the watched tasks, in turns.
+        replayed: Training examples of the retained tasks, in turns.
         arms: What is compared.
-        retained: The watched tasks.
+        retained: The tasks on which forgetting is measured.
         texts: Held-out plain text.
         counts: What was cut and dropped.
     """
@@ -77,6 +58,10 @@ class Plan:
     texts: tuple[str, ...]
     counts: dict[str, Any]
 
+    def arm(self, name: str) -> Arm:
+        """Return the arm of this name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
 
 def read_plan(config: CompareConfig) -> Plan:
     """Read and check everything that a comparison needs.
@@ -84,42 +69,46 @@ def read_plan(config: CompareConfig) -> Plan:
     Raises:
         LuthierError: All faults that can be found at once.
     """
-    task, arms, retained_tasks, texts, model = _read_inputs(config)
+    inputs = read_inputs(config)
+    model, task = inputs.model, inputs.task
     faults: list[LuthierError] = []
     with collecting(faults):
-        _check_methods(arms, model)
-        model.keep_free(_virtual_tokens(arms, searching=config.search.trials > 0))
+        check_methods(inputs.arms, model)
+        model.keep_free(_virtual_tokens(inputs.arms, searching=config.search.trials > 0))
     with collecting(faults):
         data = load_splits(task, config.data, config.seed)
     retained: list[PreparedTask] = []
-    for other in retained_tasks:
+    for other in inputs.retained:
         with collecting(faults):
-            retained += _retained(other, model, config)
+            retained += _prepare_retained(other, model, config)
     raise_faults("the comparison cannot start", faults)
-    encoder = make_encoder(model, task, config)
-    training, counts = encode_training(encoder, data, config)
-    if any(arm.method for arm in arms):
-        _require_training(training, data, encoder, config)
-    pool: list[Example] = []
-    if any(arm.shots for arm in arms):
-        pool = load_examples(task, "train", limit=config.data.train, seed=config.seed, evaluation=True)
+    target = PreparedTask(task, make_encoder(model, task, config.data), data.test)
+    training, counts = encode_training(target.encoder, data, config.data.max_lost, where=config.task)
+    if any(arm.method for arm in inputs.arms):
+        _require_training(training, data, target.encoder, where=config.task)
     return Plan(
         config,
         model,
-        PreparedTask(task, encoder, data.test),
+        target,
         data,
         training,
-        tuple(pool),
-        _replayed(arms, retained, len(training.train), config),
-        tuple(arms),
+        _exemplar_pool(inputs, config.data, config.seed),
+        _replayed(inputs.arms, retained, len(training.train), config.data, config.seed),
+        inputs.arms,
         tuple(retained),
-        tuple(texts),
+        inputs.texts,
         counts,
     )
 
 
+def _exemplar_pool(inputs: Inputs, data: DataConfig, seed: int) -> tuple[Example, ...]:
+    if not any(arm.shots for arm in inputs.arms):
+        return ()
+    return tuple(load_examples(inputs.task, "train", limit=data.train, seed=seed, evaluation=True))
+
+
 def training_of(plan: Plan, arm: Arm) -> TrainingData:
-    """Return what an arm is trained on: the target's examples, and those of the watched tasks that it replays."""
+    """Return what an arm is trained on: the target's examples, and those of the retained tasks that it replays."""
     if not arm.replay:
         return plan.training
     count = round(arm.replay * len(plan.training.train))
@@ -130,110 +119,45 @@ def training_of(plan: Plan, arm: Arm) -> TrainingData:
     return replace(plan.training, train=(*plan.training.train, *more), digest=key)
 
 
-def train_planned(plan: Plan, arm: Arm, *, watch: Watch | None = None) -> Trained:
-    """Train an arm of a plan, or find it in the store; see :func:`luthier.training.train_arm.train_arm`."""
-    return train_arm(
-        plan.model,
-        plan.target.encoder,
-        plan.target.task,
-        training_of(plan, arm),
-        arm,
-        out=plan.config.out,
-        decoding=plan.config.decoding,
-        evaluation=plan.config.evaluation,
-        watch=watch,
-    )
-
-
 def _replayed(
-    arms: Sequence[Arm], retained: Sequence[PreparedTask], examples: int, config: CompareConfig
+    arms: Sequence[Arm], retained: Sequence[PreparedTask], examples: int, data: DataConfig, seed: int
 ) -> tuple[Encoded, ...]:
-    """Encode as many training examples of the watched tasks as the arm that replays most of them takes, in turns."""
+    """Encode as many training examples of the retained tasks as the arm that replays most of them takes, in turns."""
     asking = [arm for arm in arms if arm.replay]
     if not asking:
         return ()
     if not retained:
-        fix = "Name tasks to watch with `retain`, or leave `replay` out."
-        raise ConfigError("no task is watched, so there is nothing to replay", where=f"arm '{asking[0].name}'", fix=fix)
+        fix = "Name tasks with `retain`, or leave `replay` out."
+        raise ConfigError(
+            "no task is retained, so there is nothing to replay", where=f"arm '{asking[0].name}'", fix=fix
+        )
     each = math.ceil(max(arm.replay for arm in asking) * examples / len(retained))
-    limits = config.data.model_copy(update={"train": each})
-    encoded = [
-        subject.encoder.encode_all(load_splits(subject.task, limits, config.seed).train).encoded for subject in retained
-    ]
+    limits = data.model_copy(update={"train": each})
+    encoded = [other.encoder.encode_all(load_splits(other.task, limits, seed).train).encoded for other in retained]
     turns = itertools.zip_longest(*encoded)
     return tuple(item for turn in turns for item in turn if item is not None)
 
 
-class _Inputs(NamedTuple):
-    task: Task
-    arms: list[Arm]
-    retained: list[Task]
-    texts: list[str]
-    model: LanguageModel
-
-
-def _read_inputs(config: CompareConfig) -> _Inputs:
-    """Read what is named by the configuration, each by itself, so that all faults show at once."""
-    faults: list[LuthierError] = []
-    with collecting(faults):
-        task = load_task(config.task)
-        arms = make_arms(config.arms, training=config.training, few_shots=task.few_shot, seed=config.seed)
-    with collecting(faults):
-        retained = _retained_tasks(config)
-    with collecting(faults):
-        texts = load_texts(config.retention_text) if config.retention_text else []
-    with collecting(faults):
-        model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
-    raise_faults("the comparison cannot start", faults)
-    return _Inputs(task, arms, retained, texts, model)
-
-
-@contextlib.contextmanager
-def collecting(faults: list[LuthierError]) -> Iterator[None]:
-    """Keep a fault and go on, so that the user sees all of them at once."""
-    try:
-        yield
-    except LuthierError as fault:
-        faults.append(fault)
-
-
-def _retained_tasks(config: CompareConfig) -> list[Task]:
-    names = config.retain
-    if names is None:
-        names = tuple(name for name in library_names() if name not in (config.task, PLAIN_TEXT))
-    faults: list[LuthierError] = []
-    tasks: list[Task] = []
-    for name in names:
-        with collecting(faults):
-            tasks.append(load_task(name))
-    faults += repeated_names(tasks, "retain")
-    raise_faults("the retained tasks have faults", faults)
-    return tasks
-
-
-def repeated_names(tasks: Sequence[Task], where: str) -> list[LuthierError]:
-    """Return a fault for each name that several tasks have: their scores could not be told apart."""
-    counts = Counter(task.name for task in tasks)
-    return [
-        ConfigError(f"{count} tasks are called '{name}'", where=where, fix="Leave one out, or rename it in its YAML.")
-        for name, count in counts.items()
-        if count > 1
-    ]
-
-
-def _retained(task: Task, model: LanguageModel, config: CompareConfig) -> list[PreparedTask]:
-    """Return a retained task made ready; nothing for one that nobody asked for and the model cannot hold."""
+def _prepare_retained(retained: RetainedTask, model: LanguageModel, config: CompareConfig) -> list[PreparedTask]:
+    """Return a retained task made ready; nothing for a member of a set that the model cannot hold."""
+    task = retained.task
     examples = load_examples(task, "test", limit=config.evaluation.retain_examples, seed=config.seed, evaluation=True)
-    encoder = make_encoder(model, task, config)
-    if config.retain is None:
-        _, dropped = prepare(examples, encoder, new_tokens=generation_settings_of(task, config.decoding).new_tokens)
+    encoder = make_encoder(model, task, config.data)
+    if not retained.by_name:
+        new_tokens = generation_settings_of(task, config.decoding).new_tokens
+        _, dropped = encode_requests(examples, encoder, new_tokens=new_tokens)
         if len(dropped) > config.data.max_lost * len(examples):
             say(f"{task.name}: not watched, {len(dropped)} of {len(examples)} examples do not fit this model")
             return []
     return [PreparedTask(task, encoder, tuple(examples))]
 
 
-def _check_methods(arms: Sequence[Arm], model: LanguageModel) -> None:
+def check_methods(arms: Sequence[Arm], model: LanguageModel) -> None:
+    """Check that the methods of all arms exist, and that their settings fit the model.
+
+    Raises:
+        LuthierError: All faults; each names its arm.
+    """
     faults: list[LuthierError] = []
     for arm in arms:
         if arm.method is not None:
@@ -242,7 +166,7 @@ def _check_methods(arms: Sequence[Arm], model: LanguageModel) -> None:
                 settings = read_settings(method, arm.settings, where="settings")
                 if arm.settings or virtual_tokens(settings):
                     # Settings can name layers that this model does not have: that must not show after hours.
-                    method.attach(model, settings, seed=arm.seed).detach()
+                    method.attach(model, settings, seed=arm.seeds[0]).detach()
     raise_faults("the arms have faults", faults)
 
 
@@ -258,45 +182,35 @@ def _virtual_tokens(arms: Sequence[Arm], *, searching: bool) -> int:
     return max(lengths)
 
 
-def _require_training(training: TrainingData, data: TaskData, encoder: Encoder, config: CompareConfig) -> None:
+def _require_training(training: TrainingData, data: TaskData, encoder: Encoder, *, where: str) -> None:
     if training.train:
         return
     if data.train:
         reason = encoder.encode_all(data.train).dropped[0].reason
         raise DataError(
             f"none of the {len(data.train)} training examples fits ({reason})",
-            where=config.task,
+            where=where,
             fix="Use a model that holds longer texts, or shorten the rows.",
         )
     became = " ".join(data.report.sentences)
-    raise DataError("no training example is left", where=config.task, fix=f"What became of the rows: {became}")
+    raise DataError("no training example is left", where=where, fix=f"What became of the rows: {became}")
 
 
-def make_encoder(model: LanguageModel, task: Task, config: CompareConfig) -> Encoder:
-    """Return the model's encoder for a task."""
-    limit = min(config.data.max_length or model.max_length, model.max_length)
-    return Encoder(
-        model.tokenizer,
-        encoder_decoder=model.encoder_decoder,
-        max_length=limit,
-        chat=config.data.chat,
-        task_wants_chat=task.chat,
-    )
-
-
-def encode_training(encoder: Encoder, data: TaskData, config: CompareConfig) -> tuple[TrainingData, dict[str, Any]]:
+def encode_training(
+    encoder: Encoder, data: TaskData, max_lost: float, *, where: str
+) -> tuple[TrainingData, dict[str, Any]]:
     """Encode the training and validation splits, and count what was cut and dropped.
 
     Raises:
-        DataError: When more than ``data.max_lost`` of the training examples do not fit.
+        DataError: When more than the share ``max_lost`` of the training examples does not fit.
     """
     train = encoder.encode_all(data.train)
     validation = encoder.encode_all(data.validation)
     lost = len(train.dropped) / max(1, len(data.train))
-    if lost > config.data.max_lost:
+    if lost > max_lost:
         raise DataError(
             f"{len(train.dropped)} of {len(data.train)} training examples do not fit ({train.dropped[0].reason})",
-            where=config.task,
+            where=where,
             fix="Use a model that holds longer texts, shorten the targets, or raise data.max_lost.",
         )
     counts = {
@@ -310,7 +224,7 @@ def encode_training(encoder: Encoder, data: TaskData, config: CompareConfig) -> 
 
 
 def require_test(plan: Plan) -> None:
-    """Check that something can be measured, before anything is trained.
+    """Check that something can be evaluated, before anything is trained.
 
     Raises:
         DataError: When the test split is empty, or not one of its examples fits the model.
@@ -322,7 +236,7 @@ def require_test(plan: Plan) -> None:
     new_tokens = generation_settings_of(task, plan.config.decoding).new_tokens
     reason = ""
     for example in plan.target.examples:
-        _, dropped = prepare([example], plan.target.encoder, new_tokens=new_tokens)
+        _, dropped = encode_requests([example], plan.target.encoder, new_tokens=new_tokens)
         if not dropped:
             return
         reason = dropped[0].reason

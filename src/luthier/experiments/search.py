@@ -15,11 +15,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
+from pydantic import TypeAdapter
 
 from luthier.config.arms import Arm
 from luthier.errors import ConfigError, TrainingError
-from luthier.experiments.plan import Plan, train_planned, training_of
+from luthier.experiments.plan import Plan
+from luthier.experiments.trained_arms import entry_of, train
 from luthier.files.atomic import writing
+from luthier.files.code_digest import code_digest
 from luthier.files.store import Entry, open_entry, reading
 from luthier.methods.registry import find_method
 from luthier.methods.search_space import Space, Span, defaults_of, space_of
@@ -33,15 +36,19 @@ _STATES = {
     "failed": optuna.trial.TrialState.FAIL,
 }
 _IN_TRAINING = ("learning_rate", "epochs")
+ENTRY_MODULES = ("luthier.experiments.search",)
+"""The module from which the code of a search is reached."""
 
 
-@dataclass(frozen=True)
-class Searched:
-    """An arm with the hyper-parameters that won, what is told of the search, and what it took."""
+@dataclass(frozen=True, slots=True)
+class SearchOutcome:
+    """What a search tried and chose, and the wall seconds that it took."""
 
-    arm: Arm
     search: Search
     seconds: float
+
+
+_OUTCOME = TypeAdapter(SearchOutcome)
 
 
 @dataclass(frozen=True)
@@ -67,23 +74,70 @@ class _Pruned(Exception):
     """A trial has fallen behind."""
 
 
-def search_arm(plan: Plan, arm: Arm) -> Searched:
-    """Try as many settings of an arm as the plan allows, its defaults first, and return the best.
+def search_arm(plan: Plan, arm: Arm) -> None:
+    """Search an arm's hyper-parameters, unless that has been done; the outcome lies in the store.
 
     Raises:
         ConfigError: There is no validation split to choose on.
         TrainingError: No trial came to an end.
     """
     assert arm.method is not None
-    method, budget = find_method(arm.method), plan.config.search
     if not plan.training.encoded_validation or not arm.training.validations:
         fix = "Give the task a validation split, and training.validations above 0; or search.trials=0."
         raise ConfigError("a search needs validation to choose on", where=f"arm '{arm.name}'", fix=fix)
-    space = space_of(method, arm.settings, arm.training)
+    entry = _search_entry(plan, arm)
+    with entry.held(f"{arm.name}: search"):
+        if entry.finished:
+            return
+        found = _search(plan, arm)
+        with writing(entry.work):
+            (entry.work / "search.json").write_bytes(_OUTCOME.dump_json(found, indent=2))
+            entry.finish()
+
+
+def search_is_finished(plan: Plan, arm: Arm) -> bool:
+    """Whether the search of an arm has an outcome, or there is none to be made."""
+    return arm.method is None or not plan.config.search.trials or _search_entry(plan, arm).finished
+
+
+def settled(plan: Plan, arm: Arm) -> tuple[Arm, SearchOutcome | None]:
+    """Return an arm as it is trained, and the search that settled its hyper-parameters, if there was one.
+
+    Raises:
+        StoreError: When the search is damaged, or not there.
+    """
+    if arm.method is None or not plan.config.search.trials:
+        return arm, None
+    entry = _search_entry(plan, arm)
+    with reading(entry):
+        found = _OUTCOME.validate_json((entry.folder / "search.json").read_bytes())
+    return with_parameters(arm, found.search.chosen), found
+
+
+def _search_entry(plan: Plan, arm: Arm) -> Entry:
+    """The place of a search's outcome: it depends on what a training of the arm depends on, and on the budget."""
+    inputs = {
+        "training": entry_of(plan, arm, arm.seeds[0]).inputs,
+        "space": {name: str(values) for name, values in _space(arm).items()},
+        "budget": plan.config.search.model_dump(mode="json"),
+        "code": code_digest(ENTRY_MODULES),
+    }
+    return open_entry(plan.config.out, "searches", inputs)
+
+
+def _space(arm: Arm) -> Space:
+    assert arm.method is not None
+    return space_of(find_method(arm.method), arm.settings, arm.training)
+
+
+def _search(plan: Plan, arm: Arm) -> SearchOutcome:
+    """Try as many settings of an arm as the plan allows, its defaults first, and return the best."""
+    assert arm.method is not None
+    method, budget, space = find_method(arm.method), plan.config.search, _space(arm)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=arm.seed, n_startup_trials=max(2, budget.trials // 3)),
+        sampler=optuna.samplers.TPESampler(seed=arm.seeds[0], n_startup_trials=max(2, budget.trials // 3)),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=2) if budget.prune else optuna.pruners.NopPruner(),
     )
     study.enqueue_trial(defaults_of(method, arm.settings, arm.training))
@@ -93,10 +147,11 @@ def search_arm(plan: Plan, arm: Arm) -> Searched:
         seen: list[float] = []
         found = _try(plan, with_parameters(arm, trial.params), trial, tried, seen)
         for step in range(len(seen), len(found.scores)):
-            trial.report(found.scores[step], step)  # found in the store: told as if it had just run
+            trial.report(found.scores[step], step)  # found in the store: reported as if it had just run
         study.tell(trial, found.score, state=_STATES[found.ended])
         tried.append(found)
-        say(f"{arm.name}: trial {number + 1} of {budget.trials}, {told(found.parameters)}: {_outcome(found)}")
+        words = parameters_in_words(found.parameters)
+        say(f"{arm.name}: trial {number + 1} of {budget.trials}, {words}: {_outcome(found)}")
     return _best(arm, space, tried)
 
 
@@ -107,7 +162,7 @@ def with_parameters(arm: Arm, parameters: dict[str, Any]) -> Arm:
     return replace(arm, settings={**arm.settings, **settings}, training=arm.training.model_copy(update=training))
 
 
-def told(parameters: dict[str, float]) -> str:
+def parameters_in_words(parameters: dict[str, float]) -> str:
     """Hyper-parameters in a few words: ``learning_rate 0.0021, rank 16``."""
     return ", ".join(
         f"{name} {value:.2g}" if name == "learning_rate" else f"{name} {value:g}" for name, value in parameters.items()
@@ -127,15 +182,10 @@ def _try(plan: Plan, arm: Arm, trial: optuna.Trial, before: Sequence[Tried], see
     """Train one trial, or read it from the store."""
     history = [[one.parameters, one.scores, one.ended] for one in before]
     inputs = {
-        "plan": [
-            plan.model.digest,
-            plan.target.encoder.signature,
-            training_of(plan, arm).digest,
-            plan.target.task.primary,
-        ],
-        "arm": [arm.method, arm.settings, arm.training.model_dump(mode="json"), arm.seed],
+        "training": entry_of(plan, arm, arm.seeds[0]).inputs,
         "prune": plan.config.search.prune,
         "history": history,
+        "code": code_digest(ENTRY_MODULES),
     }
     entry = open_entry(plan.config.out, "trials", inputs)
     with entry.held(arm.name):
@@ -150,7 +200,7 @@ def _train(plan: Plan, arm: Arm, trial: optuna.Trial, entry: Entry, seen: list[f
     score: float | None = None
     started = time.monotonic()
     try:
-        done = train_planned(plan, arm, watch=_watch(trial, seen))
+        done = train(plan, arm, arm.seeds[0], watch=_watch(trial, seen))
         score, scores = done.result["best_score"], done.validation_scores
         ended = "complete" if score is not None and math.isfinite(score) else "failed"
     except _Pruned:
@@ -187,7 +237,7 @@ def _outcome(found: Tried) -> str:
     return found.ended if found.score is None else f"{found.score:.4g}"
 
 
-def _best(arm: Arm, space: Space, tried: Sequence[Tried]) -> Searched:
+def _best(arm: Arm, space: Space, tried: Sequence[Tried]) -> SearchOutcome:
     complete = {number: one.score for number, one in enumerate(tried) if one.score is not None}
     if not complete:
         raise TrainingError("no trial came to an end", where=f"arm '{arm.name}'", fix="Lower training.learning_rate.")
@@ -208,4 +258,4 @@ def _best(arm: Arm, space: Space, tried: Sequence[Tried]) -> Searched:
         score=complete[winner],
         default_score=tried[0].score,
     )
-    return Searched(with_parameters(arm, best.parameters), search, sum(one.seconds for one in tried))
+    return SearchOutcome(search, sum(one.seconds for one in tried))

@@ -8,7 +8,8 @@ from pathlib import Path
 from luthier.config.arms import replays
 from luthier.config.compare import CompareConfig
 from luthier.errors import ConfigError
-from luthier.experiments.plan import read_plan, train_planned
+from luthier.experiments.plan import read_plan
+from luthier.experiments.trained_arms import train
 from luthier.files.atomic import finish_folder, temporary_folder, writing
 from luthier.training.train_arm import Trained
 
@@ -32,7 +33,7 @@ def tune(config: CompareConfig, save: Path | None = None) -> tuple[Trained, Path
     plan = read_plan(config.model_copy(update={"retain": retain, "retention_text": None}))
     if len(plan.arms) != 1 or plan.arms[0].method is None:
         raise ConfigError("tune trains exactly one arm", where="arms", fix="Give one method, e.g. --arm lora.")
-    trained = train_planned(plan, plan.arms[0])
+    trained = train(plan, plan.arms[0], plan.arms[0].seeds[0])
     if save is None:
         return trained, trained.adapter
     with writing(save), temporary_folder(save.parent) as folder:

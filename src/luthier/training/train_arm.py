@@ -18,7 +18,7 @@ from luthier.data.batching import micro_batches, plan_steps
 from luthier.data.encoding import Encoder
 from luthier.errors import ConfigError, Faults, TrainingError
 from luthier.evaluation.prepared_task import generation_settings_of, task_metrics_of
-from luthier.evaluation.requests import predict, prepare
+from luthier.evaluation.requests import encode_requests, predict_all
 from luthier.files.atomic import writing
 from luthier.files.code_digest import code_digest
 from luthier.files.store import Entry, open_entry, reading
@@ -89,7 +89,7 @@ class Trained:
     @property
     def adapter(self) -> Path:
         """Folder of the adapter, or of the whole model."""
-        return self.entry.folder / "adapter"
+        return adapter_folder(self.entry)
 
     @property
     def validation_scores(self) -> tuple[float, ...]:
@@ -100,6 +100,45 @@ class Trained:
     def log(self) -> Path:
         """The training log."""
         return self.entry.folder / "log.jsonl"
+
+
+def training_entry(
+    model: LanguageModel,
+    encoder: Encoder,
+    task: Task,
+    data: TrainingData,
+    arm: Arm,
+    *,
+    out: Path,
+    decoding: DecodingConfig,
+) -> Entry:
+    """Return the place of a trained arm in the store; nothing is trained or written.
+
+    Raises:
+        ConfigError: The method is unknown or its settings are wrong.
+    """
+    assert arm.method is not None
+    method = find_method(arm.method)
+    settings = read_settings(method, arm.settings, where=f"arm '{arm.name}', settings")
+    peak = arm.training.learning_rate or method.learning_rate
+    inputs: dict[str, Any] = {
+        "model": model.digest,
+        "encoder": encoder.signature,
+        "data": data.digest,
+        "method": method.name,
+        "settings": settings.model_dump(mode="json"),
+        "training": {**arm.training.model_dump(mode="json", exclude=_NOT_IN_KEY), "learning_rate": peak},
+        "decoding": decoding.model_dump(mode="json"),
+        "primary": task.primary,
+        "seed": arm.seeds[0],
+        "code": code_digest(ROOMS),
+    }
+    return open_entry(out, "models", inputs)
+
+
+def adapter_folder(entry: Entry) -> Path:
+    """Return where the adapter, or the whole model, of a finished training lies."""
+    return entry.folder / "adapter"
 
 
 def train_arm(
@@ -124,30 +163,14 @@ def train_arm(
         TrainingError: The loss is not finite.
         StoreError: The store cannot be written.
     """
-    assert arm.method is not None
     assert data.train, "the plan has looked"
-    method = find_method(arm.method)
-    settings = read_settings(method, arm.settings, where=f"arm '{arm.name}', settings")
-    peak = arm.training.learning_rate or method.learning_rate
-    inputs: dict[str, Any] = {
-        "model": model.digest,
-        "encoder": encoder.signature,
-        "data": data.digest,
-        "method": method.name,
-        "settings": settings.model_dump(mode="json"),
-        "training": {**arm.training.model_dump(mode="json", exclude=_NOT_IN_KEY), "learning_rate": peak},
-        "decoding": decoding.model_dump(mode="json"),
-        "primary": task.primary,
-        "seed": arm.seed,
-        "code": code_digest(ROOMS),
-    }
-    entry = open_entry(out, "models", inputs)
+    entry = training_entry(model, encoder, task, data, arm, out=out, decoding=decoding)
     with entry.held(arm.name):
         if entry.finished:
             say(f"{arm.name}: trained before, found in the store ({entry.key[:8]})")
         else:
             _train(model, encoder, task, data, arm, entry, decoding, evaluation, watch)
-    return _read(entry)
+    return read_trained(entry)
 
 
 def _train(
@@ -166,17 +189,17 @@ def _train(
     method = find_method(arm.method)
     training = entry.inputs["training"]
     reset_peak(model.device)
-    attached = method.attach(model, read_settings(method, arm.settings, where="settings"), seed=arm.seed)
+    attached = method.attach(model, read_settings(method, arm.settings, where="settings"), seed=arm.seeds[0])
     try:
         with naming(arm):
             progress = train(
                 model,
                 attached,
                 data.train,
-                plan_steps(len(data.train), arm.training, seed=arm.seed),
+                plan_steps(len(data.train), arm.training, seed=arm.seeds[0]),
                 arm.training,
                 peak_learning_rate=training["learning_rate"],
-                seed=arm.seed,
+                seed=arm.seeds[0],
                 folder=entry.work,
                 validate=_watched(_validator(model, encoder, task, data, arm, decoding, evaluation), watch, entry),
                 label=f"{arm.name}: training",
@@ -226,14 +249,14 @@ def _validator(
     task_metrics = task_metrics_of(task)
     how = generation_settings_of(task, decoding)
     chosen = data.validation[: arm.training.validation_examples]
-    requests, _ = prepare(chosen, encoder, new_tokens=how.new_tokens)
+    requests, _ = encode_requests(chosen, encoder, new_tokens=how.new_tokens)
     if not requests or not data.encoded_validation:
         say(f"{arm.name}: no validation example fits, so the last weights are kept")
         return None
     losses = micro_batches(data.encoded_validation, evaluation.batch_tokens)
 
     def validate() -> Validation:
-        batches = predict(model, encoder, requests, how, batch_tokens=evaluation.batch_tokens)
+        batches = predict_all(model, encoder, requests, how, batch_tokens=evaluation.batch_tokens)
         predictions = [prediction for batch in batches for prediction in batch]
         scores = score_predictions(predictions, [task_metrics.primary_metric], resamples=0)
         value = next(score.value for score in scores if score.metric == task_metrics.primary)
@@ -291,7 +314,12 @@ def _store(
     entry.finish()
 
 
-def _read(entry: Entry) -> Trained:
+def read_trained(entry: Entry) -> Trained:
+    """Read a finished training.
+
+    Raises:
+        StoreError: When it is damaged, or not there.
+    """
     with reading(entry):
         result = json.loads((entry.folder / "result.json").read_text())
         costs = json.loads((entry.folder / "costs.json").read_text())

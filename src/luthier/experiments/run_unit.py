@@ -1,0 +1,173 @@
+"""Run units of work on a plan's model, each once: what is finished lies in the store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from luthier.config.arms import Arm
+from luthier.evaluation.context import EvaluationContext
+from luthier.evaluation.jobs import EvaluationJob, task_job
+from luthier.evaluation.latency import TimingJob, time_requests, timing_job
+from luthier.evaluation.prepared_task import PreparedTask, with_exemplars
+from luthier.evaluation.run import run
+from luthier.evaluation.text_loss import text_job
+from luthier.experiments.plan import Plan
+from luthier.experiments.search import search_arm, search_is_finished, settled
+from luthier.experiments.trained_arms import entry_of, train
+from luthier.experiments.units import Unit
+from luthier.files.store import Entry
+from luthier.methods.adapter_io import load_adapter
+from luthier.methods.base import Attached
+from luthier.models.language_model import LanguageModel
+from luthier.training.train_arm import adapter_folder
+
+
+class AttachedAdapter:
+    """The adapter that is attached to a model between units: several in a row use the same one.
+
+    Args:
+        model: The base.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+        self._folder: Path | None = None
+        self._attached: Attached | None = None
+
+    def use(self, folder: Path | None) -> Attached | None:
+        """Let the model compute with a stored adapter, or bare."""
+        if folder != self._folder:
+            self.detach()
+            if folder is not None:
+                self._attached = load_adapter(self._model, folder)
+                self._folder = folder
+        return self._attached
+
+    def detach(self) -> None:
+        """Leave the base as it was."""
+        attached, self._attached, self._folder = self._attached, None, None
+        if attached is not None:
+            attached.detach()
+
+
+class UnitRunner:
+    """Runs units of one plan in this process.
+
+    Args:
+        plan: What was read and checked.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._adapter = AttachedAdapter(plan.model)
+
+    def run(self, unit: Unit) -> None:
+        """Do what a unit says, unless that has been done.
+
+        Raises:
+            LuthierError: What went wrong; what is finished is kept.
+        """
+        plan = self._plan
+        if unit.kind == "search":
+            self._adapter.detach()
+            search_arm(plan, plan.arm(unit.arm))
+        elif unit.kind == "train":
+            assert unit.seed is not None
+            self._adapter.detach()
+            train(plan, settled(plan, plan.arm(unit.arm))[0], unit.seed)
+        elif unit.kind == "time":
+            timing = timing_of(plan, unit)
+            if not timing.entry.finished:
+                time_requests(timing, self._adapter.use(_adapter(trained_entry(plan, unit))))
+        else:
+            jobs = [target_job(plan, unit)[0]] if unit.kind == "evaluate" else retention_jobs(plan, unit)
+            unfinished = [job for job in jobs if not job.entry.finished]
+            if unfinished:
+                self._adapter.use(_adapter(trained_entry(plan, unit)))
+            for job in unfinished:
+                run(job)
+
+    def close(self) -> None:
+        """Leave the plan's model as it was."""
+        self._adapter.detach()
+
+
+@contextlib.contextmanager
+def running(plan: Plan) -> Iterator[UnitRunner]:
+    """Give a runner; the plan's model is left as it was, whatever happens."""
+    runner = UnitRunner(plan)
+    try:
+        yield runner
+    finally:
+        runner.close()
+
+
+def is_finished(plan: Plan, unit: Unit) -> bool:
+    """Whether everything that a unit makes lies in the store."""
+    trains = unit.kind == "search" or unit.seed is not None
+    if trains and not search_is_finished(plan, plan.arm(unit.arm)):
+        return False  # without its outcome nobody knows what is trained
+    if unit.kind == "search":
+        return True
+    entry = trained_entry(plan, unit)
+    if unit.kind == "train":
+        return entry is not None and entry.finished
+    if unit.kind == "time":
+        return timing_of(plan, unit).entry.finished
+    jobs = [target_job(plan, unit)[0]] if unit.kind == "evaluate" else retention_jobs(plan, unit)
+    return all(job.entry.finished for job in jobs)
+
+
+def _adapter(entry: Entry | None) -> Path | None:
+    return adapter_folder(entry) if entry else None
+
+
+def trained_entry(plan: Plan, unit: Unit) -> Entry | None:
+    """Return where the trained arm of a unit lies in the store; None where nothing is trained."""
+    if unit.seed is None:
+        return None
+    return entry_of(plan, settled(plan, plan.arm(unit.arm))[0], unit.seed)
+
+
+def _context(plan: Plan, unit: Unit) -> EvaluationContext:
+    entry, evaluation = trained_entry(plan, unit), plan.config.evaluation
+    key = entry.key if entry else ""
+    return EvaluationContext(
+        plan.config.out, key, plan.config.decoding, evaluation.batch_tokens, cache=evaluation.cache
+    )
+
+
+def target_job(plan: Plan, unit: Unit) -> tuple[EvaluationJob, tuple[int, int]]:
+    """Return the answers to the target's test split, and the fewest and most exemplars that fitted."""
+    target, used = _with_exemplars(plan, plan.arm(unit.arm))
+    label = f"{_label(plan, unit)}: {target.task.name}"
+    return task_job(plan.model, target, _context(plan, unit), label=label), used
+
+
+def timing_of(plan: Plan, unit: Unit) -> TimingJob:
+    """Return the timing of single requests of the target's test split."""
+    target, _ = _with_exemplars(plan, plan.arm(unit.arm))
+    return timing_job(plan.model, target, _context(plan, unit), label=f"{_label(plan, unit)}: one request")
+
+
+def retention_jobs(plan: Plan, unit: Unit) -> list[EvaluationJob]:
+    """Return the answers to the retained tasks, then the token loss of the plain text if there is any."""
+    context, label = _context(plan, unit), _label(plan, unit)
+    jobs = [task_job(plan.model, other, context, label=f"{label}: {other.task.name}") for other in plan.retained]
+    if plan.texts:
+        jobs.append(text_job(plan.model, plan.texts, context, label=f"{label}: plain text"))
+    return jobs
+
+
+def _with_exemplars(plan: Plan, arm: Arm) -> tuple[PreparedTask, tuple[int, int]]:
+    return with_exemplars(plan.target, plan.pool, arm.shots, plan.config.decoding, seed=plan.config.seed)
+
+
+def _label(plan: Plan, unit: Unit) -> str:
+    """What progress and notes call the arm; its seed is said where there are several."""
+    if not unit.arm:
+        return "base"
+    several = unit.seed is not None and len(plan.arm(unit.arm).seeds) > 1
+    return f"{unit.arm}, seed {unit.seed}" if several else unit.arm

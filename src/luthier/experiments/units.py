@@ -1,0 +1,89 @@
+"""The units of work of a comparison: values that are planned first, and that any process with the same plan can run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+from luthier.config.arms import Arm
+
+Kind: TypeAlias = Literal["search", "train", "evaluate", "retain", "time"]
+_FIRST = ("search", "train", "retain", "evaluate", "time")
+"""Kinds by what should begin first where several processes work: others wait for searches and trainings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One unit of work.
+
+    Attributes:
+        kind: ``search`` chooses an arm's hyper-parameters, ``train`` trains it with one seed, ``evaluate`` answers the
+            target's test split, ``retain`` answers the retained tasks and text, ``time`` times single requests.
+        arm: Name of the arm; "" is the base.
+        seed: Of the training; None where nothing is trained.
+        needs: Units that must be done first, by their names.
+    """
+
+    kind: Kind
+    arm: str
+    seed: int | None = None
+    needs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What tells it apart from every other unit of its plan."""
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.kind} {self.arm or 'base'}{seed}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the unit as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Unit:
+        """Read what :meth:`as_json` returned."""
+        return cls(fields["kind"], fields["arm"], fields["seed"], tuple(fields["needs"]))
+
+
+def plan_units(arms: Sequence[Arm], *, searching: bool, retaining: bool) -> tuple[Unit, ...]:
+    """Return the units of a comparison, in an order in which one process may run them.
+
+    Args:
+        arms: What is compared.
+        searching: Whether hyper-parameters are searched.
+        retaining: Whether there are retained tasks or texts.
+    """
+    base = (Unit("retain", ""),) if retaining else ()
+    return (*base, *(unit for arm in arms for unit in _units_of(arm, searching=searching, retaining=retaining)))
+
+
+def _units_of(arm: Arm, *, searching: bool, retaining: bool) -> Iterator[Unit]:
+    if arm.method is None:
+        yield Unit("evaluate", arm.name)
+        yield Unit("time", arm.name)
+        return
+    search = Unit("search", arm.name)
+    if searching:
+        yield search
+    for seed in arm.seeds:
+        train = Unit("train", arm.name, seed, (search.name,) if searching else ())
+        yield train
+        yield Unit("evaluate", arm.name, seed, (train.name,))
+        if retaining:
+            # In-context learning changes no weights: only a trained arm can forget.
+            yield Unit("retain", arm.name, seed, (train.name,))
+        if seed == arm.seeds[0]:
+            yield Unit("time", arm.name, seed, (train.name,))
+
+
+def next_unit(waiting: Sequence[Unit], done: Collection[str], running: Collection[Unit]) -> Unit | None:
+    """Return the unit that a free worker should begin; None while it must wait.
+
+    What others wait for begins first. Requests are timed when nothing else runs, so that a time is not that of a busy
+    machine; several workers may time at once, each on its own cores.
+    """
+    ready = [unit for unit in waiting if all(need in done for need in unit.needs)]
+    busy = any(unit.kind != "time" for unit in (*running, *waiting))
+    ready = [unit for unit in ready if unit.kind != "time" or not busy]
+    return min(ready, key=lambda unit: _FIRST.index(unit.kind), default=None)

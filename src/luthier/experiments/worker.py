@@ -1,0 +1,79 @@
+"""A worker process of a comparison: ``python -m luthier.experiments.worker``; see :mod:`.workers`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from typing import IO, Any
+
+from luthier.errors import LuthierError
+from luthier.experiments.fault_messages import fault_to_json
+from luthier.experiments.units import Unit
+from luthier.kernels.allocator import keep_freed_memory
+from luthier.quiet import quiet_libraries
+
+
+def main() -> None:
+    """Read the job, then run one unit after another until there is no more input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
+    keep_freed_memory()
+    quiet_libraries()
+    messages = _read_messages(sys.stdin)
+    # Messages go to a copy of the standard output; whatever a library prints goes to the standard error.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as replies:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        try:
+            _work(messages, replies)
+        except LuthierError as fault:
+            _send(replies, {"type": "fault", "fault": fault_to_json(fault)})
+        except Exception:  # a fault of our own: it is shown whole, and ends the comparison
+            traceback.print_exc()
+            _send(replies, {"type": "broken"})
+
+
+def _work(messages: queue.SimpleQueue[dict[str, Any]], replies: IO[str]) -> None:
+    import torch
+
+    from luthier.config.compare import CompareConfig
+    from luthier.experiments.plan import read_plan
+    from luthier.experiments.run_unit import running
+
+    job = messages.get()
+    torch.set_num_threads(job["threads"])
+    with contextlib.redirect_stderr(io.StringIO()):  # the process that started this one has said it all
+        plan = read_plan(CompareConfig.model_validate(job["config"]))
+    with running(plan) as runner:
+        _send(replies, {"type": "ready"})
+        while True:
+            unit = Unit.from_json(messages.get())
+            runner.run(unit)
+            _send(replies, {"type": "done", "unit": unit.name})
+
+
+def _read_messages(stream: IO[str]) -> queue.SimpleQueue[dict[str, Any]]:
+    """Read messages in a thread: when they end, whoever started this process is gone, and it ends as well."""
+    messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in stream:
+            messages.put(json.loads(line))
+        os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()
+    return messages
+
+
+def _send(replies: IO[str], message: dict[str, Any]) -> None:
+    replies.write(json.dumps(message) + "\n")
+    replies.flush()
+
+
+if __name__ == "__main__":
+    main()

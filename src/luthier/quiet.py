@@ -1,0 +1,14 @@
+"""Keep what other libraries print off the screen: our own messages say what matters."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Silence progress bars, warnings and notices of other libraries, for the rest of the process."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", module=r"(transformers|peft|torch|datasets)\b.*")
