@@ -22,7 +22,7 @@ def planned(folder: Path, **changes: Any) -> Plan:
     return read_plan(comparison("llama", job, folder / "runs", training=TRAINING, **changes))
 
 
-def test_the_mixture_holds_as_many_examples_of_other_tasks_as_of_its_own(tmp_path: Path) -> None:
+def test_full_replay_holds_as_many_examples_of_other_tasks_as_of_its_own(tmp_path: Path) -> None:
     plan = planned(tmp_path, arms=["full", "full_replay", {"name": "half", "method": "lora", "replay": 0.5}])
     full, full_replay, half = (training_of(plan, arm) for arm in plan.arms)
     assert [len(data.train) for data in (full, full_replay, half)] == [12, 24, 18]
@@ -36,7 +36,7 @@ def test_the_mixture_holds_as_many_examples_of_other_tasks_as_of_its_own(tmp_pat
     assert full_replay.encoded_validation == full.encoded_validation, "chosen on the target alone"
 
 
-def test_the_mixture_is_trained_and_says_so(tmp_path: Path) -> None:
+def test_full_replay_is_trained_and_says_so(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job")
     config = comparison("llama", job, tmp_path / "runs", arms=["zero_shot", "full", "full_replay"], training=TRAINING)
     arms = {arm.name: arm for arm in read_results(compare(config)).arms}

@@ -31,7 +31,7 @@ class CompareConfig(Settings):
     arms: tuple[ArmItem, ...] = ("zero_shot", "one_shot", "few_shot", "full", "lora")
     """What is compared: names of presets, or arms spelled out."""
     retain: tuple[str, ...] | None = None
-    """Tasks on which forgetting is measured; every other built-in task that the model can hold when not given."""
+    """Tasks, or named sets of tasks, on which forgetting is measured; the set ``everyday`` when not given."""
     retention_text: str | None = "plain_text"
     """Held-out plain text for token loss: ``plain_text``, a file of rows with a ``text`` column, or ``null``."""
     out: Path = Path("runs")
