@@ -211,7 +211,7 @@ def test_a_former_key_names_the_new_one(path: Path, text: str, old: str, new: st
 def test_the_former_key_of_an_arm_s_training_and_the_former_name_of_an_arm() -> None:
     spelled = ArmConfig(name="slow", method="lora", training={"final": 0.5})
     with pytest.raises(Faults) as caught:
-        make_arms(["mixture", spelled], training=TrainingConfig(), few_shots=1, seed=0)
+        make_arms(["mixture", spelled], training=TrainingConfig(), few_shots=1, seeds=(0,))
     assert "the arm 'mixture' is called 'full_replay' now\n      → Write full_replay." in str(caught.value)
     assert "arm 'slow', training: 'final' is called 'final_learning_rate_fraction' now" in str(caught.value)
 

@@ -120,7 +120,7 @@ def test_commands_parse(page: str, line: str) -> None:
     settings = overlay(settings, parse_assignments(given.get("set_") or []))
     validate(CompareConfig, settings, source=page)
     if given.get("arms"):
-        make_arms(given["arms"].split(","), training=TrainingConfig(), few_shots=3, seed=0)
+        make_arms(given["arms"].split(","), training=TrainingConfig(), few_shots=3, seeds=(0,))
     if given.get("arm"):
         find_method(given["arm"])
     for names in given.get("metric") or []:
@@ -153,7 +153,7 @@ def test_yaml_is_valid(block: Block, tmp_path: Path) -> None:
         load_task(str(path))
         return
     settings = validate(CompareConfig, data, source=str(block))
-    for arm in make_arms(settings.arms, training=settings.training, few_shots=3, seed=0):
+    for arm in make_arms(settings.arms, training=settings.training, few_shots=3, seeds=(0,)):
         if arm.method is not None:
             read_settings(find_method(arm.method), arm.settings, where=str(block))
 

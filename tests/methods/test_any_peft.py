@@ -132,11 +132,11 @@ def test_what_cannot_be_is_refused_and_the_base_left_alone(settings: dict[str, A
 def test_an_arm_spells_a_method_with_its_settings() -> None:
     data = {"arms": ["ia3", {"name": "x", "method": {"peft": {"peft_type": "LOHA", "r": 4}}, "shots": 1}]}
     config = validate(CompareConfig, data, source="test")
-    ia3, loha = make_arms(config.arms, training=TrainingConfig(epochs=1), few_shots=3, seed=0)
+    ia3, loha = make_arms(config.arms, training=TrainingConfig(epochs=1), few_shots=3, seeds=(0,))
     assert (ia3.method, ia3.settings, ia3.training.learning_rate) == ("peft", {"peft_type": "IA3"}, 3e-2)
     assert (loha.method, loha.settings, loha.shots) == ("peft", {"peft_type": "LOHA", "r": 4}, 1)
     # What the run says wins over a preset, and an arm that is spelled out over the run.
-    (ia3,) = make_arms(["ia3"], training=TrainingConfig(learning_rate=0.5), few_shots=3, seed=0)
+    (ia3,) = make_arms(["ia3"], training=TrainingConfig(learning_rate=0.5), few_shots=3, seeds=(0,))
     assert ia3.training.learning_rate == 0.5
     with pytest.raises(LuthierError, match="one name with its settings"):
         validate(CompareConfig, {"arms": [{"name": "x", "method": {"lora": {}, "full": {}}}]}, source="test")
