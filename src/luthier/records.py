@@ -8,13 +8,15 @@ A row is a plain ``dict[str, object]`` as the source has it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Row: TypeAlias = dict[str, object]
 TokenIds: TypeAlias = npt.NDArray[np.int32]
+Variance: TypeAlias = Literal["examples", "examples and training runs"]
+"""What varies between the resamples that an interval is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,13 @@ class Score:
         metric: Name of the number, e.g. ``"rougeL"``.
         value: In the metric's customary unit (ROUGE and accuracy 0–1, BLEU 0–100); NaN when not measured, never 0.
         n: Examples it was computed on.
-        low: Lower end of the confidence interval.
-        high: Upper end of the confidence interval.
+        low: Lower end of the confidence interval; NaN when there is none.
+        high: Upper end of the confidence interval; NaN when there is none.
         signature: Metric, version, tokeniser, split, shots, prompt digest … as ``key:value|key:value``.
         detail: Further numbers that explain the value (precision, recall, brevity penalty …).
+        confidence: Level of the interval, as a share.
+        variance: What the interval holds.
+        spread: Standard deviation of the value over training runs (seeds); None for a single run.
     """
 
     metric: str
@@ -137,3 +142,6 @@ class Score:
     high: float
     signature: str
     detail: dict[str, float] = field(default_factory=dict)
+    confidence: float = 0.95
+    variance: Variance = "examples"
+    spread: float | None = None

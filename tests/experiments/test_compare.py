@@ -46,16 +46,18 @@ def test_what_every_arm_is(done: Done) -> None:
         ("lora", "lora", 0),
     ]
     assert arms["zero_shot"].trainable_parameters == arms["2_shot"].trainable_parameters == 0
-    assert arms["full"].trainable_parameters == done.results.model["parameters"]
+    assert arms["full"].trainable_parameters == done.results.model.parameters
     assert arms["lora"].trainable_parameters == LORA_WEIGHTS[done.kind]
     # float32: four bytes a weight, and the files around them.
     assert arms["zero_shot"].stored_bytes == 0
     assert 4 * LORA_WEIGHTS[done.kind] < arms["lora"].stored_bytes < arms["full"].stored_bytes
-    assert arms["full"].training["learning_rate"] == 3e-3
-    assert arms["lora"].training["learning_rate"] == 1e-3, "LoRA's own"
+    assert arms["full"].training is not None
+    assert arms["lora"].training is not None
+    assert arms["full"].training.learning_rate == 3e-3
+    assert arms["lora"].training.learning_rate == 1e-3, "LoRA's own"
     assert arms["2_shot"].shots_used == (2, 2)
-    assert done.results.model["kind"] == {"llama": "decoder", "t5": "encoder-decoder"}[done.kind]
-    assert done.results.task["splits"] == {"train": 12, "validation": 3, "test": 6}
+    assert done.results.model.kind == {"llama": "decoder", "t5": "encoder-decoder"}[done.kind]
+    assert done.results.task.splits == {"train": 12, "validation": 3, "test": 6}
 
 
 def test_scores_are_those_of_the_log(done: Done) -> None:
@@ -227,7 +229,7 @@ def test_prompting_needs_no_training_rows(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job")
     task = write_task(job, ECHO, source={"test": "test.jsonl"})
     config = comparison("llama", job, tmp_path / "runs", task=str(task), arms=["zero_shot"], retain=[])
-    assert read_results(compare(config)).task["splits"] == {"train": 0, "validation": 0, "test": 6}
+    assert read_results(compare(config)).task.splits == {"train": 0, "validation": 0, "test": 6}
 
 
 def test_validation_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def test_validation_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
     write_rows(job / "validation.jsonl", [{**row, "answer": "x" * 150} for row in rows("validation", 3)])
     config = comparison("llama", job, tmp_path / "runs", arms=["full"], retain=[], retention_text=None)
     results = read_results(compare(config))
-    assert results.data["validation_dropped"] == 3
+    assert results.data.validation_dropped == 3
     assert results.arms[0].best_step is None, "nothing could be looked at, so the last weights are kept"
 
 

@@ -124,12 +124,12 @@ def test_compare_runs_on_real_input(
     model = stories260k if kind == "decoder" else t5
     run = compare(_config(model, dialogsum, sst2, tmp_path))
     results = read_results(run)
-    assert results.model["kind"] == kind
-    assert results.task["splits"] == {"train": 400, "validation": 30, "test": 30}
+    assert results.model.kind == kind
+    assert results.task.splits == {"train": 400, "validation": 30, "test": 30}
     assert [arm.name for arm in results.arms] == ["zero_shot", "one_shot", "full", "lora"]
     by_name = {arm.name: arm for arm in results.arms}
-    assert by_name["full"].trainable_parameters == results.model["parameters"]
-    assert 0 < by_name["lora"].trainable_parameters < results.model["parameters"]
+    assert by_name["full"].trainable_parameters == results.model.parameters
+    assert 0 < by_name["lora"].trainable_parameters < (results.model.parameters or 0)
     for arm in results.arms:
         assert arm.scores[0].metric == "rougeL"
         assert arm.scores[0].n == 30

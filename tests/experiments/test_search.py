@@ -70,7 +70,8 @@ def test_the_best_trial_is_used_and_told(tmp_path: Path, capsys: pytest.CaptureF
     assert found.space == {"learning_rate": "0.0002 to 0.005", "rank": "4, 8, 16, 32"}
     assert found.default_score is not None
     assert found.score >= found.default_score
-    assert arm.training["learning_rate"] == found.chosen["learning_rate"]
+    assert arm.training is not None
+    assert arm.training.learning_rate == found.chosen["learning_rate"]
     assert arm.settings["rank"] == found.chosen["rank"]
     assert any(note.startswith("chosen on validation by 4 trials") for note in arm.notes)
     said = capsys.readouterr().err

@@ -149,3 +149,21 @@ def test_importing_is_light() -> None:
     loaded, seconds = done.stdout.splitlines()
     assert loaded == "[]"
     assert float(seconds) < 0.3
+
+
+def test_every_metric_states_its_scale() -> None:
+    """The value that counts as 100 points; numbers without a bound have none."""
+    needs_a_model = {"bertscore", "nli"}
+    scales = {name: get_metric(name).scale for name in metric_names() if name not in needs_a_model}
+    assert {name for name, scale in scales.items() if scale is None} == {"perplexity"}
+    assert {name for name, scale in scales.items() if scale == 100} == {"bleu", "chrf"}
+    assert {scale for name, scale in scales.items() if name not in {"perplexity", "bleu", "chrf"}} == {1.0}
+
+
+def test_scores_and_differences_state_the_level_of_their_interval() -> None:
+    predictions = with_choices([0.9, 0.2, 0.6, 0.7] * 5, ["yes", "no"] * 10)
+    for level in (0.8, 0.99):
+        (score,) = score_predictions(predictions, ["accuracy"], confidence=level)
+        assert score.confidence == level
+        assert f"{100 * level:g}%" in score.signature
+        assert paired_difference(predictions, predictions, "accuracy", confidence=level).confidence == level

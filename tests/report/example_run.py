@@ -23,6 +23,7 @@ from luthier.results.records import (
     RunResults,
     write_json,
 )
+from luthier.results.summaries import DataSummary, ModelSummary, RowCounts, TaskSummary, TrainingSummary
 
 PARAMETERS = 1_540_096
 NASTY = '</script><img src=x onerror="alert(1)"> & <b>bold</b> \u2028 ]]> | pipe'
@@ -91,14 +92,15 @@ def _retained(sketch: Sketch, dice: random.Random) -> tuple[RetentionResult, ...
         unit = 30.0 if metric == "bleu" else 1.0
         moved = unit * (sketch.forgets * dice.uniform(0.4, 1.6) + dice.gauss(0, 0.004))
         pair = score(metric, before, 0.05 * unit), score(metric, before + moved, 0.05 * unit)
-        items.append(RetentionResult(task, metric, True, chance, *pair, change(moved, 0.03 * unit)))
+        scale = 100.0 if metric == "bleu" else 1.0
+        items.append(RetentionResult(task, metric, True, chance, *pair, change(moved, 0.03 * unit), scale))
     return tuple(items)
 
 
 def _token_loss(sketch: Sketch) -> RetentionResult:
     moved = -2.4 * sketch.forgets + 0.004
     before, after = score("token_loss", 2.413, 0.03), score("token_loss", 2.413 + moved, 0.03)
-    return RetentionResult("plain_text", "token_loss", False, None, before, after, change(moved, 0.015))
+    return RetentionResult("plain_text", "token_loss", False, None, before, after, change(moved, 0.015), None)
 
 
 def arm(sketch: Sketch, first: Sketch | None = None) -> ArmResult:
@@ -111,7 +113,7 @@ def arm(sketch: Sketch, first: Sketch | None = None) -> ArmResult:
         shots=sketch.shots,
         seed=0,
         settings={"rank": 8, "alpha": 16} if sketch.method == "lora" else {},
-        training={"epochs": 3, "batch_size": 16, "learning_rate": 3e-4} if tuned else {},
+        training=TrainingSummary(learning_rate=3e-4, epochs=3, batch_size=16) if tuned else None,
         trainable_parameters=sketch.trainable,
         stored_bytes=sketch.trainable * 4,
         prompt_tokens=sketch.prompt_tokens,
@@ -126,6 +128,24 @@ def arm(sketch: Sketch, first: Sketch | None = None) -> ArmResult:
         curve=f"curves/{sketch.name}.jsonl" if tuned else "",
         notes=("31 of 200 requests held fewer than 4 exemplars: the context is full.",) if sketch.shots > 1 else (),
     )
+
+
+TASK = TaskSummary(
+    name="dialogue_summary",
+    version="1",
+    description="Summarise a short dialogue in one sentence.",
+    primary="rougeL",
+    metrics=("rougeL", "rouge1", "rouge2", "bleu"),
+    splits={"train": 400, "validation": 64, "test": 200},
+    citation="Gliwa et al., 2019, SAMSum Corpus",
+    licence="CC BY-NC-ND 4.0",
+)
+DATA = DataSummary(
+    train_cut=11,
+    train_dropped=3,
+    validation_cut=1,
+    report=RowCounts(rows=674, found={"train": 410, "validation": 64, "test": 200}, duplicates=7, overlaps=2),
+)
 
 
 def results(sketches: tuple[Sketch, ...] = SKETCHES, **over: Any) -> RunResults:
@@ -143,32 +163,10 @@ def results(sketches: tuple[Sketch, ...] = SKETCHES, **over: Any) -> RunResults:
         "luthier": "0.1.0",
         "run": "dialogue_summary-mini-3f9a",
         "config": {"model": "mini", "task": "dialogue_summary", "seed": 0, "training": {"epochs": 3, "batch_size": 16}},
-        "model": {
-            "name": "mini",
-            "digest": "sha256:5b0e8d5f3f9a",
-            "kind": "decoder",
-            "parameters": PARAMETERS,
-            "vocabulary": 4096,
-            "max_length": 512,
-        },
-        "task": {
-            "name": "dialogue_summary",
-            "version": "1",
-            "description": "Summarise a short dialogue in one sentence.",
-            "primary": "rougeL",
-            "metrics": ["rougeL", "rouge1", "rouge2", "bleu"],
-            "higher_is_better": True,
-            "chance": None,
-            "splits": {"train": 400, "validation": 64, "test": 200},
-            "citation": "Gliwa et al., 2019, SAMSum Corpus",
-            "licence": "CC BY-NC-ND 4.0",
-        },
-        "data": {
-            "duplicates": 7,
-            "prompt_overlaps": {"train/test": 2, "train/validation": 0},
-            "cut": {"train": 11, "validation": 1, "test": 4},
-            "dropped": {"train": 3, "validation": 0, "test": 0},
-        },
+        "model": ModelSummary("mini", "sha256:5b0e8d5f3f9a", "decoder", PARAMETERS, 4096, 512),
+        "task": TASK,
+        "data": DATA,
+        "threads": 2,
         "arms": arms,
         "pairs": pairs,
         "recommendation": Recommendation(sentence, "lora", True),

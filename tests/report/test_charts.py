@@ -12,10 +12,10 @@ import example_run
 import pytest
 
 from luthier.errors import DataError
-from luthier.report import charts
+from luthier.report.charts import learning
 from luthier.report.curves import Curve, read_curve, thin
 from luthier.report.figures import Figure, figures, png
-from luthier.report.palette import COLOURS, looks
+from luthier.report.palette import COLOURS, arm_styles
 from luthier.results.records import ArmCosts, RunCosts, RunResults
 
 
@@ -118,17 +118,17 @@ def test_the_heat_map_is_in_points_and_centred_at_zero() -> None:
     assert (middle, high) == (0, -low)
 
 
-def test_an_arm_has_one_look_in_all_charts() -> None:
+def test_an_arm_has_one_style_in_all_charts() -> None:
     names = [f"arm{k}" for k in range(15)]
-    look = looks(names)
-    assert len({(one.colour, one.shape) for one in look.values()}) == 15
-    assert len({(one.colour, tuple(one.dash)) for one in look.values()}) == 15
-    assert [look[name].colour for name in names[:7]] == list(COLOURS)
+    styles = arm_styles(names)
+    assert len({(one.colour, one.shape) for one in styles.values()}) == 15
+    assert len({(one.colour, tuple(one.dash)) for one in styles.values()}) == 15
+    assert [styles[name].colour for name in names[:7]] == list(COLOURS)
     results = example_run.results()
-    learned = charts.training_loss(results, _curves(example_run.SKETCHES))
+    learned = learning.training_loss(results, _curves(example_run.SKETCHES))
     assert learned is not None
     scale = learned.to_dict()["layer"][0]["encoding"]["color"]["scale"]
-    expected = looks([arm.name for arm in results.arms])
+    expected = arm_styles([arm.name for arm in results.arms])
     assert dict(zip(scale["domain"], scale["range"], strict=True)) == {
         name: expected[name].colour for name in ("full", "lora", "biases", "prompt_tuning")
     }

@@ -20,6 +20,7 @@ from luthier.errors import StoreError
 from luthier.report.answers import read_logs, side_by_side
 from luthier.report.page import write_report
 from luthier.results.records import Recommendation
+from luthier.results.summaries import TaskSummary
 
 
 class _Elements(HTMLParser):
@@ -97,7 +98,12 @@ def test_hostile_names_and_sentences_are_text(tmp_path: Path) -> None:
     nasty = '"><script>alert(1)</script>{{7*7}}'
     verdict = Recommendation(nasty, None, False)
     example_run.build(
-        tmp_path, example_run.SKETCHES[3:5], rows=3, recommendation=verdict, run=nasty, data={nasty: nasty}
+        tmp_path,
+        example_run.SKETCHES[3:5],
+        rows=3,
+        recommendation=verdict,
+        run=nasty,
+        task=TaskSummary(name=nasty, licence=nasty),
     )
     elements = _parsed(write_report(tmp_path).read_text(encoding="utf-8"))
     assert [tag for tag, _ in elements.tags].count("script") == 3
@@ -113,7 +119,14 @@ def test_every_arm_task_score_and_count_is_told(reported: example_run.Reported) 
         assert all(note in text for note in arm.notes)
         for item in arm.retained:
             assert item.task in text
-    for words in ("prompt overlaps › train/test", "cut › train", "duplicates", "learning rate 0.0003", "plain_text"):
+    for words in (
+        "report › overlaps",
+        "train cut",
+        "report › found › train",
+        "duplicates",
+        "learning rate 0.0003",
+        "plain_text",
+    ):
         assert words in text
     assert html.unescape(reported.results.recommendation.sentence) in text
     assert "Recommendation" in text

@@ -14,9 +14,10 @@ import pytest
 
 from luthier.metrics.scoring import score_predictions
 from luthier.records import Prediction
-from luthier.report import charts
 from luthier.report.answers import read_logs
 from luthier.report.calibration import calibrations
+from luthier.report.charts import reliability
+from luthier.report.charts.parts import FOCUS, MULTIPLE, Charts
 from luthier.report.figures import figures, png
 from luthier.report.page import write_report
 
@@ -36,7 +37,7 @@ FOUR = _log((0.95, True), (0.95, True), (0.95, False), (0.65, True))
 """Three in the last bin, two of them right; one in the bin from 0.6, right."""
 
 
-def _rows(chart: charts.Charts | None, cell: int = 0) -> list[dict[str, Any]]:
+def _rows(chart: Charts | None, cell: int = 0) -> list[dict[str, Any]]:
     assert chart is not None
     spec = chart.to_dict()
     name = spec["concat"][cell]["layer"][0]["data"]["name"]
@@ -51,7 +52,7 @@ def test_bins_counts_and_error_by_hand() -> None:
     # Three answers lie 0.95 − 2/3 from the diagonal, one 1 − 0.65.
     assert found["zero_shot"].n == 4
     assert found["zero_shot"].ece == pytest.approx((3 * (0.95 - 2 / 3) + 0.35) / 4)
-    chart = charts.reliability(results, found)
+    chart = reliability.diagrams(results, found)
     drawn = [(row["low"], row["high"], row["confidence"], row["accuracy"], row["n"]) for row in _rows(chart)]
     expected = [(0.6, 0.7, 0.65, 1.0, 1), (0.9, 1.0, 0.95, 2 / 3, 3)]
     assert len(drawn) == 2, "empty bins are left out, never drawn as 0"
@@ -65,7 +66,7 @@ def test_bins_counts_and_error_by_hand() -> None:
 def test_bars_of_counts_are_shares_on_one_scale() -> None:
     results = example_run.results(example_run.SKETCHES[:2])
     both, _ = calibrations({"zero_shot": _log((0.95, True), (0.65, True)), "one_shot": _log(*[(0.95, True)] * 4)})
-    chart = charts.reliability(results, both)
+    chart = reliability.diagrams(results, both)
     assert chart is not None
     foot = chart.to_dict()["concat"][0]["layer"][0]["encoding"]["y"]["scale"]["domain"][0]
     half, whole = _rows(chart)[0]["top"] - foot, _rows(chart, 1)[0]["top"] - foot
@@ -91,7 +92,7 @@ def test_free_text_has_no_diagram_and_damaged_probabilities_are_told() -> None:
     assert "is NaN" in gaps[0]
     assert "The calibration of biases is left out. prediction 'y'" in gaps[1]
     results = example_run.results()
-    assert charts.reliability(results, {}) is None
+    assert reliability.diagrams(results, {}) is None
     figure = {one.key: one for one in figures(results, example_run.costs(), {}, found, legend=False)}["reliability"]
     assert "not measured: zero_shot, one_shot, few_shot, lora, biases, prompt_tuning" in figure.note
     assert len(figure.spec["concat"]) == 1
@@ -112,7 +113,7 @@ def test_any_number_of_arms_is_drawn(arms: int) -> None:
 @pytest.mark.parametrize(("n", "label"), [(999, "999"), (1000, "1.0k"), (9949, "9.9k"), (9950, "10k"), (12345, "12k")])
 def test_counts_fit_their_bars(n: int, label: str) -> None:
     found, _ = calibrations({"zero_shot": _log(*[(0.95, True)] * n)})
-    assert _rows(charts.reliability(example_run.results(example_run.SKETCHES[:1]), found))[0]["count"] == label
+    assert _rows(reliability.diagrams(example_run.results(example_run.SKETCHES[:1]), found))[0]["count"] == label
 
 
 def test_the_page_and_markdown_show_it(tmp_path: Path) -> None:
@@ -128,8 +129,8 @@ def test_the_page_and_markdown_show_it(tmp_path: Path) -> None:
     spec = data["specs"]["reliability"]
     assert len(spec["concat"]) == 2
     assert "width" not in spec, "small multiples keep their size"
-    assert data["multiple"] == charts.MULTIPLE
-    assert [one["name"] for one in spec["params"]] == [charts.FOCUS]
+    assert data["multiple"] == MULTIPLE
+    assert [one["name"] for one in spec["params"]] == [FOCUS]
     measured, _ = calibrations(read_logs(tmp_path, results).arms)
     assert f"ECE {measured['zero_shot'].ece:.3f}, 50 answers" in page
     assert "](charts/reliability.png)" in (tmp_path / "report.md").read_text(encoding="utf-8")

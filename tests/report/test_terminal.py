@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from luthier.report import formatting
+from luthier.report.cost_tables import cost_table, storage_table
 from luthier.report.derived import forgetting, points
-from luthier.report.tables import cost_sheet, storage_sheet
 from luthier.report.terminal import retention_table, summary_table
 from luthier.results.records import ArmCosts, RunCosts, RunResults
 
@@ -64,9 +64,9 @@ def test_eighty_columns_hold_every_number_whole() -> None:
 
 def test_seconds_of_known_answers_are_named_as_such() -> None:
     results, costs = example_run.results(), example_run.costs()
-    assert "earlier evaluations" not in cost_sheet(results, costs).note
+    assert "earlier evaluations" not in cost_table(results, costs).note
     arms = costs.arms | {"lora": replace(costs.arms["lora"], known_answers=1312)}
-    note = cost_sheet(results, replace(costs, arms=arms)).note
+    note = cost_table(results, replace(costs, arms=arms)).note
     assert note.endswith("Answers known from earlier evaluations, with the seconds that they took then: lora 1,312.")
 
 
@@ -102,7 +102,7 @@ def test_only_what_the_test_tells_from_zero_is_marked() -> None:
 
 def test_a_better_score_is_marked_as_better_where_lower_is_better() -> None:
     results = example_run.results()
-    results = replace(results, task={**results.task, "higher_is_better": False})
+    results = replace(results, task=replace(results.task, higher_is_better=False))
     assert "+0.189 ▼" in _printed(summary_table(results, example_run.costs()))
 
 
@@ -122,8 +122,8 @@ def test_forgetting_is_the_mean_in_points_of_bounded_metrics() -> None:
     assert points(bleu) == bleu.change.value
     lower = replace(accuracy, higher_is_better=False)
     assert points(lower) == -100 * accuracy.change.value
-    assert points(replace(accuracy, metric="perplexity")) is None
-    found = forgetting(replace(arm, retained=(accuracy, bleu, replace(accuracy, metric="token_loss"))))
+    assert points(replace(accuracy, metric="perplexity", scale=None)) is None
+    found = forgetting(replace(arm, retained=(accuracy, bleu, replace(accuracy, metric="token_loss", scale=None))))
     assert found is not None
     assert found.tasks == 2
     assert math.isclose(found.mean, (100 * accuracy.change.value + bleu.change.value) / 2)
@@ -138,11 +138,11 @@ def test_results_without_any_arm_still_draw() -> None:
 def test_storage_of_many_tasks_is_one_base_and_what_each_adds() -> None:
     """Full tuning stores a model for each task; LoRA one base and an adapter for each."""
     results = example_run.results()
-    sheet = storage_sheet(results)
-    assert sheet is not None
+    table = storage_table(results)
+    assert table is not None
     stored = {arm.name: arm.stored_bytes for arm in results.arms}
-    base = 4 * results.model["parameters"]
-    cells = {row[0].main: [cell.main for cell in row[1:]] for row in sheet.rows}
+    base = 4 * example_run.PARAMETERS
+    cells = {row[0].main: [cell.main for cell in row[1:]] for row in table.rows}
     assert cells["full"] == [formatting.size(count * stored["full"]) for count in (1, 10, 100)]
     assert cells["lora"] == [formatting.size(base + count * stored["lora"]) for count in (1, 10, 100)]
     assert "zero_shot" not in cells

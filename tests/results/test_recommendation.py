@@ -24,7 +24,7 @@ def arm(
         shots=0,
         seed=0,
         settings={},
-        training={},
+        training=None,
         trainable_parameters=weights,
         stored_bytes=4 * weights,
         prompt_tokens=prompt,

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,11 +15,11 @@ from luthier.errors import ConfigError
 from luthier.experiments.execution import executor_of
 from luthier.experiments.outcomes import Outcome, read_base, read_outcome
 from luthier.experiments.plan import Plan, read_plan, require_test, run_name
+from luthier.experiments.summaries import data_summary, model_summary, task_summary
 from luthier.experiments.units import plan_units
 from luthier.files.atomic import writing
 from luthier.inference.engine import TORCH
 from luthier.metrics.prediction_log import write_predictions
-from luthier.models.language_model import LanguageModel
 from luthier.results.recommendation import recommend
 from luthier.results.records import RunCosts, RunResults, write_json
 from luthier.results.scores import all_pairs
@@ -71,13 +70,14 @@ def _write_run(plan: Plan, run: Path, outcomes: Sequence[Outcome]) -> None:
         luthier=__version__,
         run=run.name,
         config=plan.config.identity(),
-        model=_describe_model(plan.model),
-        task=_describe_task(plan),
-        data=plan.counts | {"report": asdict(plan.data.report)},
+        model=model_summary(plan.model),
+        task=task_summary(plan),
+        data=data_summary(plan),
         arms=arms,
         pairs=pairs,
         recommendation=recommend(arms, pairs, higher_is_better=metrics.higher_is_better),
         confidence=plan.config.evaluation.confidence,
+        threads=torch.get_num_threads(),
     )
     costs = RunCosts(
         str(plan.model.device), torch.get_num_threads(), {outcome.result.name: outcome.costs for outcome in outcomes}
@@ -97,31 +97,3 @@ def _write_logs(plan: Plan, run: Path, outcomes: Sequence[Outcome]) -> None:
         write_predictions(run / outcome.result.predictions, outcome.predictions)
         if outcome.trained:
             shutil.copyfile(outcome.trained.log, run / outcome.result.curve)
-
-
-def _describe_model(model: LanguageModel) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "digest": model.digest,
-        "kind": "encoder-decoder" if model.encoder_decoder else "decoder",
-        "parameters": model.parameters,
-        "vocabulary": model.vocabulary,
-        "max_length": model.max_length,
-    }
-
-
-def _describe_task(plan: Plan) -> dict[str, Any]:
-    task = plan.target.task
-    splits = {"train": len(plan.data.train), "validation": len(plan.data.validation), "test": len(plan.data.test)}
-    return {
-        "name": task.name,
-        "version": task.version,
-        "description": task.description,
-        "primary": task.primary,
-        "metrics": list(task.metrics),
-        "higher_is_better": plan.target.metrics.higher_is_better,
-        "chance": task.chance,
-        "splits": splits,
-        "citation": task.citation,
-        "licence": task.licence,
-    }

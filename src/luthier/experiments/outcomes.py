@@ -13,6 +13,7 @@ from luthier.evaluation.run import PredictionLog, read_log
 from luthier.experiments.plan import Plan, training_of
 from luthier.experiments.run_unit import retention_jobs, target_job, timing_of
 from luthier.experiments.search import parameters_in_words, settled
+from luthier.experiments.summaries import training_summary
 from luthier.experiments.trained_arms import trained
 from luthier.experiments.units import Unit
 from luthier.metrics.task_metrics import TOKEN_LOSS
@@ -116,7 +117,7 @@ def _result(plan: Plan, arm: Arm, outcome: SeedOutcome, base: RetentionLogs) -> 
         shots=arm.shots,
         seed=outcome.seed,
         settings=dict(arm.settings),
-        training={**arm.training.model_dump(mode="json"), "learning_rate": known["learning_rate"]} if known else {},
+        training=training_summary(arm.training, known["learning_rate"]) if known else None,
         trainable_parameters=known.get("trainable_parameters", 0),
         stored_bytes=known.get("stored_bytes", 0),
         prompt_tokens=sum(item.prompt_tokens for item in predictions) / len(predictions),

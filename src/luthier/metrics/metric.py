@@ -39,6 +39,8 @@ class Metric:
         proportion: Every output is a mean of zeros and ones, so that a Wilson interval applies.
         weighted: For numbers that are not a function of sums (ranks): statistics ``(n, k)`` and weights ``(b, n)`` →
             ``(b, m)``. None for all others.
+        scale: The value that counts as 100 points: 1 for shares, 100 for BLEU; None for numbers without a bound
+            (losses), which have no points.
         context_free: The statistics of an example do not depend on the other examples (they do where labels, bins or
             means are taken from the data), so that two systems' statistics can be exchanged.
         per_example: Statistics ``(n, k)`` → ``(n, m)`` where one example alone is not scored like a corpus of one.
@@ -54,6 +56,7 @@ class Metric:
     details: Callable[[FloatArray], Details] = _no_details
     proportion: bool = False
     weighted: Callable[[FloatArray, FloatArray], FloatArray] | None = None
+    scale: float | None = 1.0
     context_free: bool = True
     per_example: Callable[[FloatArray], FloatArray] | None = None
 

@@ -63,7 +63,8 @@ def score_predictions(
             signature = f"{metric.signature(references)}|ci:{ends.method}{tail}"
             low, high = ends.ends[i]
             detail = details[i] if details else {}
-            scores.append(Score(output, float(values[i]), len(predictions), low, high, signature, dict(detail)))
+            value, n = float(values[i]), len(predictions)
+            scores.append(Score(output, value, n, low, high, signature, dict(detail), confidence))
     return scores
 
 

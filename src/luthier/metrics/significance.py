@@ -48,6 +48,7 @@ class Difference:
         significant: Whether ``p_value < alpha``.
         detectable: Smallest true difference that these examples would have shown at ``alpha`` with 80 % power, from the
             spread of the resamples; NaN when unknown.
+        confidence: Level of the interval, as a share.
     """
 
     output: str
@@ -60,6 +61,7 @@ class Difference:
     alpha: float
     significant: bool
     detectable: float = math.nan
+    confidence: float = 0.95
 
 
 def paired_difference(
@@ -103,7 +105,8 @@ def paired_difference(
     value = float(chosen.evaluate(stats_a)[at] - chosen.evaluate(stats_b)[at])
     if clusters.count < 2:
         method = "none: one group says nothing about others"
-        return Difference(chosen.outputs[at], value, math.nan, math.nan, math.nan, len(a), method, alpha, False)
+        nan = math.nan
+        return Difference(chosen.outputs[at], value, nan, nan, nan, len(a), method, alpha, False, confidence=confidence)
     samples = _differences(chosen, stats_a, stats_b, clusters, resamples, seed)[:, at]
     left_out = (jackknifed(chosen, stats_a, clusters) - jackknifed(chosen, stats_b, clusters))[:, at]
     low, high = _interval(samples, value, left_out, confidence)
@@ -128,6 +131,7 @@ def paired_difference(
         alpha=alpha,
         significant=p_value < alpha,
         detectable=_detectable(float(np.std(samples, ddof=1)), alpha, _POWER) if len(samples) > 1 else math.nan,
+        confidence=confidence,
     )
 
 

@@ -33,5 +33,10 @@ class TaskMetrics:
         """Direction of the primary output."""
         return get_metric(self.primary_metric).higher_is_better
 
+    @property
+    def scale(self) -> float | None:
+        """Value of the primary output that counts as 100 points; None where it has no bound."""
+        return get_metric(self.primary_metric).scale
+
 
 TOKEN_LOSS = TaskMetrics("plain_text", ("perplexity",), "token_loss")

@@ -2,20 +2,18 @@
 
 Changes on several tasks are only averaged on one scale: *points*, hundredths of a metric that runs from 0 to 1, or
 units of one that runs from 0 to 100. A positive point is always a gain. Unbounded metrics (losses, perplexities) have
-no points.
+no points. A metric states its own scale, and each record carries it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from luthier.records import Score
-from luthier.results.records import ArmResult, Change, RetentionResult, RunResults
-
-_OUT_OF_HUNDRED = ("bleu", "chrf", "ter")
-_UNBOUNDED = ("loss", "perplexity", "nats", "bits", "nll")
+from luthier.results.records import ArmResult, Change, RetentionResult, RunResults, SeedResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,7 @@ class Forgetting:
         worst_task: Its task.
         worst_significant: Whether the test says that the smallest change is not zero.
         tasks: Tasks that the mean is over.
+        spread: Standard deviation of the mean over training runs; None for a single run.
     """
 
     mean: float
@@ -35,22 +34,14 @@ class Forgetting:
     worst_task: str
     worst_significant: bool
     tasks: int
-
-
-def points_per_unit(metric: str) -> float | None:
-    """Return how many points one unit of a metric is; ``None`` for a metric without bounds."""
-    name = metric.lower()
-    if any(word in name for word in _UNBOUNDED):
-        return None
-    return 1.0 if name.startswith(_OUT_OF_HUNDRED) else 100.0
+    spread: float | None = None
 
 
 def points(retained: RetentionResult) -> float | None:
     """Return the change on one task in points, a gain positive; ``None`` when it has none."""
-    scale = points_per_unit(retained.metric)
-    if scale is None or math.isnan(retained.change.value):
+    if retained.scale is None or math.isnan(retained.change.value):
         return None
-    return retained.change.value * scale * (1 if retained.higher_is_better else -1)
+    return retained.change.value * (100 / retained.scale) * (1 if retained.higher_is_better else -1)
 
 
 def forgetting(arm: ArmResult) -> Forgetting | None:
@@ -59,8 +50,21 @@ def forgetting(arm: ArmResult) -> Forgetting | None:
     if not changes:
         return None
     worst, where = min(changes, key=lambda item: item[0])
-    mean = sum(change for change, _ in changes) / len(changes)
-    return Forgetting(mean, worst, where.task, where.change.significant, len(changes))
+    runs = [mean for run in arm.per_seed if (mean := mean_points(run.retained)) is not None]
+    return Forgetting(
+        mean=sum(change for change, _ in changes) / len(changes),
+        worst=worst,
+        worst_task=where.task,
+        worst_significant=where.change.significant,
+        tasks=len(changes),
+        spread=statistics.stdev(runs) if len(runs) > 1 else None,
+    )
+
+
+def mean_points(retained: Sequence[RetentionResult]) -> float | None:
+    """Return the mean change on several tasks in points; ``None`` when none has points."""
+    changes = [change for task in retained if (change := points(task)) is not None]
+    return sum(changes) / len(changes) if changes else None
 
 
 def trained(arm: ArmResult) -> bool:
@@ -70,8 +74,8 @@ def trained(arm: ArmResult) -> bool:
 
 def primary_name(results: RunResults) -> str:
     """Return the name of the target task's primary metric."""
-    named = results.task.get("primary")
-    return str(named) if named else next((arm.scores[0].metric for arm in results.arms if arm.scores), "score")
+    first = next((arm.scores[0].metric for arm in results.arms if arm.scores), "score")
+    return results.task.primary or first
 
 
 def primary(results: RunResults, arm: ArmResult) -> Score | None:
@@ -80,16 +84,15 @@ def primary(results: RunResults, arm: ArmResult) -> Score | None:
     return next((score for score in arm.scores if score.metric == name), arm.scores[0] if arm.scores else None)
 
 
-def higher_is_better(results: RunResults) -> bool:
-    """Say which direction of the primary metric is a gain."""
-    flag = results.task.get("higher_is_better", True)
-    return bool(flag.get(primary_name(results), True)) if isinstance(flag, Mapping) else bool(flag)
+def score_of_run(results: RunResults, run: SeedResult) -> float | None:
+    """Return the primary score of one training run; ``None`` when it was not measured."""
+    name = primary_name(results)
+    return next((score.value for score in run.scores if score.metric == name and math.isfinite(score.value)), None)
 
 
-def chance(results: RunResults) -> float | None:
-    """Return the primary score of guessing, where the task has one."""
-    level = results.task.get("chance")
-    return float(level) if isinstance(level, int | float) and not isinstance(level, bool) else None
+def several_runs(results: RunResults) -> bool:
+    """Say whether some arm was trained with more than one seed."""
+    return any(len(arm.per_seed) > 1 for arm in results.arms)
 
 
 def verdict(change: Change | None, higher_better: bool) -> str:
@@ -102,9 +105,3 @@ def verdict(change: Change | None, higher_better: bool) -> str:
 def retained_tasks(results: RunResults) -> list[str]:
     """Return the names of the retained tasks in the order in which arms list them."""
     return list(dict.fromkeys(item.task for arm in results.arms for item in arm.retained))
-
-
-def model_parameters(results: RunResults) -> int | None:
-    """Return the number of the pretrained model's parameters, where it is known."""
-    number = results.model.get("parameters")
-    return int(number) if isinstance(number, int | float) and number > 0 else None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from rich import box
 from rich.table import Table
 
 from luthier.records import Score
+from luthier.report.intervals import Intervals, intervals_of
 from luthier.results.records import Change
 
 
@@ -40,7 +41,8 @@ class EvaluationRow:
 
 
 def evaluation_table(rows: Sequence[EvaluationRow]) -> Table:
-    """Draw the primary score of each task with its interval."""
+    """Draw the primary score of each task with its interval; the heading says the level that the scores state."""
+    intervals = intervals_of(_shown(rows))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     alike = [f"{row.task} {100 * row.same:.0f} %" for row in rows if row.same is not None]
     if alike:
@@ -50,7 +52,7 @@ def evaluation_table(rows: Sequence[EvaluationRow]) -> Table:
     # What is zero in every row takes no room from the names.
     optional = {"shots": any(any(row.shots) for row in rows), "dropped": any(row.dropped for row in rows)}
     shown = [title for title, wanted in optional.items() if wanted]
-    for title in ("score", "95 % interval", "chance", "n", *shown):
+    for title in ("score", intervals.heading(), "chance", "n", *shown):
         table.add_column(title, justify="right", no_wrap=True)
     blank = [""] * len(shown)
     for row in rows:
@@ -58,19 +60,27 @@ def evaluation_table(rows: Sequence[EvaluationRow]) -> Table:
         counts = {"shots": str(few) if few == most else f"{few}–{most}", "dropped": str(row.dropped)}
         chance = "–" if row.chance is None else _number(row.chance)
         rest = [counts[title] for title in shown]
-        table.add_row(row.task, *_measured(row.scores[0]), chance, str(row.scores[0].n), *rest)
+        table.add_row(row.task, *_measured(row.scores[0], intervals), chance, str(row.scores[0].n), *rest)
         if row.coarser is not None:
             cost = row.coarser
-            interval = f"{cost.low:+.3f} – {cost.high:+.3f}"
+            interval = intervals.beside(cost, f"{cost.low:+.3f} – {cost.high:+.3f}")
             value = f"{cost.value:+.3f}"
             table.add_row("  less float32", row.scores[0].metric, value, interval, "", str(cost.n), *blank)
         for part, scores in row.parts.items():
-            table.add_row(f"  {part}", *_measured(scores[0]), "", str(scores[0].n), *blank, style="dim")
+            table.add_row(f"  {part}", *_measured(scores[0], intervals), "", str(scores[0].n), *blank, style="dim")
     return table
 
 
-def _measured(score: Score) -> tuple[str, str, str]:
-    return score.metric, _number(score.value), f"{_number(score.low)} – {_number(score.high)}"
+def _shown(rows: Sequence[EvaluationRow]) -> Iterator[Score | Change | None]:
+    for row in rows:
+        yield row.scores[0]
+        yield row.coarser
+        yield from (scores[0] for scores in row.parts.values())
+
+
+def _measured(score: Score, intervals: Intervals) -> tuple[str, str, str]:
+    interval = intervals.beside(score, f"{_number(score.low)} – {_number(score.high)}")
+    return score.metric, _number(score.value), interval
 
 
 def evaluation_json(rows: Sequence[EvaluationRow]) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 
 import vl_convert
 
-from luthier.report import charts, derived
+from luthier.report import derived
 from luthier.report.calibration import Calibration
+from luthier.report.charts import learning, quality, reliability, retention, trade_offs
+from luthier.report.charts.parts import WIDTH, Chart, Charts
 from luthier.report.curves import Curve
 from luthier.report.palette import theme
 from luthier.results.records import RunCosts, RunResults
@@ -51,24 +53,24 @@ def figures(
 ) -> list[Figure]:
     """Draw all that the run has something for; ``legend`` inside each chart, for where none stands beside them."""
     tasks = len(derived.retained_tasks(results))
-    heat = charts.forgetting_heat_map(results, width=max(charts.WIDTH, 64 * tasks))
+    heat = retention.forgetting_heat_map(results, width=max(WIDTH, 64 * tasks))
     made = [
-        _figure("quality", "answer", charts.quality(results)),
-        _figure("parameters", "answer", charts.quality_against_parameters(results, legend=legend)),
-        _figure("forgetting", "answer", charts.quality_against_forgetting(results, legend=legend)),
-        _figure("time", "answer", charts.quality_against_time(results, costs, legend=legend)),
-        _figure("reliability", "calibration", charts.reliability(results, calibrations), wide=True),
+        _figure("quality", "answer", quality.primary_scores(results)),
+        _figure("parameters", "answer", trade_offs.quality_against_parameters(results, legend=legend)),
+        _figure("forgetting", "answer", trade_offs.quality_against_forgetting(results, legend=legend)),
+        _figure("time", "answer", trade_offs.quality_against_time(results, costs, legend=legend)),
+        _figure("reliability", "calibration", reliability.diagrams(results, calibrations), wide=True),
         _figure("retention", "retention", heat, wide=tasks > 4, least=150 + 58 * tasks),
-        _figure("token_loss", "retention", charts.token_loss(results)),
-        _figure("training_loss", "learning", charts.training_loss(results, curves, legend=legend), wide=True),
-        _figure("validation_loss", "learning", charts.validation_loss(results, curves, legend=legend)),
-        _figure("validation_score", "learning", charts.validation_score(results, curves, legend=legend)),
+        _figure("token_loss", "retention", retention.token_loss(results)),
+        _figure("training_loss", "learning", learning.training_loss(results, curves, legend=legend), wide=True),
+        _figure("validation_loss", "learning", learning.validation_loss(results, curves, legend=legend)),
+        _figure("validation_score", "learning", learning.validation_score(results, curves, legend=legend)),
     ]
     return [figure for figure in made if figure]
 
 
 def _figure(
-    key: str, section: str, chart: charts.Chart | charts.Charts | None, *, wide: bool = False, least: int = 0
+    key: str, section: str, chart: Chart | Charts | None, *, wide: bool = False, least: int = 0
 ) -> Figure | None:
     if chart is None:
         return None

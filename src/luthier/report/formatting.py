@@ -42,6 +42,11 @@ def signed(value: float | None, digits: int) -> str:
     return text if nothing else f"+{text}"
 
 
+def with_spread(text: str, spread: float | None, digits: int) -> str:
+    """Add the spread to a number that is written already: ``0.324 ± 0.012``; nothing where it is not known."""
+    return text if absent(spread) or text == ABSENT else f"{text} ± {decimal(spread, digits)}"
+
+
 def interval(low: float | None, high: float | None, digits: int, *, sign: bool = False) -> str:
     """Write ``[0.391, 0.433]``, or "" when there is no interval."""
     if absent(low) or absent(high):

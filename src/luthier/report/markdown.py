@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from luthier.report.figures import Figure
-from luthier.report.tables import MARKS, Cell, Sheet
+from luthier.report.tables import MARKS, Cell, Table
 from luthier.results.records import RunResults
 
 _SECTIONS = {"answer": "quality", "calibration": "quality", "retention": "retention", "learning": ""}
-"""Which sheet the charts of a section follow."""
+"""Which table the charts of a section follow."""
 
 
-def markdown(results: RunResults, sheets: Sequence[Sheet], figures: Sequence[Figure], gaps: Sequence[str]) -> str:
+def markdown(results: RunResults, tables: Sequence[Table], figures: Sequence[Figure], gaps: Sequence[str]) -> str:
     """Write the report; charts are linked as ``charts/<key>.png``."""
-    parts = [f"# {_plain(results.task.get('name', 'Target task'))} on {_plain(results.model.get('name', 'the model'))}"]
+    parts = [f"# {_plain(results.task.name)} on {_plain(results.model.name)}"]
     parts.append(f"**{_plain(results.recommendation.sentence)}**")
     parts += [f"> {_plain(gap)}" for gap in gaps]
     left = list(figures)
-    for sheet in sheets:
-        parts += [f"## {_plain(sheet.title)}", table(sheet), _plain(sheet.note)]
-        here = [figure for figure in left if _SECTIONS[figure.section] == sheet.key]
+    for table in tables:
+        parts += [f"## {_plain(table.title)}", table_lines(table), _plain(table.note)]
+        here = [figure for figure in left if _SECTIONS[figure.section] == table.key]
         parts += [_image(figure) for figure in here]
         left = [figure for figure in left if figure not in here]
     if left:
@@ -31,11 +31,11 @@ def markdown(results: RunResults, sheets: Sequence[Sheet], figures: Sequence[Fig
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def table(sheet: Sheet) -> str:
-    """Write a sheet as a Markdown table; a cell's second line follows its first."""
-    head = "| " + " | ".join(_plain(column.title) for column in sheet.columns) + " |"
-    rule = "| " + " | ".join("---:" if column.number else ":---" for column in sheet.columns) + " |"
-    rows = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in sheet.rows]
+def table_lines(table: Table) -> str:
+    """Write a table as a Markdown table; a cell's second line follows its first."""
+    head = "| " + " | ".join(_plain(column.title) for column in table.columns) + " |"
+    rule = "| " + " | ".join("---:" if column.number else ":---" for column in table.columns) + " |"
+    rows = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
     return "\n".join([head, rule, *rows])
 
 

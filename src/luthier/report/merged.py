@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from luthier.report import formatting
 from luthier.report.formatting import ABSENT
-from luthier.report.tables import Cell, Column, Sheet
+from luthier.report.tables import Cell, Column, Table
 from luthier.report.terminal import draw
 
 
 def merged_table(
     *, difference: float, allowed: float, metric: str, before: float | None, after: float | None, examples: int
-) -> Table:
+) -> RichTable:
     """Draw a proved merge.
 
     Args:
@@ -32,4 +32,4 @@ def merged_table(
     columns = (Column("Compared", number=False), *(Column(title) for title in titles))
     note = f"On {examples:,} example{'' if examples == 1 else 's'}; of logits the greatest difference of any."
     cells = tuple(tuple(Cell(text) for text in row) for row in rows)
-    return draw(Sheet("merged", "Merge", columns, cells, note))
+    return draw(Table("merged", "Merge", columns, cells, note))

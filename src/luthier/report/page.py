@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,13 @@ from luthier.files.atomic import write_atomically
 from luthier.report import derived, formatting, tables
 from luthier.report.answers import SideBySide, read_logs, side_by_side
 from luthier.report.calibration import calibrations
-from luthier.report.charts import MULTIPLE
+from luthier.report.charts.parts import MULTIPLE
+from luthier.report.cost_tables import cost_table, storage_table
 from luthier.report.curves import Curve, read_curve
 from luthier.report.figures import VEGA_LITE, Figure, figures, png
 from luthier.report.markdown import markdown
-from luthier.report.palette import looks, theme
-from luthier.report.tables import Sheet
+from luthier.report.palette import arm_styles, theme
+from luthier.report.tables import Table
 from luthier.results.records import ArmResult, RunCosts, RunResults, read_costs, read_results
 
 
@@ -60,7 +62,7 @@ def write_report(run: Path) -> Path:
     pictures = figures(results, costs, curves, measured, legend=True)
     for figure in pictures:
         write_atomically(run / "charts" / f"{figure.key}.png", png(figure))
-    text = markdown(results, _all_sheets(results, costs), pictures, missing)
+    text = markdown(results, _all_tables(results, costs), pictures, missing)
     write_atomically(run / "report.md", _utf8(text))
     page = render(results, costs, figures(results, costs, curves, measured, legend=False), answers, missing)
     write_atomically(run / "report.html", _utf8(page))
@@ -84,16 +86,16 @@ def _read_curves(run: Path, results: RunResults) -> tuple[dict[str, Curve], tupl
     return curves, tuple(gaps)
 
 
-def _all_sheets(results: RunResults, costs: RunCosts) -> list[Sheet]:
+def _all_tables(results: RunResults, costs: RunCosts) -> list[Table]:
     made = [
-        tables.quality_sheet(results),
-        tables.cost_sheet(results, costs),
-        tables.storage_sheet(results),
-        tables.scores_sheet(results),
-        tables.retention_sheet(results),
-        tables.pairs_sheet(results),
+        tables.quality_table(results),
+        cost_table(results, costs),
+        storage_table(results),
+        tables.scores_table(results),
+        tables.retention_table(results),
+        tables.pairs_table(results),
     ]
-    return [sheet for sheet in made if sheet]
+    return [table for table in made if table]
 
 
 def render(
@@ -113,28 +115,28 @@ def render(
         bundle=Markup(bundle),  # the charting libraries
         script=Markup(script),  # our own file
         data=Markup(_json_for_html(_page_data(results, drawn, answers))),
-        looks=looks([arm.name for arm in results.arms]),
+        styles=arm_styles([arm.name for arm in results.arms]),
         settings_of=_settings_of,
         breakable=_breakable,
         shown=_shown_first(results),
-        sheets={sheet.key: sheet for sheet in _all_sheets(results, costs)},
+        tables={table.key: table for table in _all_tables(results, costs)},
         marks=tables.MARKS,
         figures=drawn,
         answers=answers,
         gaps=gaps,
-        facts_line=_facts_line(results, costs),
-        data_rows=list(_flatten(results.data)),
-        task_rows=list(_flatten(results.task)),
-        model_rows=list(_flatten(results.model)),
+        summary_line=_summary_line(results, costs),
+        data_rows=list(_flatten(asdict(results.data))),
+        task_rows=list(_flatten(asdict(results.task))),
+        model_rows=list(_flatten(asdict(results.model))),
         config=yaml.safe_dump(_plain(results.config), sort_keys=True, allow_unicode=True),
     )
     return page
 
 
-def _facts_line(results: RunResults, costs: RunCosts) -> list[str]:
+def _summary_line(results: RunResults, costs: RunCosts) -> list[str]:
     n = max((score.n for arm in results.arms if (score := derived.primary(results, arm))), default=0)
     arms = f"{len(results.arms)} arm" + ("s" if len(results.arms) != 1 else "")
-    parameters = derived.model_parameters(results)
+    parameters = results.model.parameters
     size = [f"{formatting.count(parameters)} parameters"] if parameters else []
     return [arms, f"{n:,} test examples", *size, costs.device]
 
@@ -146,7 +148,7 @@ def _breakable(name: str) -> Markup:
 
 def _shown_first(results: RunResults, most: int = 4) -> list[int]:
     """Return which arms' answers are seen at first: the first arm, the recommended one, then the best by score."""
-    better = 1 if derived.higher_is_better(results) else -1
+    better = 1 if results.task.higher_is_better else -1
 
     def rank(index: int) -> tuple[bool, bool, float]:
         score = derived.primary(results, results.arms[index])
@@ -158,8 +160,9 @@ def _shown_first(results: RunResults, most: int = 4) -> list[int]:
 
 
 def _page_data(results: RunResults, drawn: Sequence[Figure], answers: SideBySide) -> dict[str, Any]:
+    styles = arm_styles([arm.name for arm in results.arms])
     return {
-        "arms": [{"name": name, "colour": look.colour} for name, look in looks([a.name for a in results.arms]).items()],
+        "arms": [{"name": name, "colour": style.colour} for name, style in styles.items()],
         "specs": {figure.key: _responsive(figure.spec) for figure in drawn},
         "multiple": MULTIPLE,
         "light": theme(),
@@ -206,7 +209,7 @@ def _flatten(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, s
 
 
 def _settings_of(arm: ArmResult) -> list[tuple[str, str]]:
-    given = {**arm.settings, **arm.training}
+    given = {**arm.settings, **(asdict(arm.training) if arm.training else {})}
     return [(_words(key), _said(value)) for key, value in given.items() if value not in (None, "", [], (), {})]
 
 

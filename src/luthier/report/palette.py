@@ -1,4 +1,4 @@
-"""One look for every chart: an arm has the same colour and shape everywhere, and no sign rests on colour alone."""
+"""One style for every chart: an arm has the same colour and shape everywhere, and no sign rests on colour alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOSS_TO_GAIN = ("#C7622B", "#F4F1EC", "#2B6CA8")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ArmStyle:
     """How one arm is drawn."""
 
     colour: str
@@ -26,12 +26,12 @@ class Look:
     dash: list[int]
 
 
-def looks(arms: Sequence[str]) -> dict[str, Look]:
-    """Give every arm its look, in the order of the run."""
+def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
+    """Give every arm its style, in the order of the run."""
     given = {}
     for index, arm in enumerate(arms):
         block = index // len(COLOURS) % len(SHAPES)
-        given[arm] = Look(COLOURS[index % len(COLOURS)], SHAPES[block], DASHES[block])
+        given[arm] = ArmStyle(COLOURS[index % len(COLOURS)], SHAPES[block], DASHES[block])
     return given
 
 

@@ -1,7 +1,9 @@
 """What a run found, as frozen records and as JSON.
 
-``results.json`` holds what the same command gives again bit for bit; ``costs.json`` holds what was measured with a
-clock or a memory gauge, and so differs from one execution to the next.
+``results.json`` holds what the same command gives again: to the bit on the same type of machine with the same number of
+threads and the same versions of Luthier, torch and its other dependencies. Elsewhere float32 sums are added in another
+order; see ``docs/report.md`` for what then differs. ``costs.json`` holds what was measured with a clock or a memory
+gauge, and so differs from one execution to the next.
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from luthier.errors import StoreError
 from luthier.files.atomic import write_atomically
-from luthier.records import Score
+from luthier.records import Score, Variance
+from luthier.results.earlier_versions import upgraded
+from luthier.results.summaries import DataSummary, ModelSummary, TaskSummary, TrainingSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +28,15 @@ class Change:
     """A paired difference, ``after - before`` or ``arm - other``.
 
     Attributes:
-        value: The difference of the means, in the metric's unit.
-        low: Lower end of its confidence interval.
-        high: Upper end.
-        p_value: Two-sided; after Holm's correction where several arms are compared.
-        n: Pairs.
-        significant: Whether the test says that the difference is not zero.
+        value: The difference, in the metric's unit; over seeds, the mean of the differences at each seed.
+        low: Lower end of its confidence interval; NaN when there is none. Never corrected for other comparisons.
+        high: Upper end; NaN when there is none.
+        p_value: Two-sided; after Holm's correction where several comparisons are made together. NaN when not tested.
+        n: Pairs of examples.
+        significant: Whether ``p_value`` is below ``1 - confidence``.
+        confidence: Level of the interval, as a share.
+        variance: What the interval and the test hold.
+        spread: Standard deviation of the difference over training runs (seeds); None for a single run.
     """
 
     value: float
@@ -37,11 +45,26 @@ class Change:
     p_value: float
     n: int
     significant: bool
+    confidence: float = 0.95
+    variance: Variance = "examples"
+    spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionResult:
-    """One task that was not trained on, before and after. ``change.value < 0`` is forgetting for a score."""
+    """One task that was not trained on, before and after training.
+
+    Attributes:
+        task: Its name.
+        metric: Its primary output, which is shown.
+        higher_is_better: Direction of that output; a change against it is forgetting.
+        chance: Its value by guessing, where that is known.
+        before: Score of the base model.
+        after: Score of the arm.
+        change: ``after - before``, paired.
+        scale: Value of the output that counts as 100 points (1 for accuracy, 100 for BLEU); None where it has no bound,
+            and so no points.
+    """
 
     task: str
     metric: str
@@ -50,6 +73,7 @@ class RetentionResult:
     before: Score
     after: Score
     change: Change
+    scale: float | None = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,39 +100,84 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
+class SeedResult:
+    """One training run of an arm that is trained once per seed.
+
+    Attributes:
+        seed: Of the random weights, the order of the data and dropout.
+        scores: On the target task's test split; the task's primary output first.
+        retained: Tasks that were not trained on.
+        token_loss: Nats per token of held-out plain text; None when not measured.
+        steps: Optimizer steps.
+        best_step: Step whose weights were kept; None when the last were.
+        predictions: Log of the target task's predictions, relative to the run's folder.
+        curve: Training log, relative to the run's folder.
+        validation_score: Best score on the validation split; None when it was not measured.
+    """
+
+    seed: int
+    scores: tuple[Score, ...] = ()
+    retained: tuple[RetentionResult, ...] = ()
+    token_loss: RetentionResult | None = None
+    steps: int = 0
+    best_step: int | None = None
+    predictions: str = ""
+    curve: str = ""
+    validation_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ArmResult:
-    """Everything that is known of one arm and does not depend on the clock."""
+    """Everything that is known of one arm and does not depend on the clock.
+
+    Attributes:
+        name: The arm's name.
+        method: What was trained; None for in-context learning.
+        shots: Exemplars that were asked for.
+        seed: Of what is drawn (splits, exemplars, retained examples), and of the training where ``seeds`` is empty.
+        settings: The method's own settings.
+        training: How it was trained; None when nothing was.
+        trainable_parameters: Number of weights that are trained.
+        stored_bytes: What has to be kept for one task, for one seed.
+        prompt_tokens: Mean tokens of context per request on the target task's test split.
+        shots_used: Fewest and most exemplars that fitted.
+        steps: Optimizer steps; the first seed's where there are several.
+        best_step: Step whose weights were kept; the first seed's where there are several.
+        scores: On the target task's test split, over all seeds; the task's primary output first.
+        retained: Over all seeds; empty for in-context learning, which changes no weights.
+        token_loss: Nats per token of held-out plain text, over all seeds.
+        against_first: Difference of the primary output from the first arm.
+        predictions: Log of the target task's predictions, relative to the run's folder; the first seed's where there
+            are several.
+        curve: Training log (``log.jsonl``), likewise; "" when nothing was trained.
+        search: How its hyper-parameters were chosen; None when they were given.
+        notes: What a reader must know: cut prompts, fewer shots than asked …
+        seeds: Seeds that it was trained with; empty when nothing was trained, or where this was not recorded.
+        per_seed: What each of these runs found, in the same order.
+    """
 
     name: str
     method: str | None
     shots: int
     seed: int
     settings: dict[str, Any]
-    training: dict[str, Any]
+    training: TrainingSummary | None
     trainable_parameters: int
     stored_bytes: int
     prompt_tokens: float
-    """Mean tokens of context per request on the target task's test split."""
     shots_used: tuple[int, int] = (0, 0)
-    """Fewest and most exemplars that fitted."""
     steps: int = 0
     best_step: int | None = None
     scores: tuple[Score, ...] = ()
-    """On the target task's test split; the task's primary metric first."""
     retained: tuple[RetentionResult, ...] = ()
-    """Empty for in-context learning, which changes no weights."""
     token_loss: RetentionResult | None = None
-    """Nats per token of held-out plain text."""
     against_first: Change | None = None
-    """Difference of the primary metric from the first arm."""
     predictions: str = ""
-    """Log of the target task's predictions, relative to the run's folder."""
     curve: str = ""
-    """Training log (``log.jsonl``), relative to the run's folder; "" when nothing was trained."""
     search: Search | None = None
-    """How its hyper-parameters were chosen; None when they were given."""
     notes: tuple[str, ...] = ()
-    """What a reader must know: cut prompts, fewer shots than asked …"""
+    seeds: tuple[int, ...] = ()
+    per_seed: tuple[SeedResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,26 +200,53 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class RunResults:
-    """The content of ``results.json``."""
+    """The content of ``results.json``.
+
+    Attributes:
+        luthier: Version that wrote it.
+        run: Name of the run's folder.
+        config: The configuration, as it was read.
+        model: The pretrained model.
+        task: The target task.
+        data: What was counted while the data was read and encoded.
+        arms: What was compared; the first is the one that others are held against.
+        pairs: Every two arms.
+        recommendation: What follows.
+        confidence: Level that was asked for; each interval says its own.
+        threads: Threads that each computation had; None where this was not recorded. With another number the last
+            digits differ.
+    """
 
     luthier: str
     run: str
     config: dict[str, Any]
-    model: dict[str, Any]
-    """``name, digest, kind, parameters, vocabulary, max_length``."""
-    task: dict[str, Any]
-    """``name, version, description, primary, metrics, higher_is_better, chance, splits, citation, licence``."""
-    data: dict[str, Any]
-    """What was counted on the way: duplicates, overlaps, cut, dropped."""
+    model: ModelSummary
+    task: TaskSummary
+    data: DataSummary
     arms: tuple[ArmResult, ...]
     pairs: tuple[Pair, ...]
     recommendation: Recommendation
     confidence: float = 0.95
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ArmCosts:
-    """What one arm cost, measured. ``None`` means not measured, never 0."""
+    """What one arm cost, measured; the mean over its seeds. ``None`` means not measured, never 0.
+
+    Attributes:
+        training_seconds: Of one training run.
+        supervised_tokens_per_second: In training.
+        peak_memory_bytes: Greatest memory of the process or the device.
+        evaluation_seconds: Of answering the target task's test split.
+        generation_tokens_per_second: Of generated answers, in batches.
+        seconds_per_request: Of the whole test split, answered in batches.
+        request_seconds: Median of a request that is alone, with the method beside the weights.
+        merged_request_seconds: The same with the method folded into the weights; None where it cannot be, or there is
+            none.
+        search_seconds: Of the search for hyper-parameters.
+        known_answers: Answers known from earlier evaluations: they count with the seconds that they took then.
+    """
 
     training_seconds: float | None = None
     supervised_tokens_per_second: float | None = None
@@ -158,19 +254,21 @@ class ArmCosts:
     evaluation_seconds: float | None = None
     generation_tokens_per_second: float | None = None
     seconds_per_request: float | None = None
-    """Of the whole test split, answered in batches."""
     request_seconds: float | None = None
-    """Median of a request that is alone, with the method beside the weights."""
     merged_request_seconds: float | None = None
-    """The same with the method folded into the weights; None where it cannot be, or there is none."""
     search_seconds: float | None = None
     known_answers: int = 0
-    """Answers known from earlier evaluations: they count with the seconds that they took then."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunCosts:
-    """The content of ``costs.json``."""
+    """The content of ``costs.json``.
+
+    Attributes:
+        device: Where it was computed.
+        threads: Threads that each computation had; 0 where this is not known.
+        arms: By name.
+    """
 
     device: str
     threads: int
@@ -184,7 +282,7 @@ def write_json(path: Path, record: RunResults | RunCosts) -> None:
 
 def _read(path: Path, kind: type[Any]) -> Any:
     try:
-        return TypeAdapter(kind).validate_json(path.read_bytes())
+        return TypeAdapter(kind).validate_python(upgraded(from_json(path.read_bytes())))
     except OSError:
         raise StoreError("no finished results here", where=str(path), fix="Run `luthier compare` first.") from None
     except ValidationError as invalid:
@@ -192,6 +290,8 @@ def _read(path: Path, kind: type[Any]) -> Any:
         key = ".".join(str(part) for part in item["loc"])
         what = f"damaged: {key}: {item['msg']}" if key else f"damaged: {item['msg']}"
         raise StoreError(what, where=str(path), fix="Run the same command again.") from None
+    except ValueError as broken:
+        raise StoreError(f"damaged: {broken}", where=str(path), fix="Run the same command again.") from None
 
 
 def read_results(run: Path) -> RunResults:

@@ -37,7 +37,7 @@ def change(
         alpha=1 - config.confidence,
         resamples=config.resamples,
     )
-    return Change(found.value, found.low, found.high, found.p_value, found.n, found.significant)
+    return Change(found.value, found.low, found.high, found.p_value, found.n, found.significant, found.confidence)
 
 
 def retention(
@@ -56,6 +56,7 @@ def retention(
         before=score(before, task_metrics, config, context)[0],
         after=score(after, task_metrics, config, context)[0],
         change=change(after, before, task_metrics, config),
+        scale=task_metrics.scale,
     )
 
 

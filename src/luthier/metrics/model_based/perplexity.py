@@ -44,4 +44,4 @@ def perplexity_metric() -> Metric:
     Bits per byte can be compared between tokenisers, the others cannot.
     """
     outputs = ("token_loss", "perplexity", "bits_per_byte")
-    return Metric("perplexity", outputs, "bits_per_byte", False, "", _statistics, _aggregate)
+    return Metric("perplexity", outputs, "bits_per_byte", False, "", _statistics, _aggregate, scale=None)

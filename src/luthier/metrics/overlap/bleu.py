@@ -181,7 +181,9 @@ def bleu_metric(*, tokenize: str = "13a", smooth: str = "exp", lowercase: bool =
     value = f"[{_SMOOTH_VALUE[smooth]:.2f}]" if smooth in _SMOOTH_VALUE else ""
     case = "lc" if lowercase else "mixed"
     options = f"case:{case}|eff:no|tok:{tokenize}|smooth:{smooth}{value}|version:{_version()}"
-    return Metric("bleu", ("bleu",), "bleu", True, options, statistics, aggregate, details, per_example=per_example)
+    return Metric(
+        "bleu", ("bleu",), "bleu", True, options, statistics, aggregate, details, per_example=per_example, scale=100.0
+    )
 
 
 def _version() -> str:

@@ -133,4 +133,4 @@ def chrf_metric(*, word_order: int = 0, lowercase: bool = False) -> Metric:
     case = "lc" if lowercase else "mixed"
     options = f"case:{case}|eff:yes|nc:{CHAR_ORDER}|nw:{word_order}|space:no|version:{version('sacrebleu')}"
     name = "chrf" + "+" * word_order
-    return Metric("chrf", (name,), name, True, options, statistics, aggregate)
+    return Metric("chrf", (name,), name, True, options, statistics, aggregate, scale=100.0)

@@ -1,0 +1,88 @@
+"""What the results say of a plan's model, task and data, and of an arm's training settings."""
+
+from __future__ import annotations
+
+from luthier.config.training import TrainingConfig
+from luthier.experiments.plan import Plan
+from luthier.models.language_model import LanguageModel
+from luthier.results.summaries import DataSummary, ModelSummary, RowCounts, TaskSummary, TrainingSummary
+
+
+def model_summary(model: LanguageModel) -> ModelSummary:
+    """Summarise the pretrained model."""
+    return ModelSummary(
+        name=model.name,
+        digest=model.digest,
+        kind="encoder-decoder" if model.encoder_decoder else "decoder",
+        parameters=model.parameters,
+        vocabulary=model.vocabulary,
+        max_length=model.max_length,
+    )
+
+
+def task_summary(plan: Plan) -> TaskSummary:
+    """Summarise the target task and the splits that are used."""
+    task = plan.target.task
+    return TaskSummary(
+        name=task.name,
+        version=task.version,
+        description=task.description,
+        primary=task.primary,
+        metrics=task.metrics,
+        higher_is_better=plan.target.metrics.higher_is_better,
+        chance=task.chance,
+        splits={"train": len(plan.data.train), "validation": len(plan.data.validation), "test": len(plan.data.test)},
+        citation=task.citation,
+        licence=task.licence,
+    )
+
+
+def data_summary(plan: Plan) -> DataSummary:
+    """Summarise what was counted while the data was read and encoded."""
+    report, counts = plan.data.report, plan.counts
+    rows = RowCounts(
+        rows=report.rows,
+        given=report.given,
+        found=report.found,
+        used=report.used,
+        duplicates=report.duplicates,
+        overlaps=report.overlaps,
+        held_out_overlaps=report.held_out_overlaps,
+        repeated=report.repeated,
+        left_out=report.left_out,
+        left_out_rows=report.left_out_rows,
+        left_out_why=report.left_out_why,
+        sources=report.sources,
+        sentences=report.sentences,
+    )
+    return DataSummary(
+        train_cut=counts["train_cut"],
+        train_dropped=counts["train_dropped"],
+        validation_cut=counts["validation_cut"],
+        validation_dropped=counts["validation_dropped"],
+        report=rows,
+    )
+
+
+def training_summary(config: TrainingConfig, learning_rate: float) -> TrainingSummary:
+    """Summarise how an arm was trained; ``learning_rate`` is the peak that was used."""
+    return TrainingSummary(
+        learning_rate=learning_rate,
+        epochs=config.epochs,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        micro_tokens=config.micro_tokens,
+        schedule=config.schedule,
+        warmup=config.warmup,
+        final_learning_rate_fraction=config.final_learning_rate_fraction,
+        weight_decay=config.weight_decay,
+        betas=config.betas,
+        epsilon=config.epsilon,
+        clip_norm=config.clip_norm,
+        validations=config.validations,
+        validation_examples=config.validation_examples,
+        patience=config.patience,
+        precision=config.precision,
+        activation_checkpointing=config.activation_checkpointing,
+        frozen_cache_mib=config.frozen_cache_mib,
+    )

@@ -1,0 +1,89 @@
+"""Losses and scores over the steps of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import altair as alt
+
+from luthier.report import derived
+from luthier.report.charts.parts import WIDTH, Chart, faded, inline, layers, legend_of
+from luthier.report.curves import Curve
+from luthier.report.palette import arm_styles
+from luthier.results.records import RunResults
+
+
+def _lines(
+    results: RunResults, series: Mapping[str, Sequence[tuple[float, float]]], axis: str, *, points: bool, legend: bool
+) -> list[alt.Chart]:
+    records = [{"arm": arm, "step": step, "value": value} for arm, line in series.items() for step, value in line]
+    last = max(step for line in series.values() for step, _ in line)
+    scale = alt.Scale(domain=[0, last], nice=False)
+    x = alt.X("step:Q", title="optimizer step", scale=scale, axis=alt.Axis(grid=False, tickCount=6, tickMinStep=1))
+    y = alt.Y("value:Q", title=axis, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
+    names = list(series)
+    styles = arm_styles([arm.name for arm in results.arms])
+    key = legend_of(results, lines=True) if legend else None
+    colours = alt.Scale(domain=names, range=[styles[name].colour for name in names])
+    colour = alt.Color("arm:N", scale=colours, legend=key)
+    dashes = alt.Scale(domain=names, range=[styles[name].dash for name in names])
+    dash = alt.StrokeDash("arm:N", scale=dashes, legend=key)
+    base = alt.Chart(inline(records)).encode(x=x, y=y, color=colour, opacity=faded())
+    tips = [alt.Tooltip("arm:N"), alt.Tooltip("step:Q"), alt.Tooltip("value:Q", title=axis, format=".4g")]
+    # Unseen points still answer to the pointer.
+    seen = points or max(len(line) for line in series.values()) < 3
+    marks = base.mark_point(filled=True, size=50, fillOpacity=1 if seen else 0).encode(tooltip=tips)
+    return [base.mark_line(strokeWidth=2).encode(strokeDash=dash), marks]
+
+
+def _curve_chart(
+    results: RunResults,
+    curves: Mapping[str, Curve],
+    pick: Callable[[Curve], Sequence[tuple[float, float]]],
+    title: str,
+    axis: str,
+    *,
+    points: bool,
+    width: int,
+    legend: bool,
+) -> Chart | None:
+    known = [arm.name for arm in results.arms if arm.name in curves]
+    series = {name: line for name in known if (line := pick(curves[name]))}
+    if not series:
+        return None
+    return layers(_lines(results, series, axis, points=points, legend=legend), title, "", width, 240)
+
+
+def training_loss(
+    results: RunResults, curves: Mapping[str, Curve], *, width: int = WIDTH, legend: bool = True
+) -> Chart | None:
+    """Draw the training loss over optimizer steps."""
+    axis, title = "nats per supervised token", "Training loss"
+    return _curve_chart(results, curves, lambda c: c.loss, title, axis, points=False, width=width, legend=legend)
+
+
+def validation_loss(
+    results: RunResults, curves: Mapping[str, Curve], *, width: int = WIDTH, legend: bool = True
+) -> Chart | None:
+    """Draw the validation loss over optimizer steps."""
+    axis, title = "nats per supervised token", "Validation loss"
+    return _curve_chart(
+        results, curves, lambda c: c.validation_loss, title, axis, points=True, width=width, legend=legend
+    )
+
+
+def validation_score(
+    results: RunResults, curves: Mapping[str, Curve], *, width: int = WIDTH, legend: bool = True
+) -> Chart | None:
+    """Draw the validation metric, by which the best step is chosen, over optimizer steps."""
+    metric = next((curve.metric for curve in curves.values() if curve.metric), derived.primary_name(results))
+    return _curve_chart(
+        results,
+        curves,
+        lambda c: c.validation_score,
+        f"Validation {metric}",
+        metric,
+        points=True,
+        width=width,
+        legend=legend,
+    )
