@@ -54,13 +54,12 @@ def score_predictions(
     stats = [metric.statistics(predictions) for metric in chosen]
     clusters = clusters_of(predictions)
     plan = _Plan(clusters, confidence, resamples, seed)
-    tail = _signature_tail(context or {})
     references = reference_count(predictions)
     scores: list[Score] = []
     for metric, rows, ends in zip(chosen, stats, _intervals(chosen, stats, plan), strict=True):
         values, details = metric.evaluate(rows), metric.details(rows.sum(axis=0))
+        signature = score_signature(metric, references, ends.method, context or {})
         for i, output in enumerate(metric.outputs):
-            signature = f"{metric.signature(references)}|ci:{ends.method}{tail}"
             low, high = ends.ends[i]
             detail = details[i] if details else {}
             value, n = float(values[i]), len(predictions)
@@ -121,5 +120,14 @@ def _bca(metric: Metric, stats: FloatArray, samples: FloatArray, plan: _Plan) ->
     return ends
 
 
-def _signature_tail(context: Mapping[str, str]) -> str:
-    return "".join(f"|{key}:{value}" for key, value in sorted(context.items()))
+def score_signature(metric: Metric, references: str, interval: str, context: Mapping[str, str]) -> str:
+    """Say what a score depends on, as ``key:value|key:value``.
+
+    Args:
+        metric: What was computed.
+        references: References an example, as `reference_count` returns it.
+        interval: How its interval was made.
+        context: What else it depends on; sorted.
+    """
+    tail = "".join(f"|{key}:{value}" for key, value in sorted(context.items()))
+    return f"{metric.signature(references)}|ci:{interval}{tail}"

@@ -37,6 +37,8 @@ class Change:
         confidence: Level of the interval, as a share.
         variance: What the interval and the test hold.
         spread: Standard deviation of the difference over training runs (seeds); None for a single run.
+        detectable: Smallest true difference that this comparison alone would have found with 80 % power; NaN when
+            unknown, None where it was not recorded.
     """
 
     value: float
@@ -48,6 +50,7 @@ class Change:
     confidence: float = 0.95
     variance: Variance = "examples"
     spread: float | None = None
+    detectable: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
