@@ -9,6 +9,7 @@ import torch
 from test_behaviour import ITEMS, PROBES, RATES, attach, learn, nothing_is_left, outputs, trained
 
 from luthier.errors import ModelError
+from luthier.kernels.verification import Tolerance
 from luthier.methods.adapter_io import add_adapter, load_adapter
 from luthier.methods.base import Attached
 from luthier.methods.merging import merge
@@ -113,7 +114,7 @@ def test_a_merge_beyond_tolerance_is_refused_and_changes_nothing(method: str, tm
     model, attached = taught("llama", method, tmp_path)
     before, weights = outputs(model), state(model)
     with pytest.raises(ModelError, match=r"other logits \(greatest difference .*, allowed 0\)"):
-        merge(model, attached, ITEMS, tolerance=0.0)
+        merge(model, attached, ITEMS, tolerance=Tolerance(0.0, "the largest"))
     assert torch.equal(outputs(model), before)
     assert same_bits(state(model), weights)
 

@@ -47,7 +47,7 @@ def test_together_end_to_end_is_like_each_alone_and_padded(name: str) -> None:
     with torch.no_grad():
         alone = torch.cat([model._logprobs_padded([item]) for item in items])
         torch.testing.assert_close(model.target_logprobs(items), alone, atol=1e-5, rtol=1e-5)
-    assert (model._way == model._logprobs_padded) is (name in PADDED)
+    assert (model._kernel == model._logprobs_padded) is (name in PADDED)
 
 
 def test_what_attends_to_chunks_of_itself_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,11 +71,11 @@ def test_what_attends_to_chunks_of_itself_is_padded(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", [name for name in (*DECODERS, *FURTHER) if name not in PADDED])
 def test_gradients_are_those_of_the_padded_way(name: str) -> None:
     found = []
-    for way in ("_way", "_logprobs_padded"):
+    for kernel in ("_kernel", "_logprobs_padded"):
         model = decoder(name)
         items = encoded(2, LENGTHS)
         weights = torch.linspace(0.5, 2.0, sum(len(item.target_ids) for item in items))
-        (getattr(model, way)(items) * weights).sum().backward()
+        (getattr(model, kernel)(items) * weights).sum().backward()
         found.append({key: w.grad.clone() for key, w in model.module.named_parameters() if w.grad is not None})
     require_same_gradients(*found)
 
@@ -87,7 +87,7 @@ def reader(name: str) -> EncoderDecoderModel:
 
 
 def scale_of(model: EncoderDecoderModel) -> object:
-    way = model._chosen.way
+    way = model._verified.compute
     assert isinstance(way, partial)
     return way.keywords["scale"]
 
@@ -112,7 +112,7 @@ def test_gradients_of_encoder_decoders_are_those_of_the_padded_way(name: str, re
         model = reader(name)
         items = encoded(2, (*LENGTHS, (90, 3), (52, 60)))
         weights = torch.linspace(0.5, 2.0, sum(len(item.target_ids) for item in items))
-        way = model._chosen.way if laid_out else model._logprobs_padded
+        way = model._verified.compute if laid_out else model._logprobs_padded
         if recompute and laid_out:
             model.module.train()
             context = partial(as_now, model.module)
@@ -260,7 +260,7 @@ def test_the_last_block_is_computed_where_tokens_are_predicted(name: str, outer:
     """Its projection out of attention and its feed-forward layers see the targets' rows and no others."""
     model = decoder(name)
     model.target_logprobs(encoded(1, ((4, 2), (3, 3))))  # chooses the way
-    way = model._chosen.way
+    way = model._verified.compute
     assert isinstance(way, partial)
     assert way.keywords == {"own_head": False, "trim": True}
     rows: list[int] = []

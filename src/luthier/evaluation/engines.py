@@ -9,7 +9,7 @@ from functools import partial
 
 from luthier.errors import ConfigError, ModelError
 from luthier.evaluation.context import EvaluationContext
-from luthier.inference.ct2_convert import open_converted, tried_on
+from luthier.inference.ct2_convert import examples_to_compare, open_converted
 from luthier.inference.ct2_engine import Precision, require_greedy
 from luthier.inference.engine import TORCH, Engine
 from luthier.methods.base import Attached
@@ -78,7 +78,7 @@ def _merged(model: LanguageModel, attached: Attached | None) -> Iterator[None]:
         yield
         return
     try:
-        undo = merge(model, attached, tried_on(model)).undo
+        undo = merge(model, attached, examples_to_compare(model)).undo
     except ModelError as fault:
         raise ModelError(
             f"CTranslate2 needs the adapter in the weights, and {fault.what}",

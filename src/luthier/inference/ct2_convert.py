@@ -1,4 +1,4 @@
-"""A loaded model in CTranslate2's format, made once: it lies in the store, and has shown that it gives its own numbers.
+"""Convert a loaded model to CTranslate2's format once, verify that it gives the model's own numbers, and store it.
 
 CTranslate2 names tokens by strings. A vocabulary may have fewer tokens than its model has rows, gaps between its ids,
 or two tokens that look alike; so the strings of a converted model are the ids themselves, in decimal.
@@ -23,15 +23,15 @@ from luthier.errors import ModelError
 from luthier.files.code_digest import code_digest
 from luthier.files.store import Entry, open_entry, reading
 from luthier.inference.ct2_engine import CTranslate2, Precision
+from luthier.kernels.verification import LOGPROBS, verify
 from luthier.models.language_model import LanguageModel
 from luthier.models.pretrained import first_line
-from luthier.models.verification import TOLERANCE
 from luthier.progress import say
 from luthier.records import Encoded
 
 _FOLDER = "model"
-_TRIED = ((7, 2), (31, 1), (19, 9), (96, 4))
-"""Tokens of the prompts that a conversion is tried on, and of their answers."""
+_LENGTHS = ((7, 2), (31, 1), (19, 9), (96, 4))
+"""Tokens of the prompts on which a conversion is verified, and of their answers."""
 
 
 def open_converted(
@@ -85,11 +85,11 @@ def _inputs(model: LanguageModel, precision: Precision, adapter: str) -> dict[st
 
 
 def _make(model: LanguageModel, entry: Entry, precision: Precision) -> None:
-    """Convert a model as float32 and prove it; then once more if other weights are wanted."""
+    """Convert a model as float32 and verify it; then convert it once more if other weights are wanted."""
     say(f"{model.name}: is converted for CTranslate2, {precision}")
     folder = entry.work / _FOLDER
     _convert(model, entry.work, "float32")
-    _prove(model, _open(model, folder, "float32"))
+    _verify(model, _open(model, folder, "float32"))
     if precision != "float32":
         _convert(model, entry.work, precision)
     entry.finish()
@@ -179,39 +179,41 @@ def _open(model: LanguageModel, folder: Path, precision: Precision) -> CTranslat
 
 
 @torch.no_grad()
-def _prove(model: LanguageModel, converted: CTranslate2) -> None:
-    """Ask both for the same log-probabilities: some converters leave out what they do not know, with no word of it."""
-    items = tried_on(model)
-    kind = model.module.config.model_type
-    try:
-        found = np.array(converted.answer_logprobs(items, budget=1024))
-    except (RuntimeError, ValueError) as fault:
-        raise ModelError(
-            f"converted for CTranslate2, the model ({kind}) cannot be run: {first_line(fault)}",
-            where=model.name,
-            fix="Use the engine torch.",
-        ) from None
-    expected = np.array([float(model.target_logprobs([item]).double().sum()) for item in items])
-    apart = np.abs(found - expected) / np.maximum(np.abs(expected), 1)
-    if not apart.max() <= TOLERANCE:
-        raise ModelError(
-            f"converted for CTranslate2, the model ({kind}) gives other log-probabilities: "
-            f"{found[apart.argmax()]:.4f} instead of {expected[apart.argmax()]:.4f}",
-            where=model.name,
-            fix="Use the engine torch.",
-        )
+def _verify(model: LanguageModel, converted: CTranslate2) -> None:
+    """Compare log-probabilities of answers: some converters silently leave out what they do not know."""
+    items = examples_to_compare(model)
+    found: list[float] = []
+
+    def answer_logprobs() -> torch.Tensor:
+        found.extend(converted.answer_logprobs(items, budget=1024))
+        return torch.tensor(found, dtype=torch.float64)
+
+    expected = torch.stack([model.target_logprobs([item]).double().sum() for item in items]).cpu()
+    verified = verify(answer_logprobs, expected, LOGPROBS)
+    if verified.agrees:
+        return
+    kind, place = model.module.config.model_type, verified.place
+    if place is None:
+        reason = f"cannot be run: {verified.failure.strip().splitlines()[0]}"
+    else:
+        reason = f"gives other log-probabilities: {found[place]:.4f} instead of {float(expected[place]):.4f}"
+    raise ModelError(
+        f"converted for CTranslate2, the model ({kind}) {reason}",
+        where=model.name,
+        fix="Use the engine torch.",
+    )
 
 
-def tried_on(model: LanguageModel) -> Sequence[Encoded]:
+def examples_to_compare(model: LanguageModel) -> Sequence[Encoded]:
     """Return drawn examples on which two forms of a model are compared."""
     rng = np.random.default_rng(0)
     most = int(min(model.window, model.max_length))
-    shapes = [(min(asked, most - most // 3), min(answered, most // 3)) for asked, answered in _TRIED]
+    lengths = [(min(asked, most - most // 3), min(answered, most // 3)) for asked, answered in _LENGTHS]
     return [
         Encoded(
-            f"tried-{number}",
+            f"verify-{number}",
             rng.integers(0, model.vocabulary, asked, dtype=np.int32),
             rng.integers(0, model.vocabulary, answered, dtype=np.int32),
         )
-        for number, (asked, answered) in enumerate(shapes)
+        for number, (asked, answered) in enumerate(lengths)
     ]

@@ -38,15 +38,15 @@ class AnswerScore:
 def answer_logprobs(model: LanguageModel, batch: Sequence[Encoded], *, budget: int = BUDGET) -> list[float]:
     """Return the sum of the target tokens' log-probabilities (nats) of each item of a batch.
 
-    What prompts begin with in common is read once, and each prompt once for all its targets, where the model has shown
-    that it then gives its own numbers (see :mod:`luthier.inference.capabilities_of`).
+    A common beginning of prompts is computed once, and each prompt once for all its targets, where it is verified that
+    the model then gives its own numbers (see :mod:`luthier.inference.capabilities`).
 
     Args:
         model: In evaluation mode.
         batch: In any order; the order does not change what is computed.
         budget: Tokens in one forward pass at most; a longer item is a pass of its own.
     """
-    logs = _by_trusted_way(model, batch, budget)
+    logs = _by_verified_path(model, batch, budget)
     tokens = (_by_the_model(model, batch, budget) if logs is None else logs[0]).double()
     return [float(part.sum()) for part in torch.split(tokens, [len(item.target_ids) for item in batch])]
 
@@ -54,7 +54,7 @@ def answer_logprobs(model: LanguageModel, batch: Sequence[Encoded], *, budget: i
 @torch.no_grad()
 def score_answers(model: LanguageModel, batch: Sequence[Encoded], *, budget: int = BUDGET) -> list[AnswerScore]:
     """Score answers like :func:`answer_logprobs`, and tell which ones greedy decoding would have given."""
-    found = _by_trusted_way(model, batch, budget) or _by_steps(model, batch, budget)
+    found = _by_verified_path(model, batch, budget) or _by_steps(model, batch, budget)
     lengths = [len(item.target_ids) for item in batch]
     return [
         AnswerScore(float(logs.double().sum()), bool(likeliest.all()))
@@ -62,14 +62,14 @@ def score_answers(model: LanguageModel, batch: Sequence[Encoded], *, budget: int
     ]
 
 
-def _by_trusted_way(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> Found | None:
-    """Score by the fastest way that the model has shown itself able to; None where there is none."""
-    shown = capabilities_of(model)
-    if shown.encoder_once and isinstance(model, EncoderDecoderModel):
+def _by_verified_path(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> Found | None:
+    """Score by the fastest path that is verified for the model; None where there is none."""
+    capabilities = capabilities_of(model)
+    if capabilities.encoder_once and isinstance(model, EncoderDecoderModel):
         return encoder_once_logprobs(model, batch, budget)
     longest = max(_length(item) for item in batch) + model.virtual_tokens
-    if shown.tree and longest <= model.window:
-        return tree_logprobs(model, batch, budget, own_head=shown.own_head)
+    if capabilities.tree and longest <= model.window:
+        return tree_logprobs(model, batch, budget, own_head=capabilities.own_head)
     return None
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from luthier.errors import LuthierError, ModelError, raise_faults
 from luthier.files.digests import file_digest
+from luthier.kernels.verification import compare, evaluation_mode, logits_tolerance
 from luthier.methods.base import Attached, read_tensors, require_fit
 from luthier.methods.peft_adapter import CONFIG, load_peft, read_config
 from luthier.methods.registry import find_method
@@ -157,14 +157,10 @@ def _check_reference(model: LanguageModel, folder: Path) -> None:
     own = {"logits": _reference_logits(model)}
     tensors = read_tensors(folder / REFERENCE)
     require_fit(own, tensors, where=str(folder / REFERENCE))
-    stored = tensors["logits"]
-    worst = float((own["logits"] - stored).abs().max())
-    scale = float(stored.abs().max())
-    # float32 on another machine differs in the last bits; bf16 in the third digit.
-    tolerance = (1e-3 if model.device.type == "cpu" else 5e-2) * max(scale, 1.0)
-    if not worst <= tolerance:
+    verified = compare(own["logits"], tensors["logits"], logits_tolerance(model.device))
+    if not verified.agrees:
         raise ModelError(
-            f"the adapter gives other logits than when it was stored (largest difference {worst:.3g})",
+            f"the adapter gives other logits than when it was stored (largest difference {verified.difference:.3g})",
             where=str(folder),
             fix="The folder is damaged, or the base was changed: train it again.",
         )
@@ -173,9 +169,5 @@ def _check_reference(model: LanguageModel, folder: Path) -> None:
 def _reference_logits(model: LanguageModel) -> Tensor:
     """Return float32 ``(vocabulary,)`` after a fixed prompt of ids spread over the vocabulary."""
     ids = np.linspace(1, model.vocabulary - 1, _REFERENCE_IDS).astype(np.int32)
-    training = model.module.training
-    model.module.eval()
-    with torch.no_grad():
-        logits: Tensor = model.begin([ids]).logits[0].cpu().contiguous()
-    model.module.train(training)
-    return logits
+    with evaluation_mode(model.module):
+        return model.begin([ids]).logits[0].cpu().contiguous()

@@ -14,14 +14,10 @@ import torch
 from torch import Tensor
 
 from luthier.errors import ModelError
+from luthier.kernels.verification import Tolerance, compare, evaluation_mode, logits_tolerance
 from luthier.methods.base import Attached
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
-
-TOLERANCE = 1e-3
-"""Greatest difference, as a share of the greatest logit, in float32; a wrong merge is off by tenths."""
-TOLERANCE_IN_BF16 = 5e-2
-"""The same where the model computes in bfloat16."""
 
 
 @runtime_checkable
@@ -67,7 +63,7 @@ def merge(
     sample: Sequence[Encoded],
     *,
     metric: Callable[[], float] | None = None,
-    tolerance: float | None = None,
+    tolerance: Tolerance | None = None,
 ) -> Merged:
     """Fold an attached method into the model's weights.
 
@@ -76,7 +72,7 @@ def merge(
         attached: The method.
         sample: The logits after each prompt and the log-probabilities of each target are compared.
         metric: Measures the model on a sample, before and after.
-        tolerance: Greatest difference allowed, as a share of the greatest logit (at least 1).
+        tolerance: How the two are compared; by default the policy for logits on the model's device.
 
     Raises:
         ModelError: When the method cannot be merged, or the logits differ by more; nothing is changed then.
@@ -86,12 +82,11 @@ def merge(
             "this method computes beside the weights, so it cannot be merged into them",
             fix="Keep it as it is; lora, ia3, selective and full can be merged.",
         )
-    before, measured = look(model, sample), metric() if metric else None
-    share = tolerance if tolerance is not None else TOLERANCE if model.device.type == "cpu" else TOLERANCE_IN_BF16
-    allowed = share * max(1.0, float(before.abs().max()))
+    before, measured = outputs_of(model, sample), metric() if metric else None
     undo = attached.merge()
-    worst = float((look(model, sample) - before).abs().max())
-    if not worst <= allowed:
+    verified = compare(outputs_of(model, sample), before, tolerance or logits_tolerance(model.device))
+    worst, allowed = verified.difference, verified.allowed
+    if not verified.agrees:
         undo()
         raise ModelError(
             f"merged, the model gives other logits (greatest difference {worst:.3g}, allowed {allowed:.3g})",
@@ -100,12 +95,9 @@ def merge(
     return Merged(worst, allowed, measured, metric() if metric else None, undo, len(sample))
 
 
-@torch.no_grad()
-def look(model: LanguageModel, sample: Sequence[Encoded]) -> Tensor:
-    """Return what is compared: float32 logits after each prompt, then the log-probabilities of the targets."""
-    training = model.module.training
-    model.module.eval()
-    seen = [model.begin([item.prompt_ids]).logits.flatten() for item in sample]
-    seen += [model.target_logprobs([item]) for item in sample]
-    model.module.train(training)
-    return torch.cat(seen)
+def outputs_of(model: LanguageModel, sample: Sequence[Encoded]) -> Tensor:
+    """Return what is compared: float32 logits after each prompt, then the log-probabilities (nats) of the targets."""
+    with evaluation_mode(model.module):
+        outputs = [model.begin([item.prompt_ids]).logits.flatten() for item in sample]
+        outputs += [model.target_logprobs([item]) for item in sample]
+    return torch.cat(outputs)

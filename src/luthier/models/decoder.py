@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any, ClassVar, Protocol
 
@@ -17,7 +17,7 @@ from luthier.kernels.fused_cross_entropy import is_plain, logprobs_of_targets
 from luthier.kernels.variable_length import bounds, padding_free, trimmed
 from luthier.models.language_model import LanguageModel, pad
 from luthier.models.soft_prompt import refuse_recomputing, with_prefix_mask
-from luthier.models.verified_kernels import Chosen, fastest_that_agrees
+from luthier.models.verified_kernels import Kernel, VerifiedKernel, fastest_verified
 from luthier.records import Encoded, TokenIds
 
 
@@ -43,26 +43,26 @@ class DecoderModel(LanguageModel):
                 return self._logprobs_after_prefix(batch)
         if max(len(item.prompt_ids) + len(item.target_ids) for item in batch) > self.window:
             return self._logprobs_padded(batch)
-        return self._way(batch)
+        return self._kernel(batch)
 
     def why_padded(self) -> str | None:
         """See :meth:`LanguageModel.why_padded`."""
         if self.soft_prompt is not None and self.soft_prompt.cache is not None:
             return "prefixes lie in the key-value cache, before padded rows"
-        return self._chosen.refused[-1] if self._way == self._logprobs_padded else None
+        return self._verified.refused[-1] if self._kernel == self._logprobs_padded else None
 
     @property
-    def _way(self) -> Callable[[Sequence[Encoded]], Tensor]:
-        return self._chosen.way
+    def _kernel(self) -> Kernel:
+        return self._verified.compute
 
     @cached_property
-    def _chosen(self) -> Chosen:
-        """The fastest way that gives this model's own logits, found by trying them."""
-        ways = [
+    def _verified(self) -> VerifiedKernel:
+        """The fastest kernel that gives this model's own logits, verified on first use."""
+        kernels = [
             partial(self._logprobs_end_to_end, own_head=own_head, trim=trim)
             for own_head, trim in ((False, True), (False, False), (True, False))
         ]
-        return fastest_that_agrees(self, ways, self._logprobs_padded)
+        return fastest_verified(self, kernels, self._logprobs_padded)
 
     def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, own_head: bool, trim: bool) -> Tensor:
         """Log-probabilities of examples laid end to end: nothing is padded, and only targets see the vocabulary."""

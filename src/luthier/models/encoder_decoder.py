@@ -16,7 +16,7 @@ from luthier.kernels.fused_cross_entropy import is_plain, logprobs_of_targets
 from luthier.kernels.variable_length import bounds, padding_free, positions_restart
 from luthier.models.language_model import LanguageModel, pad
 from luthier.models.soft_prompt import refuse_recomputing, with_prefix_mask
-from luthier.models.verified_kernels import Chosen, Way, fastest_that_agrees
+from luthier.models.verified_kernels import Kernel, VerifiedKernel, fastest_verified
 from luthier.records import Encoded, TokenIds
 
 
@@ -36,14 +36,14 @@ class EncoderDecoderModel(LanguageModel):
             batch = self.soft_prompt.before_each(batch)
             if self.soft_prompt.cache is not None:
                 return self._logprobs_after_prefix(batch)
-        return self._chosen.way(batch)
+        return self._verified.compute(batch)
 
     def why_padded(self) -> str | None:
         """See :meth:`LanguageModel.why_padded`."""
         if self.soft_prompt is not None and self.soft_prompt.cache is not None:
             return "prefixes lie in the key-value cache, before padded rows"
-        refused, tried = self._chosen.refused, len(self._scales) + 1
-        return None if len(refused) < tried else refused[tried - 1]
+        refused, unpadded = self._verified.refused, len(self._scales) + 1
+        return None if len(refused) < unpadded else refused[unpadded - 1]
 
     @property
     def _scales(self) -> tuple[float, ...]:
@@ -51,11 +51,11 @@ class EncoderDecoderModel(LanguageModel):
         return 1.0, float(self.module.config.hidden_size) ** -0.5
 
     @cached_property
-    def _chosen(self) -> Chosen:
-        """The fastest way that gives this model's own logits, found by trying them."""
-        ways: list[Way] = [partial(self._logprobs_end_to_end, scale=scale) for scale in (*self._scales, None)]
-        ways += [partial(self._logprobs_padded, scale=scale) for scale in self._scales]
-        return fastest_that_agrees(self, ways, self._logprobs_padded)
+    def _verified(self) -> VerifiedKernel:
+        """The fastest kernel that gives this model's own logits, verified on first use."""
+        kernels: list[Kernel] = [partial(self._logprobs_end_to_end, scale=scale) for scale in (*self._scales, None)]
+        kernels += [partial(self._logprobs_padded, scale=scale) for scale in self._scales]
+        return fastest_verified(self, kernels, self._logprobs_padded)
 
     def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, scale: float | None) -> Tensor:
         """Log-probabilities of examples laid end to end, in the encoder and in the decoder: nothing is padded.

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from luthier.kernels.activation_checkpointing import recomputes
+from luthier.kernels.verification import LOGPROBS, evaluation_mode, verify
 from luthier.models.decoder import DecoderModel
 from luthier.models.language_model import LanguageModel
-from luthier.models.verification import FAULTS, agree
 from luthier.records import Encoded
 
 
@@ -44,10 +44,7 @@ def reuse_frozen_activations(model: LanguageModel, examples: Sequence[Encoded], 
         return
     shortest = min(examples, key=lambda item: len(item.prompt_ids) + len(item.target_ids))
     try:
-        model.prefix = FrozenActivations(model, blocks, [shortest])
-        model.module.eval()  # nothing may be drawn: a run that goes on must find its random state as it was
-        agrees = _agrees(model, shortest)
-        model.module.train()
+        agrees = _agrees(model, blocks, shortest)
         model.prefix = FrozenActivations(model, blocks, examples) if agrees else None
         yield agrees
     finally:
@@ -146,15 +143,12 @@ def _draws(part: nn.Module) -> bool:
     return any(shares) or (isinstance(part, nn.Dropout) and part.p > 0)
 
 
-@torch.no_grad()
-def _agrees(model: DecoderModel, item: Encoded) -> bool:
-    """Whether an example's log-probabilities are the same with its states read: blocks may hand on more than states."""
-    try:
-        with model.in_precision(None):
-            found = model.target_logprobs([item])
-    except FAULTS:
-        return False
-    model.prefix = None
-    with model.in_precision(None):
+def _agrees(model: DecoderModel, blocks: Sequence[Any], item: Encoded) -> bool:
+    """Whether an example's log-probabilities are the same with its states read: blocks may pass on more than states."""
+    # In evaluation mode nothing is drawn: a run that is resumed must find its random state as it was.
+    with evaluation_mode(model.module), model.in_precision(None):
         expected = model.target_logprobs([item])
-    return agree(found, expected)
+        model.prefix = FrozenActivations(model, blocks, [item])
+        verified = verify(lambda: model.target_logprobs([item]), expected, LOGPROBS)
+        model.prefix = None
+    return verified.agrees

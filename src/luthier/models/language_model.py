@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from luthier.models.adapter_cache import AdapterCache
 from luthier.models.pretrained import read_module
 from luthier.models.soft_prompt import SoftPrompt
 from luthier.records import Encoded, TokenIds
+
+ModuleSignature: TypeAlias = tuple[object, ...]
+"""The classes of a model's modules, and what else decides how it computes."""
 
 
 class Continuation(Protocol):
@@ -48,7 +51,8 @@ class LanguageModel(ABC):
         max_length: Tokens of prompt and target together (decoder), or of each (encoder-decoder).
         soft_prompt: Virtual tokens that a method has put before every prompt, or None.
         adapters: Adapters kept in memory by name; see :meth:`using`.
-        shown: What the model has shown when it was tried, by the kinds of its parts at that time.
+        capabilities: Which inference paths are verified, by the classes of the modules at that time; kept by
+            :mod:`luthier.inference.capabilities`.
     """
 
     encoder_decoder: ClassVar[bool]
@@ -63,7 +67,7 @@ class LanguageModel(ABC):
         self.end_ids = _end_ids(module, tokenizer)
         self.soft_prompt: SoftPrompt | None = None
         self.adapters = AdapterCache()
-        self.shown: dict[tuple[object, ...], Any] = {}
+        self.capabilities: dict[ModuleSignature, Any] = {}
         self._autocast: torch.dtype | Literal["auto"] | None = "auto"
 
     @property
