@@ -70,10 +70,12 @@ def variance_words(arms: Sequence[ArmResult], intervals: Intervals) -> str:
         return ""
     trained = [arm for arm in arms if arm.method is not None]
     if intervals.variances == {"examples"}:
-        return "of examples alone" + (f" (fewer than {FEWEST_SEEDS} training runs)" if trained else "")
+        return "hold the variance of examples alone" + (
+            f" (fewer than {FEWEST_SEEDS} training runs)" if trained else ""
+        )
     if intervals.variances == {"examples and training runs"}:
-        return "of examples and training runs"
-    return "of examples and training runs, and of examples alone for arms with fewer than 3 training runs"
+        return "hold the variance of examples and training runs"
+    return f"hold the variance of examples, and of training runs too where an arm has {FEWEST_SEEDS} or more"
 
 
 def _percent(level: float) -> str:

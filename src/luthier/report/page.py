@@ -34,6 +34,7 @@ from luthier.report.curves import Curve, read_curve
 from luthier.report.figures import VEGA_LITE, Figure, figures, png
 from luthier.report.markdown import markdown
 from luthier.report.palette import arm_styles, theme
+from luthier.report.run_tables import runs_table
 from luthier.report.tables import Table
 from luthier.results.records import ArmResult, RunCosts, RunResults, read_costs, read_results
 
@@ -94,6 +95,7 @@ def _all_tables(results: RunResults, costs: RunCosts) -> list[Table]:
         tables.scores_table(results),
         tables.retention_table(results),
         tables.pairs_table(results),
+        runs_table(results),
     ]
     return [table for table in made if table]
 
@@ -122,6 +124,7 @@ def render(
         tables={table.key: table for table in _all_tables(results, costs)},
         marks=tables.MARKS,
         figures=drawn,
+        several_runs=derived.several_runs(results),
         answers=answers,
         gaps=gaps,
         summary_line=_summary_line(results, costs),
@@ -138,7 +141,11 @@ def _summary_line(results: RunResults, costs: RunCosts) -> list[str]:
     arms = f"{len(results.arms)} arm" + ("s" if len(results.arms) != 1 else "")
     parameters = results.model.parameters
     size = [f"{formatting.count(parameters)} parameters"] if parameters else []
-    return [arms, f"{n:,} test examples", *size, costs.device]
+    seeds = max((len(arm.seeds) for arm in results.arms), default=0)
+    runs = [f"{seeds} seeds"] if seeds > 1 else []
+    known = results.threads or costs.threads
+    threads = [f"{known} thread" + ("s" if known != 1 else "")] if known else []
+    return [arms, *runs, f"{n:,} test examples", *size, costs.device, *threads]
 
 
 def _breakable(name: str) -> Markup:

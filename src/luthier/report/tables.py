@@ -96,7 +96,7 @@ def _quality_note(results: RunResults, intervals: Intervals) -> str:
 def interval_note(arms: Iterable[ArmResult], intervals: Intervals) -> str:
     """Say what stands in brackets and behind ±, as a continuation of a sentence."""
     arms = tuple(arms)
-    held = f"; {intervals.words()} in brackets, {variance_words(arms, intervals)}" if intervals.levels else ""
+    held = f"; {intervals.words()} in brackets {variance_words(arms, intervals)}" if intervals.levels else ""
     most = max((len(arm.seeds) for arm in arms), default=0)
     return f"{held}; ± standard deviation over {most} training runs" if most > 1 else held
 
@@ -157,8 +157,8 @@ def retention_table(results: RunResults) -> Table | None:
     note = (
         "Tasks that were not trained on, measured with the method detached (before) and attached (after)"
         f"{interval_note(trained, intervals)}. ↑ higher is better, ↓ lower is better; ▲ gained and ▼ forgotten where "
-        f"the paired test tells it from zero. {CORRECTED} A change without a mark may be nothing, or may be too small "
-        "for this many examples to show."
+        f"the paired test tells it from zero. {CORRECTED} A change without a mark is not told from zero, which is not "
+        "the same as kept: below an arm stands the smallest true change that its test finds with 80 % power."
     )
     return Table("retention", "Retention", columns, rows, note)
 
@@ -169,11 +169,16 @@ def _retention_row(arm: ArmResult, item: RetentionResult, intervals: Intervals, 
     arrow = "↑" if item.higher_is_better else "↓"
     return (
         Cell(item.task, f"{item.metric} {arrow}{chance}") if names_task else Cell(""),
-        Cell(arm.name),
+        Cell(arm.name, _detectable(item.change, digits)),
         _value(item.before, digits, intervals),
         _value(item.after, digits, intervals),
         change_cell(item.change, digits, intervals, higher_better=item.higher_is_better),
     )
+
+
+def _detectable(change: Change, digits: int) -> str:
+    known = not formatting.absent(change.detectable) and not change.significant
+    return f"detects {formatting.decimal(change.detectable, digits)}" if known else ""
 
 
 def scores_table(results: RunResults) -> Table | None:

@@ -51,7 +51,8 @@ def _curve_chart(
     series = {name: line for name in known if (line := pick(curves[name]))}
     if not series:
         return None
-    return layers(_lines(results, series, axis, points=points, legend=legend), title, "", width, 240)
+    note = "The first seed of arms with several" if derived.several_runs(results) else ""
+    return layers(_lines(results, series, axis, points=points, legend=legend), title, note, width, 240)
 
 
 def training_loss(

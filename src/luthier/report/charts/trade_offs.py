@@ -72,7 +72,7 @@ def _scatter(results: RunResults, position: _Position, title: str, *, width: int
     if missing:
         notes.append(f"not measured: {', '.join(missing)}")
     x, ground = _logarithmic(records, position) if position.logarithmic else _linear([*records, *runs], position)
-    parts = ground + _scatter_marks(results, records, runs, x, position.title, legend)
+    parts = ground + _scatter_marks(results, records, runs, x, position, legend)
     return layers(parts, title, "; ".join(notes), width, HEIGHT)
 
 
@@ -89,8 +89,9 @@ def _run_records(results: RunResults, position: _Position, placed: Mapping[str, 
 
 
 def _scatter_marks(
-    results: RunResults, records: list[Record], runs: list[Record], x: alt.X, title: str, legend: bool
+    results: RunResults, records: list[Record], runs: list[Record], x: alt.X, position: _Position, legend: bool
 ) -> list[alt.Chart]:
+    title, apart = position.title, position.of_run is not None
     name = derived.primary_name(results)
     scale = alt.Scale(domain=padded([*records, *runs], ("score", "low", "high")), nice=False, zero=False)
     y = alt.Y("score:Q", title=name, scale=scale, axis=alt.Axis(tickCount=6))
@@ -113,7 +114,8 @@ def _scatter_marks(
     )
     if not runs:
         return [bars, points]
-    small = alt.Chart(inline(runs)).mark_point(filled=True, size=RUN_SIZE)
+    # Runs that share their arm's place stand beside its mark, so that it does not hide them.
+    small = alt.Chart(inline(runs)).mark_point(filled=True, size=RUN_SIZE, xOffset=0 if apart else 9)
     tips = [*run_tips(name), alt.Tooltip("where:N", title=title)]
     marks = small.encode(x=x, y=y, color=colour, opacity=faded(RUN_OPACITY), tooltip=tips)
     return [bars, marks, points]
