@@ -26,7 +26,7 @@ from luthier.config.validation import validate
 from luthier.methods.registry import find_method, read_settings
 from luthier.metrics.registry import get_metric
 from luthier.tasks.loader import library_names, load_task
-from luthier.tasks.schema import TaskSpec
+from luthier.tasks.spec import TaskSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "src" / "luthier" / "config"

@@ -11,7 +11,7 @@ from luthier.config.compare import CompareConfig
 from luthier.experiments.evaluate import Evaluated, evaluate
 from luthier.inference.scoring import answer_logprobs, text_windows
 from luthier.models.language_model import LanguageModel
-from luthier.tasks.loader import load_texts
+from luthier.tasks.held_out_text import load_texts
 from recipes.mini.mixture import HELD_OUT
 
 TEXT = Template("""---

@@ -31,16 +31,16 @@ SAID = [
         ({"chosen": SAID, "rejected": SAID}, "preference", "the chosen answer is learned"),
     ],
 )
-def test_shape_is_recognised_and_said(row: Row, name: str, said: str) -> None:
-    shape = recognise(row, "rows.jsonl")
-    assert shape.name == name
-    assert said in shape.sentence
+def test_format_is_recognised_and_said(row: Row, name: str, said: str) -> None:
+    row_format = recognise(row, "rows.jsonl")
+    assert row_format.name == name
+    assert said in row_format.sentence
 
 
-def test_unknown_shape_names_the_columns_and_the_ways_out() -> None:
+def test_unknown_format_names_the_columns_and_the_ways_out() -> None:
     with pytest.raises(TaskError) as fault:
         recognise({"sentence": "a", "label": 1}, "rows.jsonl")
-    assert str(fault.value).startswith("rows.jsonl: the columns (sentence, label) are of no known shape")
+    assert str(fault.value).startswith("rows.jsonl: the columns (sentence, label) are of no known format")
     assert "write a task YAML" in str(fault.value)
 
 

@@ -11,7 +11,7 @@ from luthier.config.compare import CompareConfig
 from luthier.experiments.evaluate import evaluate
 from luthier.inference.scoring import answer_logprobs, text_windows
 from luthier.models.load import EMBEDDED, load_model
-from luthier.tasks.loader import load_texts
+from luthier.tasks.held_out_text import load_texts
 
 FOLDER = EMBEDDED["mini"]
 

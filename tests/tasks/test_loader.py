@@ -11,7 +11,10 @@ import pytest
 from luthier.config.data import DataConfig
 from luthier.errors import DataError
 from luthier.records import Example, Turn
-from luthier.tasks.loader import Index, Reading, library_names, load_examples, load_splits, load_task, load_texts
+from luthier.tasks.held_out_text import load_texts
+from luthier.tasks.loader import library_names, load_examples, load_splits, load_task
+from luthier.tasks.rows import TaskRows
+from luthier.tasks.split_index import SplitIndex
 
 YAML = """\
 name: summaries
@@ -172,7 +175,7 @@ def test_rows_without_a_group_are_alone(tmp_path: Path) -> None:
 
 
 def test_rows_that_change_while_they_are_read(folder: Path) -> None:
-    index = Index(Reading(load_task(str(folder / "task.yaml"))), 0)
+    index = SplitIndex(TaskRows(load_task(str(folder / "task.yaml"))), 0)
     wanted = index.chosen("train", None)
     lines(folder / "train.jsonl", numbered(90))
     with pytest.raises(DataError, match="the rows changed while they were read"):

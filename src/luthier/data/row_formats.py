@@ -1,4 +1,4 @@
-"""Well-known shapes of rows, recognised by their columns, so that a data file needs no task YAML.
+"""Well-known formats of rows, recognised by their columns, so that a data file needs no task YAML.
 
     prompt, completion          one exchange (as text, or as messages)
     messages                    a conversation (OpenAI, TRL, Hugging Face)
@@ -41,8 +41,8 @@ _ROLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """How rows of a known shape become exchanges.
+class RowFormat:
+    """How rows of a known format become exchanges.
 
     Attributes:
         name: ``prompt_completion``, ``messages``, ``alpaca``, ``sharegpt`` or ``preference``.
@@ -78,25 +78,25 @@ class Exchange:
     system: str
 
 
-def recognise(row: Row, where: str) -> Shape:
-    """Return the shape of rows like this one.
+def recognise(row: Row, where: str) -> RowFormat:
+    """Return the format of rows like this one.
 
     Raises:
-        TaskError: When the columns are of no known shape.
+        TaskError: When the columns are of no known format.
     """
-    shape = _recognise(row)
-    if shape is None:
+    row_format = _recognise(row)
+    if row_format is None:
         columns = ", ".join(map(str, row))
-        what = f"the columns ({columns}) are of no known shape"
+        what = f"the columns ({columns}) are of no known format"
         fix = (
             "Name them prompt and completion, messages, instruction/input/output, conversations, or "
             "prompt/chosen/rejected; or write a task YAML with a template."
         )
         raise TaskError(what, where=where, fix=fix)
-    return shape
+    return row_format
 
 
-def _recognise(row: Row) -> Shape | None:
+def _recognise(row: Row) -> RowFormat | None:
     columns: Collection[str] = row.keys()
     has = columns.__contains__
     alpaca_input = "input" if has("input") else None
@@ -104,41 +104,41 @@ def _recognise(row: Row) -> Shape | None:
         said = "preference rows (chosen, rejected): the chosen answer is learned, the rejected one is not used"
         if isinstance(row["chosen"], list):
             before = "prompt" if has("prompt") else ""
-            return Shape("preference", said, conversation=before or "chosen", answer="chosen" if before else "")
+            return RowFormat("preference", said, conversation=before or "chosen", answer="chosen" if before else "")
         if has("prompt"):
-            return Shape("preference", said, "{{ prompt }}", "{{ chosen }}", input="prompt")
+            return RowFormat("preference", said, "{{ prompt }}", "{{ chosen }}", input="prompt")
         if has("instruction"):
-            return Shape("preference", said, ALPACA, "{{ chosen }}", input=alpaca_input)
+            return RowFormat("preference", said, ALPACA, "{{ chosen }}", input=alpaca_input)
         return None
     if has("messages"):
-        return Shape("messages", "conversations (messages): one example for each answer", conversation="messages")
+        return RowFormat("messages", "conversations (messages): one example for each answer", conversation="messages")
     if has("conversations"):
         said = "ShareGPT conversations: one example for each answer"
-        return Shape("sharegpt", said, conversation="conversations")
+        return RowFormat("sharegpt", said, conversation="conversations")
     if has("prompt") and has("completion"):
         said = "rows of prompt and completion, used as they are"
         if isinstance(row["prompt"], list):
-            return Shape("prompt_completion", said, conversation="prompt", answer="completion")
-        return Shape("prompt_completion", said, "{{ prompt }}", "{{ completion }}", input="prompt")
+            return RowFormat("prompt_completion", said, conversation="prompt", answer="completion")
+        return RowFormat("prompt_completion", said, "{{ prompt }}", "{{ completion }}", input="prompt")
     if has("instruction") and has("output"):
         said = "Alpaca rows (instruction, input, output), with Alpaca's own prompt"
-        return Shape("alpaca", said, ALPACA, "{{ output }}", input=alpaca_input)
+        return RowFormat("alpaca", said, ALPACA, "{{ output }}", input=alpaca_input)
     return None
 
 
-def exchanges(row: Row, shape: Shape, where: str) -> Iterator[Exchange]:
+def exchanges(row: Row, row_format: RowFormat, where: str) -> Iterator[Exchange]:
     """Yield an exchange for each answer in a row that holds a conversation; only the last for preferences.
 
     Raises:
         DataError: When the messages are not a conversation that can be learned.
     """
-    messages = _messages(row.get(shape.conversation), shape.conversation, where)
-    if shape.answer:
-        messages = (*messages, *_messages(row.get(shape.answer), shape.answer, where))
+    messages = _messages(row.get(row_format.conversation), row_format.conversation, where)
+    if row_format.answer:
+        messages = (*messages, *_messages(row.get(row_format.answer), row_format.answer, where))
     found = list(_pair(messages, where))
     if not found:
         raise DataError("the conversation has no answer of the assistant", where=where)
-    last_only = bool(shape.answer) or shape.name == "preference"
+    last_only = bool(row_format.answer) or row_format.name == "preference"
     yield from found[-1:] if last_only else found
 
 

@@ -11,7 +11,8 @@ from luthier.config.compare import CompareConfig
 from luthier.errors import ConfigError, LuthierError, collecting, raise_faults
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
-from luthier.tasks.loader import load_task, load_texts
+from luthier.tasks.held_out_text import load_texts
+from luthier.tasks.loader import load_task
 from luthier.tasks.schema import Task
 from luthier.tasks.task_sets import EVERYDAY, expand
 

@@ -10,7 +10,9 @@ from luthier.config.data import DataConfig
 from luthier.data.check import CheckReport, SplitMeter
 from luthier.data.encoding import Encoder
 from luthier.data.splits import NAMES
-from luthier.tasks.loader import Index, Reading, load_task
+from luthier.tasks.loader import load_task
+from luthier.tasks.rows import TaskRows
+from luthier.tasks.split_index import SplitIndex
 
 
 def run_check(
@@ -46,7 +48,7 @@ def run_check(
         chat=data.chat,
         task_wants_chat=loaded.chat,
     )
-    index = Index(Reading(loaded), seed)
+    index = SplitIndex(TaskRows(loaded), seed)
     limits = {"train": data.train, "validation": data.validation, "test": data.test}
     wanted = np.logical_or.reduce([index.chosen(name, limit) for name, limit in limits.items()])
     report = index.report(wanted)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import Any
 
 from luthier.data.row_formats import exchanges
 from luthier.data.splits import hash64
 from luthier.data.templates import find_input
 from luthier.errors import DataError, LuthierError, TaskError, did_you_mean
 from luthier.records import Example, Row
-from luthier.tasks.schema import Answers, PromptTemplate, Task, as_list, template_problem
+from luthier.tasks.schema import PromptTemplate, TargetSource, Task
 
 
 class LeftOut(DataError):
@@ -20,7 +21,7 @@ class LeftOut(DataError):
 
 def left_out_why(task: Task) -> str:
     """Return what the rows of a task that are left out have in common, as a message ends it."""
-    if task.shape is not None and task.shape.conversation:
+    if task.row_format is not None and task.row_format.conversation:
         return "hold no conversation that can be learned"
     return "have an empty prompt or target"
 
@@ -67,7 +68,7 @@ def render(
         row: The row.
         key: The row's id.
         group: Its group, or "".
-        split: Its split; accepted answers may depend on it.
+        split: Its split; the targets may depend on it.
         evaluation: Whether to use the evaluation template instead of one drawn by the id.
         where: File and row, for messages.
 
@@ -75,7 +76,7 @@ def render(
         LeftOut: When nothing can be learned from the row.
         LuthierError: When the row cannot be rendered.
     """
-    if task.shape is not None and task.shape.conversation:
+    if task.row_format is not None and task.row_format.conversation:
         yield from _conversation(task, row, key, where)
         return
     template = task.evaluation_template if evaluation else _drawn(task, key)
@@ -88,12 +89,12 @@ def render_with(
     """Return the example that one template makes of a row; raises as :func:`render` does."""
     try:
         prompt = template.prompt.render(row)
-        targets = _answers(template.answers or task.split_answers.get(split, task.answers), row)
+        targets = _targets(template.targets or task.split_targets.get(split, task.targets), row)
         choices = _choices(task, row)
         span = find_input(prompt, row, _input_column(task, row), template.prompt.render)
         part = task.part.render(row).strip() if task.part is not None else ""
     except LuthierError as fault:
-        raise template_problem(fault, where) from None
+        raise _located(fault, where) from None
     if not prompt.strip():
         raise LeftOut("the prompt is empty", where=where)
     if not targets:
@@ -121,17 +122,17 @@ def _drawn(task: Task, key: str) -> PromptTemplate:
     return templates[hash64(key, "luthier words") % len(templates)]
 
 
-def _answers(answers: Answers, row: Row) -> tuple[str, ...]:
-    """Return the accepted answers that are not empty, without blanks around them."""
-    if answers.column is not None:
-        if answers.column not in row:
-            raise _no_column(answers.column, row, "")
-        listed = as_list(row[answers.column])
+def _targets(source: TargetSource, row: Row) -> tuple[str, ...]:
+    """Return the targets that are not empty, without blanks around them."""
+    if source.column is not None:
+        if source.column not in row:
+            raise _no_column(source.column, row, "")
+        listed = _as_list(row[source.column])
         if listed is None:
-            raise DataError(f"column '{answers.column}' is not a list of answers")
+            raise DataError(f"column '{source.column}' is not a list of answers")
         texts = listed
     else:
-        texts = tuple(template.render(row) for template in answers.templates)
+        texts = tuple(template.render(row) for template in source.templates)
     return tuple(stripped for text in texts if (stripped := text.strip()))
 
 
@@ -141,7 +142,7 @@ def _choices(task: Task, row: Row) -> tuple[str, ...]:
     if task.choices_column is not None:
         if task.choices_column not in row:
             raise _no_column(task.choices_column, row, "")
-        choices = as_list(row[task.choices_column])
+        choices = _as_list(row[task.choices_column])
         if choices is None:
             raise DataError(f"column '{task.choices_column}' is not a list of choices")
     else:
@@ -155,19 +156,19 @@ def _choices(task: Task, row: Row) -> tuple[str, ...]:
 
 def _input_column(task: Task, row: Row) -> str | None:
     column = task.input_column
-    if column is not None and column not in row and task.shape is None:
+    if column is not None and column not in row and task.row_format is None:
         raise TaskError(f"the input column '{column}' does not exist", fix=did_you_mean(column, map(str, row)))
     return column if column in row else None
 
 
 def _conversation(task: Task, row: Row, key: str, where: str) -> Iterator[Example]:
-    assert task.shape is not None
+    assert task.row_format is not None
     try:
-        said = list(exchanges(row, task.shape, where))
+        said = list(exchanges(row, task.row_format, where))
     except DataError as fault:
         # Published collections hold such conversations; a column that is missing altogether is another matter.
-        if task.shape.conversation not in row:
-            raise _no_column(task.shape.conversation, row, where) from None
+        if task.row_format.conversation not in row:
+            raise _no_column(task.row_format.conversation, row, where) from None
         raise LeftOut(fault.what, where=fault.where, fix=fault.fix) from None
     for number, exchange in enumerate(said):
         if not exchange.prompt.strip() or not exchange.reply.strip():
@@ -176,7 +177,7 @@ def _conversation(task: Task, row: Row, key: str, where: str) -> Iterator[Exampl
         example = Example(
             id=f"{key}#{number}",
             task=task.name,
-            template=task.shape.name,
+            template=task.row_format.name,
             prompt=exchange.prompt,
             targets=(exchange.reply.strip(),),
             input_span=(start, len(exchange.prompt.rstrip())),
@@ -185,3 +186,20 @@ def _conversation(task: Task, row: Row, key: str, where: str) -> Iterator[Exampl
             group=key,
         )
         yield _whole(example, where)
+
+
+def _as_list(value: Any) -> tuple[str, ...] | None:
+    """Return a column's list of texts, or None when it is not one; a JSON list in a string counts."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value):
+        return tuple(str(item) for item in value)
+    return None
+
+
+def _located(fault: LuthierError, where: str) -> LuthierError:
+    """Return a template's fault with the row on which it happened."""
+    return type(fault)(fault.what, where=f"{where} ({fault.where})" if fault.where else where, fix=fault.fix)

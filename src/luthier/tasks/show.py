@@ -14,8 +14,9 @@ from luthier.data.sources import read_rows
 from luthier.data.splits import NAMES
 from luthier.errors import DataError, did_you_mean
 from luthier.records import Example, Row
-from luthier.tasks.loader import library_names, load_task, source_parts
+from luthier.tasks.loader import library_names, load_task
 from luthier.tasks.rendering import render, render_with, row_id, split_key
+from luthier.tasks.rows import source_parts
 from luthier.tasks.schema import Task
 
 

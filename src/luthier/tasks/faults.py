@@ -1,0 +1,79 @@
+"""What can be wrong with a task beyond the form of its YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from luthier.config.yaml_file import KeyPath
+from luthier.data.hub import parse_id
+from luthier.data.sources import SPLITS
+from luthier.data.templates import Template
+from luthier.errors import ConfigError, DataError, LuthierError, TaskError, did_you_mean
+from luthier.tasks.schema import Task
+from luthier.tasks.spec import SourceSpec, TaskSpec
+
+
+def line_of(lines: Mapping[KeyPath, int], at: KeyPath) -> str:
+    """Return ``", line N"`` of the nearest key that has a line, or ""."""
+    found = next((lines[at[:size]] for size in range(len(at), 0, -1) if at[:size] in lines), None)
+    return f", line {found}" if found else ""
+
+
+def task_faults(spec: TaskSpec, task: Task, where: str, lines: Mapping[KeyPath, int]) -> Iterator[LuthierError]:
+    """Yield what is wrong beyond the form of the file."""
+    for template in _all_templates(task):
+        try:
+            template.check()
+        except TaskError as fault:
+            yield fault
+    folder = Path(where).parent
+    apart = [(name, getattr(spec.source, name)) for name in SPLITS if getattr(spec.source, name) is not None]
+    for name, source in apart or [("", spec.source)]:
+        at = ("source", name, "path") if name else ("source", "path")
+        fault_ = _path_fault(source, folder, f"{where}{line_of(lines, at)}")
+        if fault_ is not None:
+            yield fault_
+    yield from _metric_faults(spec, where, lines)
+
+
+def _all_templates(task: Task) -> Iterator[Template]:
+    for item in task.templates:
+        yield item.prompt
+        yield from item.targets.templates if item.targets else ()
+    for targets in (task.targets, *task.split_targets.values()):
+        yield from targets.templates
+    yield from task.choice_templates
+
+
+def _path_fault(source: SourceSpec, folder: Path, where: str) -> LuthierError | None:
+    path = str(source.path)
+    if path.startswith("hf:"):
+        try:
+            parse_id(path)
+        except DataError as fault:
+            return TaskError(fault.what, where=where, fix=fault.fix)
+        return None
+    if "\x00" in path:
+        return TaskError("the path holds a NUL", where=where, fix="Write the path without it.")
+    place = Path(path).expanduser()
+    if not place.is_absolute() and not (folder / place).resolve().is_relative_to(folder.resolve()):
+        what = f"the path '{path}' leaves the task's folder"
+        return TaskError(what, where=where, fix="Put the data beside the YAML, or write its absolute path.")
+    return None
+
+
+def _metric_faults(spec: TaskSpec, where: str, lines: Mapping[KeyPath, int]) -> Iterator[LuthierError]:
+    from luthier.metrics.registry import get_metric
+
+    outputs: list[str] = []
+    for number, name in enumerate(spec.metrics):
+        try:
+            outputs += get_metric(name).outputs
+        except ConfigError as fault:
+            yield TaskError(fault.what, where=f"{where}{line_of(lines, ('metrics', number))}", fix=fault.fix)
+    if not spec.metrics:
+        yield TaskError("the task has no metric", where=f"{where}{line_of(lines, ('metrics',))}", fix="Name one.")
+    elif spec.primary is not None and outputs and spec.primary not in outputs:
+        what = f"the primary number '{spec.primary}' is not among what the metrics give"
+        yield TaskError(what, where=f"{where}{line_of(lines, ('primary',))}", fix=did_you_mean(spec.primary, outputs))

@@ -1,0 +1,57 @@
+"""The task of a data file whose columns have a known format: no YAML is needed."""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from pathlib import Path
+
+from luthier.data.row_formats import RowFormat
+from luthier.data.sources import Source
+from luthier.data.splits import Fractions
+from luthier.data.templates import Template
+from luthier.tasks.schema import PromptTemplate, TargetSource, Task
+
+
+def task_name(path: str) -> str:
+    """Return a task name made of a path or a hub id."""
+    stem = re.sub(r"(\.(jsonl|ndjson|json|csv|tsv|parquet|txt|gz))+$", "", Path(path).name or "data")
+    return re.sub(r"[^a-z0-9_.-]+", "_", stem.lower()).strip("_.-") or "data"
+
+
+def task_from_row_format(source: Source, row_format: RowFormat) -> Task:
+    """Return the task of a data file whose columns have a known format."""
+    prompt = Template(row_format.prompt, f"the {row_format.name} template")
+    target = Template(row_format.target, f"the {row_format.name} template")
+    templates = () if row_format.conversation else (PromptTemplate(row_format.name, prompt, TargetSource((target,))),)
+    content = repr((row_format, source.format, source.field))
+    return Task(
+        name=task_name(source.path),
+        version="1",
+        description=row_format.sentence,
+        sources={"all": source},
+        templates=templates,
+        targets=TargetSource(),
+        split_targets={},
+        choices=(),
+        choice_templates=(),
+        choices_column=None,
+        id_column=None,
+        group_column=None,
+        part=None,
+        input_column=row_format.input,
+        fractions=Fractions(),
+        metrics=("rouge", "exact_match"),
+        primary="rougeL",
+        chance=None,
+        stop=(),
+        max_new_tokens=128,
+        few_shot=3,
+        chat=row_format.chat,
+        citation="",
+        licence="",
+        language="",
+        row_format=row_format,
+        where=source.path,
+        digest=blake2b(content.encode(), digest_size=16).hexdigest(),
+    )
