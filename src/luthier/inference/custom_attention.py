@@ -8,9 +8,7 @@ results and the logarithms of their sums (the idea of Hydragen, arXiv:2402.05099
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from luthier.kernels.attention_swap import attention_implementation
 from luthier.models.language_model import LanguageModel
 from luthier.records import TokenIds
 
@@ -88,7 +87,7 @@ def read(model: LanguageModel, tokens: TokenIds, positions: Tensor, layout: Layo
     """
     ids = torch.from_numpy(tokens.astype("int64")).to(model.device)[None]  # (1, T)
     module = model.module if head else model.module.base_model
-    with model.precision(), attending(model.module):
+    with model.precision(), attention_implementation(model.module, NAME):
         return module(input_ids=ids, position_ids=positions[None], use_cache=False, luthier_layout=layout, **head)
 
 
@@ -134,20 +133,6 @@ def attend(
 
 
 AttentionInterface.register(NAME, attend)  # without a mask function beside it, models make no mask
-
-
-@contextlib.contextmanager
-def attending(module: Any) -> Iterator[None]:
-    """Let every part of a model attend by :func:`attend` inside, and as before after it."""
-    configs: dict[int, Any] = {id(part.config): part.config for part in module.modules() if hasattr(part, "config")}
-    before = {key: config._attn_implementation for key, config in configs.items()}
-    try:
-        for config in configs.values():
-            config._attn_implementation = NAME
-        yield
-    finally:
-        for key, config in configs.items():
-            config._attn_implementation = before[key]
 
 
 def attention(

@@ -23,6 +23,8 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from luthier.kernels.activation_checkpointing import recomputes
 from luthier.kernels.attention import attend_end_to_end
+from luthier.kernels.attention_swap import attention_implementation
+from luthier.kernels.block_stacks import last_stack
 from luthier.kernels.memory_efficient import memory_efficient_layers
 
 NAME = "luthier_varlen"
@@ -93,21 +95,15 @@ AttentionInterface.register(NAME, attend)  # without a mask function beside it, 
 @contextlib.contextmanager
 def padding_free(module: PreTrainedModel) -> Iterator[None]:
     """Let every part of a model attend by :func:`attend` inside, remembering little, and as before after it."""
-    parts = list(module.modules())
-    configs: dict[int, Any] = {id(part.config): part.config for part in parts if hasattr(part, "config")}
-    before = {key: config._attn_implementation for key, config in configs.items()}
-    biased = [part for part in parts if hasattr(part, "has_relative_attention_bias")]
+    biased = [part for part in module.modules() if hasattr(part, "has_relative_attention_bias")]
     hooks = [part.register_forward_pre_hook(_bias_of_the_longest, with_kwargs=True) for part in biased]
+    efficient = memory_efficient_layers(module) if torch.is_grad_enabled() else contextlib.nullcontext()
     try:
-        for config in configs.values():
-            config._attn_implementation = NAME
-        with memory_efficient_layers(module) if torch.is_grad_enabled() else contextlib.nullcontext():
+        with attention_implementation(module, NAME), efficient:
             yield
     finally:
         for hook in hooks:
             hook.remove()
-        for key, config in configs.items():
-            config._attn_implementation = before[key]
 
 
 def _bias_of_the_longest(module: Any, arguments: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -194,10 +190,12 @@ def trimmed(module: nn.Module, places: Tensor, tokens: int) -> Iterator[None]:
 
 def _after_attention(module: Any) -> list[nn.Module]:
     """The parts of the last block that follow its attention, as far as they may be computed in part."""
-    stacks = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
-    if not stacks or (module.training and recomputes(module)):
+    if module.training and recomputes(module):
         return []
-    named = max(stacks, key=len)[-1].named_modules()
+    stack = last_stack(module)
+    if not stack:
+        return []
+    named = stack[-1].named_modules()
     chosen = [part for name, part in named if name.rsplit(".", 1)[-1] in _AFTER_ATTENTION]
     inside = [part for whole in chosen for part in whole.modules() if part is not whole]
     if any(isinstance(part, nn.Dropout) and part.p > 0 and part.training for part in inside):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier.kernels.activation_checkpointing import recomputes
+from luthier.kernels.block_stacks import last_stack
 from luthier.kernels.verification import LOGPROBS, evaluation_mode, verify
 from luthier.models.decoder import DecoderModel
 from luthier.models.language_model import LanguageModel
@@ -86,7 +87,7 @@ class FrozenActivations:
         hook = self._blocks[-1].register_forward_hook(lambda _, __, states: found.append(states))
         self._model.prefix = None
         try:
-            with _instead(_stack(self._model.module)[len(self._blocks) :], None):
+            with _instead(last_stack(self._model.module)[len(self._blocks) :], None):
                 self._model.target_logprobs([item])
         finally:
             hook.remove()
@@ -113,14 +114,9 @@ def _instead(blocks: Sequence[Any], states: Tensor | None) -> Iterator[None]:
                 block.forward = before
 
 
-def _stack(module: nn.Module) -> list[Any]:
-    stacks = [list(part) for part in module.modules() if isinstance(part, nn.ModuleList)]
-    return max(stacks, key=len, default=[])
-
-
 def _frozen_blocks(model: LanguageModel) -> list[Any]:
     """The lower blocks whose states stay what they are; none where anything before them may change."""
-    stack = _stack(model.module)
+    stack = last_stack(model.module)
     head = model.module.get_output_embeddings()
     trained = [any(weight.requires_grad for weight in block.parameters()) for block in stack]
     count = trained.index(True) if True in trained else len(stack) - 1

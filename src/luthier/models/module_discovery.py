@@ -15,6 +15,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from luthier.errors import ModelError
+from luthier.kernels.block_stacks import attention_modules, block_stacks, is_linear
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def blocks(model: Any) -> list[Block]:
     """
     found = [
         _block(f"{name}.{index}", block)
-        for name, stack in _stacks(model)
+        for name, stack in block_stacks(model)
         for index, block in enumerate(stack)
         if any(True for _ in block.parameters())
     ]
@@ -74,14 +75,14 @@ def blocks(model: Any) -> list[Block]:
 
 def last_blocks(model: Any, count: int) -> list[Block]:
     """Return the last blocks before the head: the decoder's, in an encoder-decoder."""
-    name, stack = _stacks(model)[-1]
+    name, stack = block_stacks(model)[-1]
     own = [_block(f"{name}.{index}", block) for index, block in enumerate(stack)]
     return own[max(0, len(own) - count) :]
 
 
 def block_count(model: Any) -> int:
     """Number of blocks that :func:`last_blocks` chooses from."""
-    stacks = _stacks(model)
+    stacks = block_stacks(model)
     return len(stacks[-1][1]) if stacks else 0
 
 
@@ -92,41 +93,14 @@ def norms(model: Any) -> Iterator[tuple[str, nn.Module]]:
 
 def linear_layers(module: nn.Module, prefix: str = "") -> list[Layer]:
     """Return the linear layers of a module, in the order of definition. GPT-2's are of a class of their own."""
-    return [
-        Layer(name, layer)
-        for name, layer in module.named_modules(prefix=prefix)
-        if isinstance(layer, nn.Linear | Conv1D)
-    ]
-
-
-def _stacks(model: Any) -> list[tuple[str, nn.ModuleList]]:
-    """Return the lists of blocks: those that stand in no other list and hold attention."""
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    outer = [
-        (name, module)
-        for name, module in lists
-        if not any(name.startswith(f"{other}.") for other, _ in lists if other != name)
-    ]
-    return [(name, module) for name, module in outer if any(True for block in module for _ in _attentions(block, ""))]
+    return [Layer(name, layer) for name, layer in module.named_modules(prefix=prefix) if is_linear(layer)]
 
 
 def _block(name: str, module: nn.Module) -> Block:
-    attentions = tuple(tuple(linear_layers(part, place)) for place, part in _attentions(module, name))
+    attentions = tuple(tuple(linear_layers(part, place)) for place, part in attention_modules(module, name))
     taken = {layer.name for layers in attentions for layer in layers}
     mlp = tuple(layer for layer in linear_layers(module, name) if layer.name not in taken)
     return Block(name, module, attentions, mlp)
-
-
-def _attentions(block: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the innermost modules of class ``…Attention`` that hold linear layers."""
-    found = [
-        (name, module)
-        for name, module in block.named_modules(prefix=prefix)
-        if "Attention" in type(module).__name__ and linear_layers(module)
-    ]
-    for name, module in found:
-        if not any(other is not module and other_name.startswith(f"{name}.") for other_name, other in found):
-            yield name, module
 
 
 def _widths(layer: nn.Module) -> tuple[int, int]:
