@@ -103,6 +103,11 @@ def raise_faults(what: str, faults: Sequence[LuthierError]) -> None:
         raise Faults(what, faults)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or its class where it has none."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"Did you mean 'x'? Known: a, b, x."`` for an unknown name."""
     names = sorted(known)

@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from luthier.errors import ModelError
+from luthier.errors import ModelError, first_line
 from luthier.files.code_digest import code_digest
 from luthier.files.store import Entry, open_entry, reading
 from luthier.inference.ct2_engine import CTranslate2, Precision
 from luthier.kernels.verification import LOGPROBS, verify
 from luthier.models.language_model import LanguageModel
-from luthier.models.pretrained import first_line
 from luthier.progress import say
 from luthier.records import Encoded
 
@@ -194,7 +193,7 @@ def _verify(model: LanguageModel, converted: CTranslate2) -> None:
         return
     kind, place = model.module.config.model_type, verified.place
     if place is None:
-        reason = f"cannot be run: {verified.failure.strip().splitlines()[0]}"
+        reason = f"cannot be run: {verified.failure}"
     else:
         reason = f"gives other log-probabilities: {found[place]:.4f} instead of {float(expected[place]):.4f}"
     raise ModelError(

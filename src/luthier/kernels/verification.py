@@ -29,6 +29,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from luthier.errors import first_line
+
 COMPUTATION_ERRORS = (
     TypeError,
     ValueError,
@@ -126,7 +128,7 @@ def verify(compute: Callable[[], Tensor], expected: Tensor, tolerance: Tolerance
         found = compute()
         return compare(found, expected, tolerance)
     except COMPUTATION_ERRORS as error:
-        return Verification(float("inf"), tolerance.share, failure=str(error) or type(error).__name__)
+        return Verification(float("inf"), tolerance.share, failure=first_line(error))
 
 
 @contextlib.contextmanager

@@ -10,9 +10,9 @@ from torch import nn
 
 from luthier.config.base import Settings
 from luthier.errors import ModelError
+from luthier.files.safetensors_models import read_module
 from luthier.methods.base import Knob, freeze_all_but, load_weights, require_fit
 from luthier.models.language_model import LanguageModel
-from luthier.models.pretrained import read_module
 
 
 class FullSettings(Settings):

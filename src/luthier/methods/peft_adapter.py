@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from luthier.errors import ConfigError, LuthierError, ModelError, raise_faults
+from luthier.errors import ConfigError, LuthierError, ModelError, first_line, raise_faults
 from luthier.methods.base import Attached, freeze_all_but, read_tensors, require_fit
 from luthier.models.language_model import LanguageModel
 from luthier.models.module_discovery import blocks
-from luthier.models.pretrained import first_line
 from luthier.models.soft_prompt import SoftPrompt, WithVirtualTokens
 
 CONFIG = "adapter_config.json"

@@ -11,11 +11,10 @@ from pydantic import ConfigDict, model_validator
 from torch import nn
 
 from luthier.config.base import Settings
-from luthier.errors import ConfigError, did_you_mean
+from luthier.errors import ConfigError, did_you_mean, first_line
 from luthier.methods.base import Attached, Knob
 from luthier.methods.peft_adapter import attach_peft, load_peft
 from luthier.models.language_model import LanguageModel
-from luthier.models.pretrained import first_line
 
 # What the model, the adapter's folder and the run decide.
 _OURS = {"task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_version", "auto_mapping"}

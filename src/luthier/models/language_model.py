@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from luthier.errors import ModelError
+from luthier.files.safetensors_models import read_module
 from luthier.models.adapter_cache import AdapterCache
-from luthier.models.pretrained import read_module
 from luthier.models.soft_prompt import SoftPrompt
 from luthier.records import Encoded, TokenIds
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from luthier.errors import ModelError
+from luthier.errors import ModelError, first_line
 from luthier.files.digests import file_digest
+from luthier.files.safetensors_models import read_module, weight_files
 from luthier.kernels.onednn_matmul import multiply_by_onednn
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import LanguageModel
-from luthier.models.pretrained import first_line, read_module
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -64,7 +64,8 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
         multiply_by_onednn()
     _steady_head(module)
     kind = EncoderDecoderModel if config.is_encoder_decoder else DecoderModel
-    return kind(name, folder, folder_digest(folder), module, tokenizer, max_length(config, tokenizer))
+    digest = folder_digest(folder, code=trust_remote_code)
+    return kind(name, folder, digest, module, tokenizer, max_length(config, tokenizer))
 
 
 def _steady_head(module: Any) -> None:
@@ -122,9 +123,8 @@ def _fetch(name: str, trust_remote_code: bool) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=_OTHER_FORMATS))
     except Exception as fault:  # the hub's client raises a dozen unrelated classes
-        reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
         raise ModelError(
-            f"no model '{name}' here, and the hub did not give it ({reason})",
+            f"no model '{name}' here, and the hub did not give it ({first_line(fault)})",
             fix="Check the spelling, the network and your access; or give a folder, or `mini`.",
         ) from None
 
@@ -146,7 +146,7 @@ def _read_config(folder: Path, trust_remote_code: bool) -> Any:
 
 
 def _require_weights(folder: Path) -> None:
-    if list(folder.glob("*.safetensors")):
+    if weight_files(folder) or list(folder.glob("*.safetensors")):
         return
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth", ".ckpt"})
     if pickled:
@@ -212,11 +212,21 @@ def pick_device(device: str | None) -> torch.device:
     return chosen
 
 
-def folder_digest(folder: Path) -> str:
-    """Return a digest of every file that decides what the model computes."""
+def folder_digest(folder: Path, *, code: bool = False) -> str:
+    """Return a digest of every file that decides what the model computes.
+
+    Args:
+        folder: Of a model, or of an adapter.
+        code: Whether Python code that comes with the model is run, and so is part of it.
+
+    Raises:
+        ModelError: When an index of weights names a file that cannot be used.
+    """
+    suffixes = {".json", ".safetensors", ".model", ".jinja"} | ({".py"} if code else set())
+    paths = {path for path in folder.iterdir() if path.suffix in suffixes or path.name in _VOCABULARIES}
+    paths |= {*weight_files(folder), *folder.glob("additional_chat_templates/*.jinja")}
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.iterdir()):
-        if path.suffix in {".json", ".safetensors", ".model", ".jinja"} or path.name in _VOCABULARIES:
-            digest.update(path.name.encode())
-            digest.update(file_digest(path).encode())
+    for path in sorted(paths):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(file_digest(path).encode())
     return digest.hexdigest()

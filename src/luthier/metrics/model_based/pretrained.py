@@ -7,7 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from luthier.errors import ModelError
+from luthier.errors import ModelError, first_line
+from luthier.files.safetensors_models import read_module, weight_files
+
+_UNUSED = {"AutoModel": ("pooler.",)}
+"""Parts whose output no metric reads, by auto class: checkpoints of masked language models come without a pooler."""
 
 
 def load_pretrained(kind: str, model: str) -> tuple[Any, Any]:
@@ -23,25 +27,22 @@ def load_pretrained(kind: str, model: str) -> tuple[Any, Any]:
         The model, in evaluation mode and on the accelerator where there is one, and the tokeniser.
 
     Raises:
-        ModelError: The model cannot be loaded.
+        ModelError: The model cannot be loaded, or a part of it that is computed with has no weights.
     """
     import torch
     import transformers
-    from safetensors import SafetensorError
 
-    commit = "main" if Path(model).is_dir() else _commit(model) or "main"
+    fix = "Name a folder with config, tokenizer and safetensors."
+    source = Path(model) if Path(model).is_dir() else model
+    commit = "main" if isinstance(source, Path) else _commit(model) or "main"
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=commit)
-        loaded = getattr(transformers, kind).from_pretrained(
-            model, revision=commit, use_safetensors=True, dtype=torch.float32
-        )
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise ModelError(
-            f"The model cannot be loaded: {reason}",
-            where=model,
-            fix="Name a folder with config, tokenizer and safetensors.",
-        ) from error
+        reader = getattr(transformers, kind)
+        loaded = read_module(reader, source, dtype=torch.float32, revision=commit, unused=_UNUSED.get(kind, ()))
+    except ModelError as error:
+        raise ModelError(f"The model cannot be loaded: {error.what}", where=error.where, fix=error.fix or fix) from None
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise ModelError(f"The model cannot be loaded: {first_line(error)}", where=model, fix=fix) from error
     return loaded.eval().to(torch.accelerator.current_accelerator(check_available=True) or "cpu"), tokenizer
 
 
@@ -63,7 +64,7 @@ def fingerprint(model: str) -> str:
     if not folder.is_dir():
         commit = _commit(model)
         return f"{model}@{commit[:12]}" if commit else model
-    files = sorted(file for pattern in _DIGESTED for file in folder.glob(pattern))
+    files = sorted({file for pattern in _DIGESTED for file in folder.glob(pattern)} | set(weight_files(folder)))
     return f"{folder.resolve().name}@{_digest(tuple((str(f), f.stat().st_mtime_ns) for f in files))}"
 
 
