@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +14,7 @@ from safetensors import SafetensorError
 
 from luthier.errors import StoreError
 from luthier.files import atomic
-from luthier.files import code_digest as code
 from luthier.files.atomic import finish_folder, temporary_folder, write_atomically, writing
-from luthier.files.code_digest import code_digest
 from luthier.files.digests import digest
 from luthier.files.store import open_entry
 
@@ -84,22 +81,6 @@ def test_the_digest_tells_apart_what_differs() -> None:
     values = [{}, [], "", None, 0, False, {"a": 1}, {"a": "1"}, {"a": None}, {"a": [1]}, "\u00e9", "e\u0301", "\ud800"]
     assert len({digest(value) for value in values}) == len(values)
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-
-
-def test_the_code_digest_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(Path(code.__file__).parents[1] / "inference", tmp_path / "inference")
-    monkeypatch.setattr(code, "__file__", str(tmp_path / "files" / "code_digest.py"))
-    code_digest.cache_clear()
-    before = code_digest(("inference",))
-    (tmp_path / "inference" / "__pycache__").mkdir(exist_ok=True)
-    (tmp_path / "inference" / "notes.txt").write_text("not code")
-    code_digest.cache_clear()
-    assert code_digest(("inference",)) == before
-    with (tmp_path / "inference" / "scoring.py").open("a") as file:
-        file.write("# another line\n")
-    code_digest.cache_clear()
-    assert code_digest(("inference",)) != before
-    code_digest.cache_clear()
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

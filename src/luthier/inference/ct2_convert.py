@@ -79,7 +79,7 @@ def _inputs(model: LanguageModel, precision: Precision, adapter: str) -> dict[st
         "adapter": adapter,
         "precision": precision,
         "ctranslate2": importlib.metadata.version("ctranslate2"),
-        "code": code_digest(("methods", "inference")),
+        "code": code_digest((__name__,)),
     }
 
 

@@ -36,18 +36,6 @@ from luthier.training.checkpoint import Progress
 from luthier.training.log import read_log
 from luthier.training.loop import Validate, Validation, train
 
-ROOMS = (
-    "data",
-    "tasks",
-    "kernels",
-    "models",
-    "methods",
-    "objectives",
-    "inference",
-    "training",
-    "evaluation",
-    "metrics",
-)
 Watch: TypeAlias = Callable[[Sequence[float]], None]
 """Sees the scores of every look at the validation split so far, the latest last; raises to end the training."""
 
@@ -131,7 +119,7 @@ def training_entry(
         "decoding": decoding.model_dump(mode="json"),
         "primary": task.primary,
         "seed": arm.seeds[0],
-        "code": code_digest(ROOMS),
+        "code": code_digest((__name__,)),
     }
     return open_entry(out, "models", inputs)
 
