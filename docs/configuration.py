@@ -3,7 +3,7 @@
     python -m docs.configuration
 
 A table stands between ``<!-- settings: module.Class -->`` and ``<!-- end -->``; the name ``methods`` stands for the
-settings of every method there is. The rest of the page is written by hand.
+settings of every method, and ``flags`` for the flags of every verb. The rest of the page is written by hand.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from luthier.config.base import Settings
+from luthier.config.verbs import VERBS
 from luthier.methods.registry import METHODS
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -43,6 +44,8 @@ def classes(page: str) -> set[str]:
 def _content(name: str) -> str:
     if name == "methods":
         return "\n".join(_method(name) for name in sorted(METHODS))
+    if name == "flags":
+        return _flags()
     module, _, class_name = name.rpartition(".")
     return table(getattr(importlib.import_module(module), class_name))
 
@@ -53,6 +56,16 @@ def _method(name: str) -> str:
     if not method.settings_class.model_fields:
         return f"{head}; it has no settings of its own.\n"
     return f"{head}:\n\n{table(method.settings_class)}"
+
+
+def _flags() -> str:
+    rows = ["| verb | flag | setting |", "|---|---|---|"]
+    for verb in VERBS:
+        for flag in verb.flags:
+            short = f"`-{flag.short}`, " if flag.short else ""
+            given = f"the argument `{flag.key}`" if flag.position else f"{short}`{flag.option}`"
+            rows.append(f"| `{verb.name}` | {given} | `{flag.key}` |")
+    return "\n".join(rows) + "\n"
 
 
 def table(settings: type[Settings]) -> str:

@@ -16,19 +16,25 @@ from unittest import mock
 import yaml
 
 from luthier.config.compare import CompareConfig
+from luthier.config.evaluate import EvaluateConfig
+from luthier.config.merge import MergeConfig
+from luthier.config.tune import TuneConfig
 from luthier.results.records import RunResults, read_results
 from tiny_models import tiny_folder
 
 ANIMALS = ("cat", "dog", "hen", "cow", "fox", "owl")
 COLOURS = ("red", "blue", "green", "black", "white")
-QUICK = (
+QUICK_TRAINING = (
     *("--device", "cpu"),
     *("--set", "training.steps=2"),
     *("--set", "training.batch_size=4"),
     *("--set", "training.validations=1"),
-    *("--set", "evaluation.resamples=100"),
 )
-"""Flags that make any job short."""
+"""Flags that make a training short."""
+QUICK_EVAL = ("--device", "cpu", "--set", "evaluation.resamples=100")
+"""Flags that make an evaluation short."""
+QUICK = (*QUICK_TRAINING, "--set", "evaluation.resamples=100")
+"""Flags that make a comparison short."""
 
 ECHO: dict[str, Any] = {
     "name": "echo",
@@ -188,3 +194,29 @@ def comparison(kind: str, job: Path, out: Path, **changes: Any) -> CompareConfig
         "evaluation": {"resamples": 100},
     }
     return CompareConfig.model_validate({**settings, **changes})
+
+
+def tuning(config: CompareConfig, **changes: Any) -> TuneConfig:
+    """Return the settings that train the first arm of a comparison as the comparison trains it."""
+    shared = config.model_dump(
+        include={"model", "task", "out", "seed", "device", "training", "decoding"}, exclude_unset=True
+    )
+    return TuneConfig.model_validate({**shared, "arm": config.arms[0], "data": _section(config, "data"), **changes})
+
+
+def evaluation(config: CompareConfig, **changes: Any) -> EvaluateConfig:
+    """Return the settings that evaluate the model of a comparison on its task as the comparison evaluates it."""
+    shared = config.model_dump(include={"model", "out", "seed", "device", "decoding"}, exclude_unset=True)
+    scoring = _section(config, "evaluation")
+    return EvaluateConfig.model_validate({**shared, "tasks": [config.task], "evaluation": scoring, **changes})
+
+
+def merging(config: CompareConfig, adapter: Path, out: Path, **changes: Any) -> MergeConfig:
+    """Return the settings that merge an adapter into the model of a comparison."""
+    shared = config.model_dump(include={"model", "task", "seed", "device", "decoding"}, exclude_unset=True)
+    return MergeConfig.model_validate({**shared, "adapter": adapter, "out": out, **changes})
+
+
+def _section(config: CompareConfig, name: str) -> dict[str, Any]:
+    values: dict[str, Any] = getattr(config, name).model_dump(exclude_unset=True)
+    return values

@@ -11,25 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
-import typer
 import yaml
 from docs.configuration import classes, fill
+from pydantic import BaseModel
 
-from luthier.cli import app
+from luthier.cli import VerbCommand, app
 from luthier.config.arms import make_arms
-from luthier.config.assignments import nested, overlay, parse_assignments
-from luthier.config.base import Settings
 from luthier.config.compare import CompareConfig
+from luthier.config.layers import read_settings
 from luthier.config.training import TrainingConfig
-from luthier.config.validation import validate
-from luthier.methods.registry import find_method, read_settings
+from luthier.config.validation import models_in, validate
+from luthier.config.verbs import VERBS, settings_class
+from luthier.methods.registry import find_method
+from luthier.methods.registry import read_settings as read_method_settings
 from luthier.metrics.registry import get_metric
 from luthier.tasks.loader import library_names, load_task
 from luthier.tasks.spec import TaskSpec
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / "src" / "luthier" / "config"
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
     (ROOT / "docs").glob("*.md")
 )
@@ -81,22 +82,26 @@ def _commands() -> Iterator[tuple[str, str]]:
                     yield block.page, line if block.kind == "sh" else re.split(r" {2,}", line)[0]
     for page in PAGES:
         for code in _INLINE.findall(_prose(page)):
-            if code.startswith("luthier ") and "|" not in code and " " in code.removeprefix("luthier "):
+            if code.startswith("luthier ") and "|" not in code and code.removeprefix("luthier ") not in NAMES:
                 yield page.relative_to(ROOT).as_posix(), code.replace("…", "x")
 
 
+NAMES = {verb.name for verb in VERBS}
+"""A verb that is only named, as `luthier tasks show`, is no command."""
 COMMANDS = sorted(set(_commands()))
 
 
 def parse(line: str) -> dict[str, Any]:
     """Parse a command line as `luthier` does, without running it; return the values of its parameters."""
-    command: Any = typer.main.get_command(app)
-    words = shlex.split(line, comments=True)
-    context = command.make_context(words[0], words[1:])
-    while hasattr(command, "resolve_command"):
-        name, command, rest = command.resolve_command(context, context._protected_args + context.args)
-        context = command.make_context(name, rest, parent=context)
-    return dict(context.params)
+    command: click.Command = app
+    name, *words = shlex.split(line, comments=True)
+    context = click.Context(app, info_name=name)
+    while isinstance(command, click.Group):
+        _, found, words = command.resolve_command(context, words)
+        assert found is not None
+        command = found
+    assert isinstance(command, VerbCommand)
+    return dict(command.make_context(command.name, words).params) | {"verb": command.verb}
 
 
 def test_there_is_something_to_check() -> None:
@@ -116,14 +121,13 @@ def test_there_is_something_to_check() -> None:
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_commands_parse(page: str, line: str) -> None:
     given = parse(line)
-    settings = nested({"model": given["model"]} if given.get("model") else {})
-    settings = overlay(settings, parse_assignments(given.get("set_") or []))
-    validate(CompareConfig, settings, source=page)
+    if given["verb"].settings:
+        read_settings(given["verb"], given, assignments=given.get("assignments") or ())
     if given.get("arms"):
         make_arms(given["arms"].split(","), training=TrainingConfig(), few_shots=3, seeds=(0,))
     if given.get("arm"):
         find_method(given["arm"])
-    for names in given.get("metric") or []:
+    for names in given.get("metrics") or []:
         for name in names.split(","):
             get_metric(name)
 
@@ -138,7 +142,7 @@ def test_tasks_that_are_named_are_built_in_or_files(page: str, line: str) -> Non
 
 
 def test_a_command_that_does_not_parse_is_noticed() -> None:
-    with pytest.raises(Exception, match="No such option: --tusk"):
+    with pytest.raises(Exception, match="No such option '--tusk'"):
         parse("luthier compare --tusk topic")
     with pytest.raises(Exception, match="No such command 'compair'"):
         parse("luthier compair")
@@ -155,7 +159,7 @@ def test_yaml_is_valid(block: Block, tmp_path: Path) -> None:
     settings = validate(CompareConfig, data, source=str(block))
     for arm in make_arms(settings.arms, training=settings.training, few_shots=3, seeds=(0,)):
         if arm.method is not None:
-            read_settings(find_method(arm.method), arm.settings, where=str(block))
+            read_method_settings(find_method(arm.method), arm.settings, where=str(block))
 
 
 @pytest.mark.parametrize("block", _of("python"))
@@ -201,22 +205,19 @@ def test_the_tables_of_settings_are_in_step() -> None:
 
 def test_every_settings_class_has_a_table() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    modules = [
-        importlib.import_module(f"luthier.config.{path.stem}")
-        for path in sorted(CONFIG.glob("*.py"))
-        if path.stem[0] != "_"
-    ]
-    owners = {
-        f"{module.__name__}.{name}"
-        for module in modules
-        for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, Settings) and value.__module__ == module.__name__
-    } - {"luthier.config.base.Settings"}
-    assert owners | {"methods"} == classes(page)
+    verbs = [settings_class(verb) for verb in VERBS if verb.settings]
+    used = {kind for verb in verbs for kind in _with_sections(verb)}
+    assert {f"{kind.__module__}.{kind.__name__}" for kind in used} | {"methods", "flags"} == classes(page)
+
+
+def _with_sections(kind: type[BaseModel]) -> set[type[BaseModel]]:
+    """Return a settings class and the classes of its sections."""
+    below = [inner for field in kind.model_fields.values() for inner in models_in(field.annotation)]
+    return {kind}.union(*map(_with_sections, below))
 
 
 def test_every_setting_has_a_sentence() -> None:
-    for name in classes((ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")) - {"methods"}:
+    for name in classes((ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")) - {"methods", "flags"}:
         module, _, class_name = name.rpartition(".")
         owner = getattr(importlib.import_module(module), class_name)
         assert not [key for key, field in owner.model_fields.items() if not field.description], name

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from luthier.config.compare import CompareConfig
+from luthier.config.evaluate import EvaluateConfig
 from luthier.experiments.evaluate import Evaluated, evaluate
 from luthier.inference.scoring import answer_logprobs, text_windows
 from luthier.models.language_model import LanguageModel
@@ -73,7 +73,7 @@ def score_table(model: str, out: Path) -> str:
     """Return a Markdown table of the model's score on every built-in task."""
     rows = ["| task | metric | score | 95 % interval | known | new | chance | n | |"]
     rows.append("|---|---|--:|--:|--:|--:|--:|--:|---|")
-    rows += [_row(item) for item in evaluate(CompareConfig(model=model, out=out), ["all"])]
+    rows += [_row(item) for item in evaluate(EvaluateConfig(model=model, out=out))]
     return "\n".join(rows)
 
 

@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from luthier.config.arm_settings import ArmConfig
     from luthier.config.compare import CompareConfig
-    from luthier.config.data import DataConfig
+    from luthier.config.data import DataConfig, EncodingConfig, EvaluationDataConfig, TrainingDataConfig
     from luthier.config.decoding import DecodingConfig
-    from luthier.config.evaluation import EvaluationConfig
+    from luthier.config.evaluate import EvaluateConfig
+    from luthier.config.evaluation import EngineConfig, EvaluationConfig, InferenceConfig
+    from luthier.config.merge import MergeConfig
+    from luthier.config.search import SearchConfig
     from luthier.config.training import TrainingConfig
+    from luthier.config.tune import TuneConfig
     from luthier.errors import (
         ConfigError,
         DataError,
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
         StoreError,
         TaskError,
         TrainingError,
+        WorkerError,
     )
     from luthier.experiments.compare import compare
     from luthier.experiments.evaluate import evaluate
@@ -52,20 +57,30 @@ __all__ = [
     "DecodingConfig",
     "Dropped",
     "Encoded",
+    "EncodingConfig",
+    "EngineConfig",
+    "EvaluateConfig",
     "EvaluationConfig",
+    "EvaluationDataConfig",
     "Example",
     "Faults",
+    "InferenceConfig",
     "LuthierError",
+    "MergeConfig",
     "ModelError",
     "Prediction",
     "RunCosts",
     "RunResults",
     "Score",
+    "SearchConfig",
     "StoreError",
     "TaskError",
     "TrainingConfig",
+    "TrainingDataConfig",
     "TrainingError",
+    "TuneConfig",
     "Turn",
+    "WorkerError",
     "__version__",
     "add_adapter",
     "compare",
@@ -83,10 +98,14 @@ _HOMES = {
     "luthier.results.records": ("RunCosts", "RunResults", "read_costs", "read_results"),
     "luthier.config.arm_settings": ("ArmConfig",),
     "luthier.config.compare": ("CompareConfig",),
-    "luthier.config.data": ("DataConfig",),
+    "luthier.config.data": ("DataConfig", "EncodingConfig", "EvaluationDataConfig", "TrainingDataConfig"),
     "luthier.config.decoding": ("DecodingConfig",),
-    "luthier.config.evaluation": ("EvaluationConfig",),
+    "luthier.config.evaluate": ("EvaluateConfig",),
+    "luthier.config.evaluation": ("EngineConfig", "EvaluationConfig", "InferenceConfig"),
+    "luthier.config.merge": ("MergeConfig",),
+    "luthier.config.search": ("SearchConfig",),
     "luthier.config.training": ("TrainingConfig",),
+    "luthier.config.tune": ("TuneConfig",),
     "luthier.errors": (
         "ConfigError",
         "DataError",
@@ -96,6 +115,7 @@ _HOMES = {
         "StoreError",
         "TaskError",
         "TrainingError",
+        "WorkerError",
     ),
     "luthier.experiments.compare": ("compare",),
     "luthier.experiments.evaluate": ("evaluate",),

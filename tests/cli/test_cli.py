@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
-from typer.main import get_command
 
-from luthier.cli import app
-from small_job import ECHO, QUICK, Workshop, luthier, write_task
+from luthier.cli import VerbCommand, app
+from small_job import ECHO, QUICK_EVAL, QUICK_TRAINING, Workshop, luthier, write_task
 
 OPTIONS = {
     "compare": "[config] --model --task --arms --retain --retention-text --out --name --train --test --search "
@@ -22,6 +22,8 @@ OPTIONS = {
     "--device --trust-remote-code --json --set",
     "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",
     "check": "[config] --model --task --train --seed --trust-remote-code --set",
+    "score": "--predictions --references --metric --by --explain --per-example --prediction-column --reference-column "
+    "--id-column --allow-empty --confidence --resamples --seed --test --json",
     "report": "[run]",
     "tasks list": "",
     "tasks show": "[task]",
@@ -31,48 +33,52 @@ OPTIONS = {
 SHORT = {"-m": "--model", "-t": "--task", "-o": "--out", "-a": "--arm"}
 
 
-def words(command: object) -> list[str]:
+def words(command: VerbCommand) -> list[str]:
     found = []
-    for parameter in command.params:  # type: ignore[attr-defined]
-        if parameter.param_type_name == "argument":
-            found.append(f"[{parameter.name}]")
-        elif parameter.name not in ("help", "install_completion", "show_completion"):
+    for parameter in command.get_params(click.Context(command)):
+        if isinstance(parameter, click.Argument):
+            found.append("[config]" if parameter.name == "settings_file" else f"[{parameter.name}]")
+        elif "--help" not in parameter.opts:
             found.append(next(name for name in parameter.opts if name.startswith("--")))
     return found
 
 
-def verbs(command: object, name: str = "") -> dict[str, list[str]]:
-    below = getattr(command, "commands", None)
-    if below is None:
-        return {name: words(command)}
-    return {
-        verb: options
-        for child, inner in below.items()
-        for verb, options in verbs(inner, f"{name} {child}".strip()).items()
-    }
+def verbs(command: click.Command, name: str = "") -> dict[str, list[str]]:
+    if isinstance(command, click.Group):
+        return {
+            verb: options
+            for child, inner in command.commands.items()
+            for verb, options in verbs(inner, f"{name} {child}".strip()).items()
+        }
+    assert isinstance(command, VerbCommand)
+    return {name: words(command)}
 
 
 def test_no_option_goes_away() -> None:
-    found = verbs(get_command(app))
+    found = verbs(app)
     for verb, options in OPTIONS.items():
         lost = set(options.split()) - set(found.get(verb, ()))
         assert not lost, f"luthier {verb} has lost {lost}"
 
 
 def test_new_options_are_written_down_here() -> None:
-    found = verbs(get_command(app))
+    found = verbs(app)
+    assert set(found) == set(OPTIONS)
     for verb, options in OPTIONS.items():
         assert " ".join(found[verb]) == options, f"add the new options of luthier {verb} to OPTIONS"
 
 
 def test_the_short_forms_stay() -> None:
-    command = get_command(app).commands  # type: ignore[attr-defined]
     for verb, short, long in [
         *[("compare", short, SHORT[short]) for short in ("-m", "-t", "-o")],
         *[("tune", short, SHORT[short]) for short in ("-m", "-t", "-o", "-a")],
         *[("eval", "-m", "--model"), ("eval", "-t", "--tasks"), ("eval", "-o", "--out")],
+        *[("merge", "-m", "--model"), ("merge", "-t", "--task"), ("merge", "-o", "--out")],
+        *[("score", "-p", "--predictions"), ("score", "-r", "--references"), ("score", "-m", "--metric")],
     ]:
-        assert any({short, long} <= set(parameter.opts) for parameter in command[verb].params), (verb, short)
+        command = app.commands[verb]
+        parameters = command.get_params(click.Context(command))
+        assert any({short, long} <= set(parameter.opts) for parameter in parameters), (verb, short)
 
 
 @pytest.mark.parametrize("verb", list(OPTIONS))
@@ -107,7 +113,16 @@ def test_compare_says_what_follows_and_where_the_report_is(workshop: Workshop) -
 
 def test_tune_then_eval(workshop: Workshop) -> None:
     """An adapter that `tune` wrote answers as the arm of `compare` that was trained alike."""
-    command = ("eval", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
+    command = (
+        "eval",
+        "-m",
+        workshop.model,
+        "-t",
+        workshop.job / "echo.yaml",
+        "--out",
+        workshop.runs,
+        *QUICK_EVAL,
+    )
     ran = luthier(*command, "--adapter", workshop.adapter, "--json")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)["echo"]
@@ -119,7 +134,7 @@ def test_tune_then_eval(workshop: Workshop) -> None:
 
 
 def test_tune_says_what_was_trained(workshop: Workshop) -> None:
-    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
+    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK_TRAINING)
     ran = luthier(*command)
     assert ran.code == 0
     # Rank 8, two layers: see tests/jobs/test_compare.py.
@@ -129,7 +144,7 @@ def test_tune_says_what_was_trained(workshop: Workshop) -> None:
 
 def test_eval_prints_a_table(workshop: Workshop) -> None:
     tasks = f"{workshop.job / 'echo.yaml'},{workshop.job / 'colour.yaml'}"
-    ran = luthier("eval", "-m", workshop.model, "-t", tasks, "--shots", 1, "--out", workshop.runs, *QUICK)
+    ran = luthier("eval", "-m", workshop.model, "-t", tasks, "--shots", 1, "--out", workshop.runs, *QUICK_EVAL)
     assert ran.code == 0, ran.err
     for word in ("echo", "colour", "token_f1", "accuracy"):
         assert word in ran.out
@@ -137,7 +152,7 @@ def test_eval_prints_a_table(workshop: Workshop) -> None:
 
 def test_json_is_all_that_is_printed(workshop: Workshop) -> None:
     tasks = f"{workshop.job / 'echo.yaml'},{workshop.job / 'colour.yaml'}"
-    ran = luthier("eval", "-m", workshop.model, "-t", tasks, "--out", workshop.runs, "--json", *QUICK)
+    ran = luthier("eval", "-m", workshop.model, "-t", tasks, "--out", workshop.runs, "--json", *QUICK_EVAL)
     found = json.loads(ran.out)
     assert list(found) == ["echo", "colour"]
     assert found["colour"]["chance"] == 0.2

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from luthier.methods.adapter_io import CARD, REFERENCE, load_adapter
 from luthier.models.load import load_model
-from small_job import QUICK, Refused, Workshop, luthier
+from small_job import QUICK_TRAINING, Refused, Workshop, luthier
 from tiny_models import tiny_folder
 
 
@@ -47,7 +47,7 @@ def test_the_merged_model_answers_in_plain_transformers_as_the_adapter_does(work
 def test_a_fully_tuned_model_and_the_choice_task_of_another(workshop: Workshop, tmp_path: Path) -> None:
     tuned = luthier(
         *("tune", "-m", workshop.model, "-t", workshop.job / "colour.yaml", "--arm", "full"),
-        *("--save", tmp_path / "full", "--out", workshop.runs, *QUICK),
+        *("--save", tmp_path / "full", "--out", workshop.runs, *QUICK_TRAINING),
     )
     assert tuned.code == 0, tuned.err
     ran = luthier(*command(workshop, tmp_path / "full", tmp_path / "whole", "-t", workshop.job / "colour.yaml"))
@@ -62,10 +62,10 @@ def test_a_fully_tuned_model_and_the_choice_task_of_another(workshop: Workshop, 
 def test_a_method_that_no_weights_can_stand_for(arm: str, workshop: Workshop, refused: Refused, tmp_path: Path) -> None:
     spell = tmp_path / "arm.yaml"
     inside = "{adapter: {bottleneck: 2}}" if arm == "adapter" else "{prompt_tuning: {virtual_tokens: 3}}"
-    spell.write_text(f"arms: [{{name: it, method: {inside}}}]\n")
+    spell.write_text(f"arm: {{name: it, method: {inside}}}\n")
     tuned = luthier(
         *("tune", spell, "-m", workshop.model, "-t", workshop.job / "echo.yaml"),
-        *("--save", tmp_path / "it", "--out", workshop.runs, *QUICK),
+        *("--save", tmp_path / "it", "--out", workshop.runs, *QUICK_TRAINING),
     )
     assert tuned.code == 0, tuned.err
     says = ("cannot be merged", "lora, ia3, selective and full can")

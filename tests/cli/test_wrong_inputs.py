@@ -17,7 +17,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from small_job import COLOUR, ECHO, QUICK, Refused, Workshop, digests, luthier, rows, write_rows, write_task
+from small_job import (
+    COLOUR,
+    ECHO,
+    QUICK,
+    QUICK_EVAL,
+    QUICK_TRAINING,
+    Refused,
+    Workshop,
+    digests,
+    luthier,
+    rows,
+    write_rows,
+    write_task,
+)
 from tiny_models import tiny_folder
 
 TRAIN = rows("train", 12)
@@ -261,6 +274,36 @@ def test_wrong_configuration(case: str, workshop: Workshop, tmp_path: Path, refu
     refused("compare", file, *flags, "--retain", "none", "--retention-text", "none", *QUICK, says=says)
 
 
+# Settings that another verb has, and the verbs that have them.
+OTHER_VERBS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "arms": ("eval", "arms: [lora]\n", ("compare",)),
+    "training": ("eval", "seed: 1\ntraining:\n  epochs: 1\n", ("compare", "tune")),
+    "search": ("tune", "search: {trials: 2}\n", ("compare",)),
+    "shots": ("compare", "shots: 2\n", ("eval",)),
+    "data.train": ("eval", "data:\n  train: 3\n", ("compare", "tune", "check")),
+    "data.test": ("tune", "data:\n  test: 3\n", ("compare", "eval", "check")),
+    "evaluation.engine": ("compare", "evaluation: {engine: ctranslate2}\n", ("eval",)),
+    "decoding": ("check", "decoding: {beams: 2}\n", ("compare", "tune", "merge", "eval")),
+}
+
+
+@pytest.mark.parametrize("key", OTHER_VERBS)
+def test_a_setting_of_another_verb(key: str, tmp_path: Path, refused: Refused) -> None:
+    verb, content, owners = OTHER_VERBS[key]
+    file = tmp_path / "c.yaml"
+    file.write_text(content)
+    named = " and ".join(f"`luthier {owner}`" for owner in owners)
+    line = next(number for number, text in enumerate(content.splitlines(), 1) if key.rpartition(".")[2] in text)
+    says = (f"c.yaml, line {line}: '{key}' belongs to {named}; `luthier {verb}` does not use it", "Leave it out.")
+    refused(verb, file, says=says)
+
+
+def test_an_assignment_of_another_verb(workshop: Workshop, tmp_path: Path, refused: Refused) -> None:
+    command = ("merge", workshop.adapter, "--out", tmp_path / "whole")
+    says = ("'training' belongs to `luthier compare` and `luthier tune`; `luthier merge` does not use it",)
+    refused(*command, "--set", "training.epochs=1", says=says)
+
+
 # Flags that win over those of a right command, and what the message must say.
 WRONG_FLAGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "missing task YAML": (("--task", "nowhere.yaml"), ("nowhere.yaml", "cannot read the file", "Check the path")),
@@ -494,14 +537,14 @@ def test_a_file_may_not_grow(workshop: Workshop, tmp_path: Path) -> None:
 
 def test_save_exists(workshop: Workshop, refused: Refused) -> None:
     before = sorted(workshop.adapter.iterdir())
-    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
+    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK_TRAINING)
     refused(*command, "--save", workshop.adapter, says=(str(workshop.adapter), "something is there already", "--save"))
     assert sorted(workshop.adapter.iterdir()) == before
 
 
 def test_save_below_a_file(workshop: Workshop, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "file").write_text("mine")
-    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
+    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK_TRAINING)
     refused(*command, "--save", tmp_path / "file" / "adapter", says=(str(tmp_path / "file"), "cannot write"))
 
 
@@ -513,7 +556,7 @@ def test_save_below_a_file(workshop: Workshop, tmp_path: Path, refused: Refused)
     [("zero_shot", ("tune trains exactly one arm", "--arm lora")), ("lorra", ("unknown arm 'lorra'", "lora"))],
 )
 def test_arm_that_trains_nothing(arm: str, says: tuple[str, ...], workshop: Workshop, refused: Refused) -> None:
-    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
+    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK_TRAINING)
     refused(*command, "--arm", arm, says=says)
 
 
@@ -557,18 +600,36 @@ def test_wrong_adapter(case: str, workshop: Workshop, tmp_path: Path, refused: R
     spoil, says = WRONG_ADAPTERS[case]
     adapter = Path(shutil.copytree(workshop.adapter, tmp_path / "adapter"))
     spoil(adapter)
-    command = ("eval", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
+    command = (
+        "eval",
+        "-m",
+        workshop.model,
+        "-t",
+        workshop.job / "echo.yaml",
+        "--out",
+        workshop.runs,
+        *QUICK_EVAL,
+    )
     refused(*command, "--adapter", adapter, says=(str(adapter), *says))
 
 
 def test_two_tasks_of_one_name(workshop: Workshop, tmp_path: Path, refused: Refused) -> None:
     tasks = f"{workshop.job / 'echo.yaml'},{write_task(tmp_path, ECHO)}"
-    command = ("eval", "-m", workshop.model, "-t", tasks, "--out", workshop.runs, *QUICK)
+    command = ("eval", "-m", workshop.model, "-t", tasks, "--out", workshop.runs, *QUICK_EVAL)
     refused(*command, says=("2 tasks are called 'echo'", "rename it in its YAML"))
 
 
 def test_adapter_of_another_base(workshop: Workshop, refused: Refused) -> None:
-    command = ("eval", "-m", tiny_folder("qwen3"), "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK)
+    command = (
+        "eval",
+        "-m",
+        tiny_folder("qwen3"),
+        "-t",
+        workshop.job / "echo.yaml",
+        "--out",
+        workshop.runs,
+        *QUICK_EVAL,
+    )
     says = ("the adapter was trained on", "not on", "Load the base that it belongs to")
     refused(*command, "--adapter", workshop.adapter, says=says)
 
@@ -643,12 +704,15 @@ def test_check_of_rows_that_are_all_too_long(workshop: Workshop, job: Path, refu
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("compare", "--modle", "mini"), ("No such option: --modle", "--model")),
+        (("compare", "--modle", "mini"), ("No such option '--modle'", "--model")),
+        (("eval", "--arms", "lora"), ("'--arms' belongs to `luthier compare`; `luthier eval` does not use it",)),
+        (("check", "--out", "x"), ("'--out' belongs to `luthier compare` and", "`luthier check` does not use it")),
         (("compaer",), ("No such command 'compaer'",)),
         (("report",), ("Missing argument",)),
+        (("score",), ("Missing option", "--predictions")),
         (("compare", "--train", "many"), ("Invalid value for '--train'", "valid integer")),
-        (("eval", "--shots", "-1"), ("Invalid value for '--shots'",)),
-        (("tasks", "preview", "topic", "--rows", "0"), ("Invalid value for '--rows'",)),
+        (("eval", "--shots", "-1"), ("'shots'", "greater than or equal to 0", "given: -1")),
+        (("tasks", "preview", "topic", "--rows", "0"), ("'rows'", "greater than or equal to 1", "given: 0")),
     ],
 )
 def test_usage(arguments: tuple[str, ...], says: tuple[str, ...]) -> None:

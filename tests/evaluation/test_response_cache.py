@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from luthier.config.compare import CompareConfig
 from luthier.config.decoding import DecodingConfig
+from luthier.config.evaluate import EvaluateConfig
 from luthier.evaluation import jobs as job
 from luthier.evaluation import requests as answering
 from luthier.evaluation import text_loss
@@ -24,7 +24,7 @@ from luthier.experiments.evaluate import Evaluated, evaluate
 from luthier.records import Prediction
 from luthier.report.page import write_report
 from luthier.results.records import read_costs
-from small_job import COLOUR, ECHO, QUICK, comparison, luthier, write_job, write_task
+from small_job import COLOUR, ECHO, QUICK_TRAINING, comparison, luthier, write_job, write_task
 from tiny_models import encoded, tiny_folder, tiny_model, write_folder
 
 
@@ -48,8 +48,6 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def ask(folder: Path, tasks: tuple[str, ...] = ("echo", "colour"), **changes: Any) -> list[Evaluated]:
-    adapter = changes.pop("adapter", None)
-    shots = changes.pop("shots", 0)
     settings: dict[str, Any] = {
         "model": str(tiny_folder("llama")),
         "out": folder / "runs",
@@ -57,8 +55,8 @@ def ask(folder: Path, tasks: tuple[str, ...] = ("echo", "colour"), **changes: An
         "evaluation": {"resamples": 100, **changes.pop("evaluation", {})},
         **changes,
     }
-    config = CompareConfig.model_validate(settings)
-    return evaluate(config, [str(folder / f"{name}.yaml") for name in tasks], adapter=adapter, shots=shots)
+    settings["tasks"] = [str(folder / f"{name}.yaml") for name in tasks]
+    return evaluate(EvaluateConfig.model_validate(settings))
 
 
 def same_log(ones: list[Evaluated], others: list[Evaluated]) -> None:
@@ -178,7 +176,7 @@ def test_whatever_changes_an_answer_is_asked_anew(
 def test_an_adapter_answers_for_itself(folder: Path, answered: list[str]) -> None:
     ask(folder, ("echo",))
     train = ("tune", "-m", tiny_folder("llama"), "-t", folder / "echo.yaml", "--save", folder / "adapter")
-    assert luthier(*train, "--out", folder / "runs", *QUICK).code == 0
+    assert luthier(*train, "--out", folder / "runs", *QUICK_TRAINING).code == 0
     answered.clear()
     first = ask(folder, ("echo",), adapter=folder / "adapter", data={"test": 4})
     second = ask(folder, ("echo",), adapter=folder / "adapter")

@@ -21,7 +21,7 @@ from luthier.results.records import Change, read_costs, read_results
 from luthier.results.scores import change, corrected
 from luthier.tasks.loader import load_task
 from luthier.training import train_arm as training_job
-from small_job import COLOUR, ECHO, Done, comparison, rows, write_job, write_rows, write_task
+from small_job import COLOUR, ECHO, Done, comparison, evaluation, rows, write_job, write_rows, write_task
 from tiny_models import same_bits, state, tiny_model
 
 # Rank 4: 4 x (inputs + outputs) of every linear layer but the head, in each of 2 layers.
@@ -81,7 +81,7 @@ def test_shots_lengthen_the_prompt(done: Done) -> None:
 
 def test_before_is_the_base_and_only_trained_arms_forget(done: Done, tmp_path: Path) -> None:
     colour = str(done.job / "colour.yaml")
-    (alone,) = evaluate(done.config.model_copy(update={"out": tmp_path}), [colour])
+    (alone,) = evaluate(evaluation(done.config, out=tmp_path, tasks=[colour]))
     arms = {arm.name: arm for arm in done.results.arms}
     for name in ("zero_shot", "2_shot"):
         assert arms[name].retained == ()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.config.compare import CompareConfig
+from luthier.config.evaluate import EvaluateConfig
 from luthier.experiments.evaluate import evaluate
 from luthier.records import Score
 from luthier.report.evaluation import EvaluationRow, evaluation_json, evaluation_table
@@ -24,8 +24,8 @@ def write_parts(folder: Path, part: str) -> Path:
 
 def test_each_part_is_scored_by_itself(tmp_path: Path) -> None:
     task = write_parts(tmp_path / "task", "{% if answer == 'cat' %}cats{% else %}others{% endif %}")
-    config = CompareConfig(model=str(tiny_folder("llama")), device="cpu", out=tmp_path / "runs")
-    (found,) = evaluate(config, [str(task)])
+    model = str(tiny_folder("llama"))
+    (found,) = evaluate(EvaluateConfig(model=model, tasks=(str(task),), device="cpu", out=tmp_path / "runs"))
     sizes = {part: scores[0].n for part, scores in found.parts.items()}
     assert sizes == {"cats": 2, "others": 8}  # six animals take turns: rows 0 and 6 are cats
     right = sum(scores[0].value * scores[0].n for scores in found.parts.values())

@@ -12,7 +12,7 @@ from luthier.experiments.compare import compare
 from luthier.experiments.plan import Plan, read_plan, training_of
 from luthier.experiments.tune import tune
 from luthier.results.records import read_results
-from small_job import COLOURS, comparison, write_job
+from small_job import COLOURS, comparison, tuning, write_job
 
 TRAINING = {"steps": 4, "batch_size": 4, "validations": 1}
 
@@ -50,7 +50,7 @@ def test_full_replay_is_trained_and_says_so(tmp_path: Path) -> None:
 def test_tune_reads_the_watched_tasks_for_an_arm_that_replays_them(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job")
     config = comparison("llama", job, tmp_path / "runs", arms=["full_replay"], training=TRAINING)
-    trained, _ = tune(config)
+    trained, _ = tune(tuning(config, retain=config.retain))
     assert trained.result["steps"] == 4
 
 

@@ -21,7 +21,7 @@ from luthier.inference.stop_conditions import Generation, StopConditions, cut
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
-from small_job import ECHO, QUICK, luthier, write_job, write_task
+from small_job import ECHO, QUICK_EVAL, luthier, write_job, write_task
 from tiny_models import DECODERS, ENCODER_DECODERS, VOCABULARY, encoded, make_tokenizer, tiny_folder, tiny_model
 
 TOKENIZER = make_tokenizer()
@@ -163,7 +163,7 @@ def test_an_evaluation_by_beams(tmp_path: Path) -> None:
     """From the command line; greedy answers of an earlier evaluation are not taken for those of a search."""
     job = write_job(tmp_path / "job", test=12)
     write_task(job, ECHO, max_new_tokens=12)
-    command = ("eval", "-m", tiny_folder("t5"), "-t", job / "echo.yaml", "--out", tmp_path / "runs", *QUICK)
+    command = ("eval", "-m", tiny_folder("t5"), "-t", job / "echo.yaml", "--out", tmp_path / "runs", *QUICK_EVAL)
     logs = {}
     for count in (1, 3):
         ran = luthier(*command, "--set", f"decoding.beams={count}")

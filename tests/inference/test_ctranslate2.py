@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from luthier.config.compare import CompareConfig
 from luthier.config.decoding import DecodingConfig
+from luthier.config.evaluate import EvaluateConfig
+from luthier.config.validation import validate
 from luthier.data.encoding import Encoder
 from luthier.errors import ConfigError, ModelError, StoreError
-from luthier.experiments.compare import compare
 from luthier.experiments.evaluate import evaluate
 from luthier.inference import ct2_convert as conversion
 from luthier.inference.ct2_convert import open_converted
@@ -310,15 +311,14 @@ def test_batches_hold_what_the_budget_allows_and_like_lengths() -> None:
 
 
 def ask(folder: Path, engine: str, **changes: Any) -> list[Any]:
-    adapter = changes.pop("adapter", None)
     given_: dict[str, Any] = {
         "model": str(tiny_folder("llama-tied")),
+        "tasks": [str(folder / f"{name}.yaml") for name in ("echo", "colour")],
         "out": folder / "runs",
         "evaluation": {"resamples": 100, "engine": engine},
         **changes,
     }
-    config = CompareConfig.model_validate(given_)
-    return evaluate(config, [str(folder / f"{name}.yaml") for name in ("echo", "colour")], adapter=adapter)
+    return evaluate(EvaluateConfig.model_validate(given_))
 
 
 @pytest.fixture
@@ -385,8 +385,10 @@ def test_what_stands_beside_the_weights_is_refused(folder: Path) -> None:
 def test_another_device_and_a_comparison_are_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"computes on the CPU, and device is 'cuda'\n.*Leave --device out"):
         ask(folder, "ctranslate2", device="cuda")
-    with pytest.raises(ConfigError, match=r"measured by torch.*ctranslate2-int8\n.*luthier eval --engine"):
-        compare(CompareConfig.model_validate({"evaluation": {"engine": "ctranslate2-int8"}}))
+    with pytest.raises(
+        ConfigError, match=r"'evaluation\.engine' belongs to `luthier eval`; `luthier compare` does not use"
+    ):
+        validate(CompareConfig, {"evaluation": {"engine": "ctranslate2-int8"}}, source="c.yaml")
 
 
 def test_table_and_json_show_what_eight_bits_cost(folder: Path) -> None:

@@ -15,7 +15,7 @@ from luthier.experiments.evaluate import evaluate
 from luthier.experiments.merge import merge
 from luthier.experiments.tune import tune
 from luthier.methods.adapter_io import read_card
-from small_job import comparison, write_job
+from small_job import comparison, evaluation, merging, tuning, write_job
 from tiny_models import tiny_folder, write_folder
 
 ARMS: list[Any] = [
@@ -57,10 +57,10 @@ def test_a_full_context_has_room_for_virtual_tokens(kind: str, method: str, tmp_
     job = write_job(tmp_path / "job")
     arm = {"name": "soft", "method": {method: {"virtual_tokens": 6}}}
     settings = comparison(kind, job, tmp_path / "runs", arms=[arm], training={"steps": 2, "validations": 1})
-    trained, adapter = tune(settings.model_copy(update={"model": str(folder)}), tmp_path / "adapter")
+    trained, adapter = tune(tuning(settings, model=str(folder), save=tmp_path / "adapter"))
     assert read_card(adapter).method == method
     assert trained.result["trainable_parameters"] > 0
-    found = evaluate(settings.model_copy(update={"model": str(folder)}), [str(job / "echo.yaml")], adapter=adapter)
+    found = evaluate(evaluation(settings, model=str(folder), tasks=[str(job / "echo.yaml")], adapter=adapter))
     assert found[0].log.predictions
     wide = {"name": "soft", "method": {method: {"virtual_tokens": 60}}}
     with pytest.raises(LuthierError, match="60 virtual tokens leave no room in a model of 48 tokens"):
@@ -82,18 +82,18 @@ def test_a_method_and_its_settings_are_checked_before_anything_is_trained(tmp_pa
 
 def test_a_tuned_adapter_is_merged_into_a_model_of_its_own(tmp_path: Path) -> None:
     settings = config("llama", tmp_path, arms=["lora"])
-    _, adapter = tune(settings, tmp_path / "lora")
-    merged = merge(settings, adapter, tmp_path / "merged", sample=4)
+    _, adapter = tune(tuning(settings, save=tmp_path / "lora"))
+    merged = merge(merging(settings, adapter, tmp_path / "merged", sample=4))
     assert merged.greatest_difference <= merged.tolerance
     assert merged.metric_before == merged.metric_after
     AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
-    plain = evaluate(settings.model_copy(update={"model": str(tmp_path / "merged")}), [settings.task])
-    beside = evaluate(settings, [settings.task], adapter=adapter)
+    plain = evaluate(evaluation(settings, model=str(tmp_path / "merged")))
+    beside = evaluate(evaluation(settings, adapter=adapter))
     assert [item.text for item in plain[0].log.predictions] == [item.text for item in beside[0].log.predictions]
     with pytest.raises(ConfigError, match="something is there already"):
-        merge(settings, adapter, tmp_path / "merged")
-    _, soft = tune(config("llama", tmp_path, arms=["prompt_tuning"]), tmp_path / "soft")
+        merge(merging(settings, adapter, tmp_path / "merged"))
+    _, soft = tune(tuning(config("llama", tmp_path, arms=["prompt_tuning"]), save=tmp_path / "soft"))
     with pytest.raises(ModelError, match="cannot be merged"):
-        merge(settings, soft, tmp_path / "other", sample=4)
+        merge(merging(settings, soft, tmp_path / "other", sample=4))
     assert not (tmp_path / "other").exists()
     assert Path(tiny_folder("llama")).exists()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from luthier.config.compare import CompareConfig
+from luthier.config.data import EvaluationDataConfig
+from luthier.config.evaluate import EvaluateConfig
 from luthier.experiments.evaluate import evaluate
 from luthier.inference.scoring import answer_logprobs, text_windows
 from luthier.models.load import EMBEDDED, load_model
@@ -47,8 +48,9 @@ def test_it_foresees_held_out_text_better_than_chance() -> None:
 
 def test_it_knows_tasks_that_it_was_tuned_on(tmp_path: Path) -> None:
     """Of 100 rows a guess gets 50 reviews and 17 topics right; these are at least 4 standard errors above it."""
-    config = CompareConfig.model_validate({"model": "mini", "out": str(tmp_path), "data": {"test": 100}})
-    found = {item.task.name: item.scores[0] for item in evaluate(config, ["review_sentiment", "topic"])}
+    tasks, data = ("review_sentiment", "topic"), EvaluationDataConfig(test=100)
+    config = EvaluateConfig(model="mini", tasks=tasks, out=tmp_path, data=data)
+    found = {item.task.name: item.scores[0] for item in evaluate(config)}
     assert {score.metric for score in found.values()} == {"accuracy"}
     assert found["review_sentiment"].value > 0.70
     assert found["topic"].value > 0.6

@@ -1,8 +1,9 @@
-"""The base of every settings class."""
+"""The base of every settings class, and the settings that several verbs share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,4 +17,36 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
 
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Former name of a key → the name that it has now: an old configuration is told what to write."""
+    """Former name of a key → its present name, so that an old configuration is told what to write."""
+
+
+class StoreSettings(Settings):
+    """Where results are kept."""
+
+    out: Path = Path("runs")
+    """Folder of runs and of the store that they share."""
+
+
+class DeviceSettings(Settings):
+    """Where the model computes."""
+
+    device: str | None = None
+    """``cpu``, ``cuda``, ``cuda:1``, ``mps``; the best device of this machine when not given."""
+
+
+class ModelSettings(Settings):
+    """The model, and the seed."""
+
+    model: str = "mini"
+    """A Hugging Face id, a folder, or ``mini``."""
+    seed: int = 0
+    """The seed of everything that is drawn."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model; only for models that you trust."""
+
+
+class TaskSettings(Settings):
+    """The task that a model learns."""
+
+    task: str = "dialogue_summary"
+    """A built-in name, a task YAML, or a data file."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
 from luthier.config.arm_settings import ArmItem
-from luthier.config.base import Settings
+from luthier.config.base import DeviceSettings, ModelSettings, StoreSettings, TaskSettings
 from luthier.config.data import DataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import EvaluationConfig
@@ -19,45 +18,33 @@ from luthier.config.search import SearchConfig
 from luthier.config.training import TrainingConfig
 
 
-class CompareConfig(Settings):
+class CompareConfig(StoreSettings, DeviceSettings, TaskSettings, ModelSettings):
     """Everything that ``luthier compare`` depends on."""
 
     renamed: ClassVar[Mapping[str, str]] = {"retain_text": "retention_text"}
 
-    model: str = "mini"
-    """Hugging Face id, folder, or ``mini``."""
-    task: str = "dialogue_summary"
-    """Built-in name, task YAML, or data file."""
     arms: tuple[ArmItem, ...] = ("zero_shot", "one_shot", "few_shot", "full", "lora")
-    """What is compared: names of presets, or arms spelled out."""
+    """The arms that are compared: names of presets, or arms spelled out."""
     retain: tuple[str, ...] | None = None
     """Tasks, or named sets of tasks, on which forgetting is measured; the set ``everyday`` when not given."""
     retention_text: str | None = "plain_text"
     """Held-out plain text for token loss: ``plain_text``, a file of rows with a ``text`` column, or ``null``."""
-    out: Path = Path("runs")
-    """Folder of runs and of the store that they share."""
     name: str | None = Field(default=None, pattern=r"^\w[\w.+-]*$", max_length=100)
     """Folder of this run inside ``out``; made of the task, the model and a digest when not given."""
-    seed: int = 0
-    """Seed of everything that is drawn."""
     seeds: int | tuple[int, ...] | None = None
     """Trains every trained arm once per seed; a number n means 0 … n-1. Once, with ``seed``, when not given."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that run independent arms, seeds and trials side by side, each with its share of the threads."""
-    device: str | None = None
-    """``cpu``, ``cuda``, ``cuda:1``, ``mps``; the best there is when not given."""
-    trust_remote_code: bool = False
-    """Run code that comes with the model; only for models that you trust."""
     data: DataConfig = DataConfig()
     """Which examples are used."""
     training: TrainingConfig = TrainingConfig()
     """How arms are trained."""
     search: SearchConfig = SearchConfig()
-    """How their hyper-parameters are chosen."""
+    """How the hyper-parameters of arms are chosen."""
     decoding: DecodingConfig = DecodingConfig()
     """How answers are generated."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """How arms are measured."""
+    """How arms are evaluated."""
 
     @field_validator("seeds", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from luthier.config.base import Settings
+from luthier.config.verbs import VERBS, settings_class, verb_of
 from luthier.config.yaml_file import KeyPath
 from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
 
@@ -62,6 +63,12 @@ def _fault(
         if new_name:
             what = f"'{location[-1]}' is called '{new_name}' now"
             return error(what, where=where, fix=f"Write {'.'.join(map(str, (*location[:-1], new_name)))}.")
+        verb, owners = verb_of(schema), _other_verbs(schema, location)
+        if verb is not None and owners:
+            named = " and ".join(f"`luthier {owner}`" for owner in owners)
+            what = f"'{key}' belongs to {named}; `luthier {verb.name}` does not use it"
+            known = did_you_mean(str(location[-1]), _keys(schema, location))
+            return error(what, where=where, fix=f"Leave it out. {known}")
         return error(f"unknown key '{key}'", where=where, fix=did_you_mean(str(location[-1]), _keys(schema, location)))
     if item["type"] == "missing":
         return error(f"key '{key}' is missing", where=where, fix=f"Add `{location[-1]}:`.")
@@ -80,15 +87,16 @@ def _schemas_at(schema: type[BaseModel], location: KeyPath) -> list[type[BaseMod
         nested: list[type[BaseModel]] = []
         for owner in owners:
             if isinstance(part, str) and part in owner.model_fields:
-                nested += _models_in(owner.model_fields[part].annotation)
+                nested += models_in(owner.model_fields[part].annotation)
         owners = nested or owners
     return owners
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the settings classes that a type names."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+    return [model for part in typing.get_args(annotation) for model in models_in(part)]
 
 
 def _keys(schema: type[BaseModel], location: KeyPath) -> set[str]:
@@ -103,6 +111,19 @@ def _new_name(schema: type[BaseModel], location: KeyPath) -> str | None:
         if issubclass(owner, Settings) and location[-1] in owner.renamed:
             return owner.renamed[str(location[-1])]
     return None
+
+
+def _other_verbs(schema: type[BaseModel], location: KeyPath) -> list[str]:
+    """Return the other verbs that have a setting at a location."""
+    others = [verb for verb in VERBS if verb.settings and settings_class(verb) is not schema]
+    return [verb.name for verb in others if _has_key(settings_class(verb), location)]
+
+
+def _has_key(schema: type[BaseModel], location: KeyPath) -> bool:
+    field = schema.model_fields.get(str(location[0]))
+    if field is None or len(location) == 1:
+        return field is not None
+    return any(_has_key(inner, location[1:]) for inner in models_in(field.annotation))
 
 
 def _describe(schema: type[BaseModel], location: KeyPath) -> str:

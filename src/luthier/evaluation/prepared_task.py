@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from luthier.config.data import DataConfig
+from luthier.config.data import EncodingConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.data.encoding import Encoder
 from luthier.evaluation.exemplars import add_exemplars
@@ -36,7 +36,7 @@ class PreparedTask:
         return task_metrics_of(self.task)
 
 
-def make_encoder(model: LanguageModel, task: Task, data: DataConfig) -> Encoder:
+def make_encoder(model: LanguageModel, task: Task, data: EncodingConfig) -> Encoder:
     """Return the model's encoder for a task."""
     return Encoder(
         model.tokenizer,

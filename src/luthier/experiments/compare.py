@@ -11,14 +11,12 @@ from pathlib import Path
 import torch
 
 from luthier.config.compare import CompareConfig
-from luthier.errors import ConfigError
 from luthier.experiments.execution import executor_of
 from luthier.experiments.outcomes import Outcome, read_base, read_outcome
 from luthier.experiments.plan import Plan, read_plan, require_test, run_name
 from luthier.experiments.summaries import data_summary, model_summary, task_summary
 from luthier.experiments.units import plan_units
 from luthier.files.atomic import writing
-from luthier.inference.engine import TORCH
 from luthier.metrics.prediction_log import write_predictions
 from luthier.results.recommendation import recommend
 from luthier.results.records import RunCosts, RunResults, write_json
@@ -34,7 +32,6 @@ def compare(config: CompareConfig) -> Path:
     Raises:
         LuthierError: Whatever is wrong with the configuration, the data or the model, before anything is trained.
     """
-    _require_torch(config.evaluation.engine)
     with executor_of(config) as executor:
         plan = read_plan(config)
         require_test(plan)
@@ -46,15 +43,6 @@ def compare(config: CompareConfig) -> Path:
         base = read_base(plan)
         _write_run(plan, run, [read_outcome(plan, arm.name, base) for arm in plan.arms])
     return run
-
-
-def _require_torch(engine: str) -> None:
-    if engine != TORCH:
-        raise ConfigError(
-            f"arms are measured by torch, which trains them, and not by {engine}",
-            where="evaluation.engine",
-            fix="Leave it out, and measure a finished adapter by `luthier eval --engine`.",
-        )
 
 
 def _write_run(plan: Plan, run: Path, outcomes: Sequence[Outcome]) -> None:

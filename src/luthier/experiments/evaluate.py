@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from luthier.config.compare import CompareConfig
-from luthier.config.evaluation import EvaluationConfig
+from luthier.config.evaluate import EvaluateConfig
+from luthier.config.evaluation import EngineConfig
 from luthier.errors import LuthierError, collecting, raise_faults
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.engines import Engines, device_for, open_engines
@@ -55,28 +54,23 @@ class Evaluated:
     same: float | None = None
 
 
-def evaluate(
-    config: CompareConfig, tasks: Sequence[str], *, shots: int = 0, adapter: Path | None = None, any_base: bool = False
-) -> list[Evaluated]:
+def evaluate(config: EvaluateConfig) -> list[Evaluated]:
     """Measure a model on tasks; what was answered before is found in the store.
 
     Args:
-        config: Names the model; its limits, decoding and evaluation settings are used.
-        tasks: Built-in names, task YAMLs or data files; ``all`` stands for every built-in task.
-        shots: Exemplars before each prompt, as many as fit.
-        adapter: A folder that ``tune`` wrote.
-        any_base: Accept an adapter that was trained on another base.
+        config: Names the model, the adapter and the tasks.
 
     Raises:
         LuthierError: Whatever is wrong with tasks, model or adapter, before anything is answered.
     """
     faults: list[LuthierError] = []
-    loaded = _load_tasks(tasks, faults)
+    loaded = _load_tasks(config.tasks, faults)
     with collecting(faults):
         device = device_for(config.evaluation.engine, config.device)
         model = load_model(config.model, device=device, trust_remote_code=config.trust_remote_code)
     raise_faults("nothing can be measured", faults)
-    attached = load_adapter(model, adapter, any_base=any_base) if adapter else None
+    adapter = config.adapter
+    attached = load_adapter(model, adapter, any_base=config.any_base) if adapter else None
     model.keep_free(model.virtual_tokens)
     prepared: list[PreparedTask] = []
     for task in loaded:
@@ -88,7 +82,7 @@ def evaluate(
     context = EvaluationContext(config.out, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache)
     try:
         engines = open_engines(evaluation.engine, model, attached, context)
-        evaluator = _Evaluator(model, context, engines, evaluation, shots, config.seed)
+        evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed)
         return [evaluator.evaluate(item) for item in prepared]
     finally:
         if attached is not None:
@@ -126,7 +120,7 @@ class _Evaluator:
     model: LanguageModel
     context: EvaluationContext
     engines: Engines
-    config: EvaluationConfig
+    config: EngineConfig
     shots: int
     seed: int
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from luthier.config.compare import CompareConfig
+from luthier.config.merge import MergeConfig
 from luthier.errors import ConfigError, DataError
 from luthier.evaluation.prepared_task import generation_settings_of, make_encoder, task_metrics_of
 from luthier.evaluation.requests import encode_requests, predict_all
@@ -19,36 +19,30 @@ from luthier.models.load import load_model
 from luthier.tasks.loader import library_names, load_examples, load_task
 
 
-def merge(
-    config: CompareConfig, adapter: Path, save: Path, *, sample: int = 32, split: str = "test", any_base: bool = False
-) -> Merged:
-    """Merge an adapter into the model of a configuration.
+def merge(config: MergeConfig) -> Merged:
+    """Merge an adapter into a model.
 
     Args:
-        config: Names the model, and the task whose examples and primary metric the merge is proved on.
-        adapter: A folder that ``tune`` wrote, or an adapter in PEFT's layout.
-        save: New folder for the merged model.
-        sample: Examples that it is proved on.
-        split: Where they are from.
-        any_base: Accept an adapter of another base.
+        config: Names the model, the adapter, and the task whose examples and primary metric the merge is proved on.
 
     Raises:
         ModelError: When the adapter cannot be merged, or the merged model gives other logits; nothing is written then.
         LuthierError: Whatever is wrong with task, model or adapter.
     """
+    save, split = config.out, config.split
     if save.exists():
         raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --out.")
-    task = load_task(config.task)
+    task = load_task(config.task or proving_task(config.adapter))
     model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
-    attached = load_adapter(model, adapter, any_base=any_base)
+    attached = load_adapter(model, config.adapter, any_base=config.any_base)
     encoder = make_encoder(model, task, config.data)
-    examples = load_examples(task, split, limit=sample, seed=config.seed, evaluation=True)
+    examples = load_examples(task, split, limit=config.sample, seed=config.seed, evaluation=True)
     how, task_metrics = generation_settings_of(task, config.decoding), task_metrics_of(task)
     requests, _ = encode_requests(examples, encoder, new_tokens=how.new_tokens)
     encoded = encoder.encode_all(examples).encoded
     if not requests or not encoded:
         what = f"no example of the {split} split fits the model, so a merge cannot be proved"
-        raise DataError(what, where=config.task, fix="Name another task or split.")
+        raise DataError(what, where=task.name, fix="Name another task or split.")
 
     def primary() -> float:
         batches = predict_all(model, encoder, requests, how, batch_tokens=config.evaluation.batch_tokens)

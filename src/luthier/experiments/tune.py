@@ -7,6 +7,9 @@ from pathlib import Path
 
 from luthier.config.arms import replays
 from luthier.config.compare import CompareConfig
+from luthier.config.data import DataConfig
+from luthier.config.evaluation import EvaluationConfig
+from luthier.config.tune import TuneConfig
 from luthier.errors import ConfigError
 from luthier.experiments.plan import read_plan
 from luthier.experiments.trained_arms import train
@@ -14,25 +17,24 @@ from luthier.files.atomic import finish_folder, temporary_folder, writing
 from luthier.training.train_arm import Trained
 
 
-def tune(config: CompareConfig, save: Path | None = None) -> tuple[Trained, Path]:
-    """Train the one arm of a configuration.
+def tune(config: TuneConfig) -> tuple[Trained, Path]:
+    """Train one arm.
 
     Args:
-        config: As for ``compare``, with a single arm; tasks to watch are read only to be replayed.
-        save: Where the adapter goes; it stays in the store when not given.
+        config: Names the model, the task and the arm, and the folder in which the adapter is saved.
 
     Returns:
         What is known of the training, and the adapter's folder.
 
     Raises:
-        ConfigError: When there is not exactly one arm, or it trains nothing, or ``save`` exists.
+        ConfigError: When the arm trains nothing, or the folder exists.
     """
+    save = config.save
     if save is not None and save.exists():
         raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --save.")
-    retain = config.retain if any(map(replays, config.arms)) else ()
-    plan = read_plan(config.model_copy(update={"retain": retain, "retention_text": None}))
-    if len(plan.arms) != 1 or plan.arms[0].method is None:
-        raise ConfigError("tune trains exactly one arm", where="arms", fix="Give one method, e.g. --arm lora.")
+    plan = read_plan(_comparison_of(config))
+    if plan.arms[0].method is None:
+        raise ConfigError("tune trains exactly one arm", where="arm", fix="Give one method, e.g. --arm lora.")
     trained = train(plan, plan.arms[0], plan.arms[0].seeds[0])
     if save is None:
         return trained, trained.adapter
@@ -40,3 +42,22 @@ def tune(config: CompareConfig, save: Path | None = None) -> tuple[Trained, Path
         shutil.copytree(trained.adapter, folder, dirs_exist_ok=True)
         finish_folder(folder, save)
     return trained, save
+
+
+def _comparison_of(config: TuneConfig) -> CompareConfig:
+    """Return a comparison with the one arm; retained tasks are read only where the arm replays their examples."""
+    return CompareConfig(
+        model=config.model,
+        task=config.task,
+        arms=(config.arm,),
+        retain=config.retain if replays(config.arm) else (),
+        retention_text=None,
+        out=config.out,
+        seed=config.seed,
+        device=config.device,
+        trust_remote_code=config.trust_remote_code,
+        data=DataConfig(**config.data.model_dump()),
+        training=config.training,
+        decoding=config.decoding,
+        evaluation=EvaluationConfig(batch_tokens=config.evaluation.batch_tokens),
+    )

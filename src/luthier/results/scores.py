@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from luthier.config.evaluation import EvaluationConfig
+from luthier.config.evaluation import ScoringConfig
 from luthier.metrics.registry import get_metric
 from luthier.metrics.scoring import reference_count, score_predictions, score_signature
 from luthier.metrics.seed_runs import Log, Runs
@@ -29,7 +29,7 @@ _VARIANCES: Mapping[str, Variance] = {"examples and seeds": "examples and traini
 
 
 def score(
-    predictions: Log, task_metrics: TaskMetrics, config: EvaluationConfig, context: Mapping[str, str]
+    predictions: Log, task_metrics: TaskMetrics, config: ScoringConfig, context: Mapping[str, str]
 ) -> tuple[Score, ...]:
     """Score predictions by all metrics of a task; the primary output comes first."""
     scores = score_predictions(
@@ -39,7 +39,7 @@ def score(
 
 
 def score_over_seeds(
-    logs: Logs, task_metrics: TaskMetrics, config: EvaluationConfig, context: Mapping[str, str]
+    logs: Logs, task_metrics: TaskMetrics, config: ScoringConfig, context: Mapping[str, str]
 ) -> tuple[Score, ...]:
     """Score an arm over its training runs; the primary output comes first.
 
@@ -77,7 +77,7 @@ def score_over_seeds(
     return _primary_first(scores, task_metrics)
 
 
-def change(a: Log, b: Log, task_metrics: TaskMetrics, config: EvaluationConfig) -> Change:
+def change(a: Log, b: Log, task_metrics: TaskMetrics, config: ScoringConfig) -> Change:
     """Compare two logs of the same examples by the primary output: ``a - b``."""
     found = paired_difference(
         a,
@@ -100,7 +100,7 @@ def change(a: Log, b: Log, task_metrics: TaskMetrics, config: EvaluationConfig) 
     )
 
 
-def change_over_seeds(a: Logs, b: Logs, task_metrics: TaskMetrics, config: EvaluationConfig) -> Change:
+def change_over_seeds(a: Logs, b: Logs, task_metrics: TaskMetrics, config: ScoringConfig) -> Change:
     """Compare two arms by the primary output, paired by seed and example: ``a - b``.
 
     An arm with one log (in-context learning, the base) is held against every seed of the other.
@@ -135,14 +135,14 @@ def change_over_seeds(a: Logs, b: Logs, task_metrics: TaskMetrics, config: Evalu
 
 
 def retention(
-    before: Log, after: Log, task_metrics: TaskMetrics, config: EvaluationConfig, context: Mapping[str, str]
+    before: Log, after: Log, task_metrics: TaskMetrics, config: ScoringConfig, context: Mapping[str, str]
 ) -> RetentionResult:
     """Measure what an arm kept of a task that it was not trained on."""
     return retention_over_seeds(before, after, task_metrics, config, context)
 
 
 def retention_over_seeds(
-    before: Log, after: Logs, task_metrics: TaskMetrics, config: EvaluationConfig, context: Mapping[str, str]
+    before: Log, after: Logs, task_metrics: TaskMetrics, config: ScoringConfig, context: Mapping[str, str]
 ) -> RetentionResult:
     """Measure what the training runs of an arm kept of a task; the base answered once, before all of them."""
     return RetentionResult(
@@ -157,7 +157,7 @@ def retention_over_seeds(
     )
 
 
-def corrected(changes: Sequence[Change], config: EvaluationConfig) -> list[Change]:
+def corrected(changes: Sequence[Change], config: ScoringConfig) -> list[Change]:
     """Apply Holm's correction (1979) to differences that are looked at together; intervals stay as they are."""
     adjusted = holm([item.p_value for item in changes])
     alpha = 1 - config.confidence
@@ -167,13 +167,13 @@ def corrected(changes: Sequence[Change], config: EvaluationConfig) -> list[Chang
     ]
 
 
-def corrected_retention(results: Sequence[RetentionResult], config: EvaluationConfig) -> tuple[RetentionResult, ...]:
+def corrected_retention(results: Sequence[RetentionResult], config: ScoringConfig) -> tuple[RetentionResult, ...]:
     """Correct the changes of one arm's retained tasks for their number."""
     changes = corrected([item.change for item in results], config)
     return tuple(replace(item, change=change) for item, change in zip(results, changes, strict=True))
 
 
-def all_pairs(logs: Mapping[str, Logs], task_metrics: TaskMetrics, config: EvaluationConfig) -> tuple[Pair, ...]:
+def all_pairs(logs: Mapping[str, Logs], task_metrics: TaskMetrics, config: ScoringConfig) -> tuple[Pair, ...]:
     """Compare every two arms on the target task, corrected for their number.
 
     Args:

@@ -1,0 +1,31 @@
+"""Settings of ``luthier eval``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from luthier.config.base import DeviceSettings, ModelSettings, StoreSettings
+from luthier.config.data import EvaluationDataConfig
+from luthier.config.decoding import DecodingConfig
+from luthier.config.evaluation import EngineConfig
+
+
+class EvaluateConfig(StoreSettings, DeviceSettings, ModelSettings):
+    """Everything that ``luthier eval`` depends on."""
+
+    tasks: tuple[str, ...] = ("all",)
+    """Built-in names, named sets of tasks, task YAMLs or data files; ``all`` stands for every built-in task."""
+    adapter: Path | None = None
+    """A folder that ``luthier tune`` wrote, or an adapter in PEFT's layout; the model alone when not given."""
+    any_base: bool = False
+    """Accept an adapter that was trained on another base."""
+    shots: int = Field(default=0, ge=0)
+    """Exemplars before each prompt, as many as fit."""
+    data: EvaluationDataConfig = EvaluationDataConfig()
+    """Which examples are used."""
+    decoding: DecodingConfig = DecodingConfig()
+    """How answers are generated."""
+    evaluation: EngineConfig = EngineConfig()
+    """What computes the answers, and how they are scored."""

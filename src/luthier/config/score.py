@@ -1,0 +1,40 @@
+"""Settings of ``luthier score``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from luthier.config.base import Settings
+
+
+class ScoreConfig(Settings):
+    """Everything that ``luthier score`` depends on."""
+
+    predictions: tuple[Path, ...]
+    """Files of predictions, one for each system."""
+    references: tuple[Path, ...] = ()
+    """Files with the right answers, several for several references; none where the predictions hold them."""
+    metrics: tuple[str, ...] = ("rouge",)
+    """Names of metrics, with their options, such as ``rouge,bleu:tokenize=zh``."""
+    by: str = ""
+    """Score each value of this column by itself as well."""
+    explain: str = ""
+    """Show how the score of this example (its id or its line) comes about, instead of scores."""
+    per_example: Path | None = None
+    """Write one row for each example to this file (JSONL, or TSV by its ending)."""
+    prediction_column: str = ""
+    """The column of the predictions; recognised when not given."""
+    reference_column: str = ""
+    """The column of the references; recognised when not given."""
+    id_column: str = ""
+    """The column of the ids; recognised when not given, and the rows are numbered where there is none."""
+    allow_empty: bool = False
+    """Score empty lines as empty answers."""
+    confidence: float = 0.95
+    """The level of the intervals."""
+    resamples: int = 1000
+    """Bootstrap resamples; 0 for no intervals."""
+    seed: int = 0
+    """The seed of the resamples."""
+    test: str = "randomisation"
+    """The paired test between systems: ``randomisation``, ``bootstrap`` or ``mcnemar``."""

@@ -1,0 +1,25 @@
+"""Settings of ``luthier tasks show`` and ``luthier tasks preview``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from luthier.config.base import Settings
+
+
+class ShowTaskConfig(Settings):
+    """Everything that ``luthier tasks show`` depends on."""
+
+    task: str
+    """A built-in name, a task YAML, or a data file."""
+
+
+class PreviewTaskConfig(ShowTaskConfig):
+    """Everything that ``luthier tasks preview`` depends on."""
+
+    split: str = "train"
+    """The split that the rows are from: train, validation or test."""
+    rows: int = Field(default=1, ge=1)
+    """Rows that are rendered."""
+    template: str | None = None
+    """Only this template; all of them when not given."""

@@ -1,0 +1,31 @@
+"""Settings of ``luthier tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from luthier.config.arm_settings import ArmItem
+from luthier.config.base import DeviceSettings, ModelSettings, StoreSettings, TaskSettings
+from luthier.config.data import TrainingDataConfig
+from luthier.config.decoding import DecodingConfig
+from luthier.config.evaluation import InferenceConfig
+from luthier.config.training import TrainingConfig
+
+
+class TuneConfig(StoreSettings, DeviceSettings, TaskSettings, ModelSettings):
+    """Everything that ``luthier tune`` depends on."""
+
+    arm: ArmItem = "lora"
+    """The arm that is trained: the name of a preset such as ``lora`` or ``full``, or an arm spelled out."""
+    save: Path | None = None
+    """New folder for the adapter or the whole model; it stays in the store when not given."""
+    retain: tuple[str, ...] | None = None
+    """Tasks, or named sets of tasks, of which an arm with ``replay`` takes examples; ``everyday`` when not given."""
+    data: TrainingDataConfig = TrainingDataConfig()
+    """Which examples are used."""
+    training: TrainingConfig = TrainingConfig()
+    """How the arm is trained."""
+    decoding: DecodingConfig = DecodingConfig()
+    """How answers are generated on the validation split."""
+    evaluation: InferenceConfig = InferenceConfig()
+    """How the validation split is answered."""

@@ -1,0 +1,176 @@
+"""The verbs of the command line: the settings that each takes, and which of its settings have a flag.
+
+What a flag is called, its type, its help and its default come from the setting: see :mod:`luthier.config.flags`. This
+module loads no settings class, so that the list of verbs is shown at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from luthier.config.base import Settings
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A setting that has a flag of its own.
+
+    Attributes:
+        key: Dotted name of the setting.
+        name: Name of the flag without its dashes; the last part of the key when not given.
+        short: One letter; "" for none.
+        position: Whether it is an argument without a name.
+        repeated: Whether it may be given several times.
+    """
+
+    key: str
+    name: str = ""
+    short: str = ""
+    position: bool = False
+    repeated: bool = False
+
+    @property
+    def option(self) -> str:
+        """The long option, e.g. ``--trust-remote-code``."""
+        return "--" + (self.name or self.key.rpartition(".")[2]).replace("_", "-")
+
+    @property
+    def parameter(self) -> str:
+        """The name under which a parsed command line holds its value."""
+        return self.key.replace(".", "__")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command line.
+
+    Attributes:
+        name: What the user types after ``luthier``.
+        help: One sentence.
+        settings: Module and name of the settings class; "" for a verb without settings.
+        flags: The settings that have a flag, in the order of the help.
+        file: Whether a YAML file of settings can be given.
+        assignments: Whether any setting can be given by ``--set``.
+        json: Whether the results can be printed as JSON.
+    """
+
+    name: str
+    help: str
+    settings: str = ""
+    flags: tuple[Flag, ...] = ()
+    file: bool = False
+    assignments: bool = False
+    json: bool = False
+
+
+def settings_class(verb: Verb) -> type[Settings]:
+    """Import the settings class of a verb that has one."""
+    module, _, name = verb.settings.partition(":")
+    found: type[Settings] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def verb_of(schema: type) -> Verb | None:
+    """Return the verb whose settings a class holds; None for every other class."""
+    named = f"{schema.__module__}:{schema.__qualname__}"
+    return next((verb for verb in VERBS if verb.settings == named), None)
+
+
+_MODEL = Flag("model", short="m")
+_TASK = Flag("task", short="t")
+_OUT = Flag("out", short="o")
+_SEED = Flag("seed")
+_DEVICE = Flag("device")
+_TRUST = Flag("trust_remote_code")
+_TRAIN = Flag("data.train")
+_TEST = Flag("data.test")
+_ANY_BASE = Flag("any_base")
+
+VERBS = (
+    Verb(
+        "compare",
+        "Run every arm from the same start, and report what was gained, what it cost, and what was forgotten.",
+        "luthier.config.compare:CompareConfig",
+        (
+            *(_MODEL, _TASK, Flag("arms"), Flag("retain"), Flag("retention_text"), _OUT, Flag("name"), _TRAIN, _TEST),
+            *(Flag("search.trials", name="search"), _SEED, Flag("seeds"), Flag("workers"), _DEVICE, _TRUST),
+        ),
+        file=True,
+        assignments=True,
+    ),
+    Verb(
+        "tune",
+        "Train one arm, and say where its adapter is.",
+        "luthier.config.tune:TuneConfig",
+        (_MODEL, _TASK, Flag("arm", short="a"), Flag("save"), _OUT, _TRAIN, _SEED, _DEVICE, _TRUST),
+        file=True,
+        assignments=True,
+    ),
+    Verb(
+        "merge",
+        "Fold an adapter into its base: a whole model of its own, refused if it answers otherwise.",
+        "luthier.config.merge:MergeConfig",
+        (
+            *(Flag("adapter", position=True), _OUT, _MODEL, _TASK, Flag("sample"), _ANY_BASE),
+            *(_SEED, _DEVICE, _TRUST),
+        ),
+        assignments=True,
+    ),
+    Verb(
+        "eval",
+        "Measure a model, with an adapter or without, on tasks.",
+        "luthier.config.evaluate:EvaluateConfig",
+        (
+            *(_MODEL, Flag("tasks", short="t"), Flag("adapter"), _ANY_BASE, Flag("shots")),
+            *(Flag("evaluation.cache", name="no-cache"), Flag("evaluation.engine"), _OUT, _TEST),
+            *(_SEED, _DEVICE, _TRUST),
+        ),
+        file=True,
+        assignments=True,
+        json=True,
+    ),
+    Verb(
+        "check",
+        "Show what would be learned, before any step; exit code 2 when training would be meaningless.",
+        "luthier.config.check:CheckConfig",
+        (_MODEL, _TASK, _TRAIN, _SEED, _TRUST),
+        file=True,
+        assignments=True,
+    ),
+    Verb(
+        "score",
+        "Score any predictions against any references; several systems are compared in pairs.",
+        "luthier.config.score:ScoreConfig",
+        (
+            Flag("predictions", short="p", repeated=True),
+            Flag("references", short="r", repeated=True),
+            Flag("metrics", name="metric", short="m", repeated=True),
+            *(Flag("by"), Flag("explain"), Flag("per_example"), Flag("prediction_column"), Flag("reference_column")),
+            *(Flag("id_column"), Flag("allow_empty"), Flag("confidence"), Flag("resamples"), _SEED, Flag("test")),
+        ),
+        json=True,
+    ),
+    Verb(
+        "report",
+        "Rebuild the page of a run, without a model.",
+        "luthier.config.report:ReportConfig",
+        (Flag("run", position=True),),
+    ),
+    Verb("tasks list", "List the built-in tasks."),
+    Verb(
+        "tasks show",
+        "Show what a task is: its source, templates, metrics and splits.",
+        "luthier.config.show_tasks:ShowTaskConfig",
+        (Flag("task", position=True),),
+    ),
+    Verb(
+        "tasks preview",
+        "Render the first rows of a task by its templates.",
+        "luthier.config.show_tasks:PreviewTaskConfig",
+        (Flag("task", position=True), Flag("split"), Flag("rows"), Flag("template")),
+    ),
+)
+"""Every verb, in the order of the help."""
