@@ -85,7 +85,7 @@ def search_arm(plan: Plan, arm: Arm) -> None:
     if not plan.training.encoded_validation or not arm.training.validations:
         fix = "Give the task a validation split, and training.validations above 0; or search.trials=0."
         raise ConfigError("a search needs validation to choose on", where=f"arm '{arm.name}'", fix=fix)
-    entry = _search_entry(plan, arm)
+    entry = search_entry(plan, arm)
     with entry.held(f"{arm.name}: search"):
         if entry.finished:
             return
@@ -97,7 +97,7 @@ def search_arm(plan: Plan, arm: Arm) -> None:
 
 def search_is_finished(plan: Plan, arm: Arm) -> bool:
     """Whether the search of an arm has an outcome, or there is none to be made."""
-    return arm.method is None or not plan.config.search.trials or _search_entry(plan, arm).finished
+    return arm.method is None or not plan.config.search.trials or search_entry(plan, arm).finished
 
 
 def settled(plan: Plan, arm: Arm) -> tuple[Arm, SearchOutcome | None]:
@@ -108,14 +108,14 @@ def settled(plan: Plan, arm: Arm) -> tuple[Arm, SearchOutcome | None]:
     """
     if arm.method is None or not plan.config.search.trials:
         return arm, None
-    entry = _search_entry(plan, arm)
+    entry = search_entry(plan, arm)
     with reading(entry):
         found = _OUTCOME.validate_json((entry.folder / "search.json").read_bytes())
     return with_parameters(arm, found.search.chosen), found
 
 
-def _search_entry(plan: Plan, arm: Arm) -> Entry:
-    """The place of a search's outcome: it depends on what a training of the arm depends on, and on the budget."""
+def search_entry(plan: Plan, arm: Arm) -> Entry:
+    """Return the place of a search's outcome: it depends on all that a training does, and on the budget."""
     inputs = {
         "training": entry_of(plan, arm, arm.seeds[0]).inputs,
         "space": {name: str(values) for name, values in _space(arm).items()},
