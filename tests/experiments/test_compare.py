@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +265,50 @@ def test_arms_may_differ_in_training(tmp_path: Path) -> None:
     config = comparison("llama", job, tmp_path / "runs", arms=arms, retain=[], retention_text=None)
     two, four = read_results(compare(config)).arms
     assert 2 * two.trainable_parameters == four.trainable_parameters
+
+
+# ---- seeds are an axis
+
+
+def test_an_arm_is_trained_once_per_seed(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job")
+    config = comparison("llama", job, tmp_path / "runs", seeds=3)
+    run = compare(config)
+    results = read_results(run)
+    arms = {arm.name: arm for arm in results.arms}
+    assert (arms["zero_shot"].seeds, arms["zero_shot"].per_seed) == ((), ()), "prompting trains nothing"
+    for name in ("full", "lora"):
+        arm = arms[name]
+        assert arm.seeds == (0, 1, 2)
+        assert [one.seed for one in arm.per_seed] == [0, 1, 2]
+        for place, score in enumerate(arm.scores):
+            values = [one.scores[place].value for one in arm.per_seed]
+            assert score.value == pytest.approx(sum(values) / 3, abs=1e-12)
+        losses = [one.token_loss.after.value for one in arm.per_seed if one.token_loss]
+        assert len(set(losses)) == 3, "every seed is another training"
+        assert arm.token_loss is not None
+        assert arm.token_loss.after.value == pytest.approx(sum(losses) / 3, abs=1e-12)
+        assert arm.token_loss.after.variance == "examples and training runs"
+        befores = [one.retained[0].before for one in arm.per_seed]
+        assert befores == [arm.retained[0].before] * 3, "all seeds meet the same 'before'"
+        assert {path.name for path in (run / "predictions").glob(f"{name}-*")} == {
+            f"{name}-seed-{seed}.jsonl" for seed in (0, 1, 2)
+        }
+
+
+def test_one_seed_of_several_is_found_again(done: Done, tmp_path: Path) -> None:
+    """What one seed trained is the same whether it is alone or one of several."""
+    out = tmp_path / "runs"
+    shutil.copytree(done.config.out, out)
+    before = {path.name for path in (out / "store" / "models").iterdir()}
+    one = compare(done.config.model_copy(update={"out": out, "seeds": (0,)}))
+    assert {path.name for path in (out / "store" / "models").iterdir()} == before
+    (full,) = [arm for arm in read_results(one).arms if arm.name == "full"]
+    assert full.scores == next(arm for arm in done.results.arms if arm.name == "full").scores
+
+
+def test_the_seed_draws_and_the_seeds_train(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "job")
+    config = comparison("llama", job, tmp_path / "runs", arms=["lora"], seeds=(5,), seed=1, retain=[])
+    (arm,) = read_results(compare(config)).arms
+    assert arm.seeds == (5,)

@@ -1,0 +1,157 @@
+"""The results and the costs of one arm, over all seeds that it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from luthier.config.arms import Arm
+from luthier.evaluation.latency import Latency
+from luthier.evaluation.prepared_task import signature_context
+from luthier.experiments.outcomes import ArmOutcome, RetentionLogs, SeedOutcome
+from luthier.experiments.plan import Plan, training_of
+from luthier.experiments.search import parameters_in_words
+from luthier.experiments.summaries import training_summary
+from luthier.metrics.task_metrics import TOKEN_LOSS
+from luthier.results.costs import mean_costs
+from luthier.results.records import ArmCosts, ArmResult, RetentionResult, Search, SeedResult
+from luthier.results.scores import Logs, corrected_retention, retention_over_seeds, score_over_seeds
+
+_CONTEXT_OF_TEXT = {"split": "heldout"}
+
+
+def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResult:
+    """Return everything that is known of an arm and does not depend on the clock.
+
+    Args:
+        plan: What was read and checked.
+        outcome: What the arm left in the store.
+        base: What the base answers where forgetting is measured.
+    """
+    arm, first, target = outcome.arm, outcome.runs[0], plan.target
+    known = first.trained.result if first.trained else {}
+    context = signature_context(target.task, arm.shots)
+    several = len(outcome.runs) > 1
+    return ArmResult(
+        name=arm.name,
+        method=arm.method,
+        shots=arm.shots,
+        seed=first.seed,
+        settings=dict(arm.settings),
+        training=training_summary(arm.training, known["learning_rate"]) if known else None,
+        trainable_parameters=known.get("trainable_parameters", 0),
+        stored_bytes=known.get("stored_bytes", 0),
+        prompt_tokens=sum(item.prompt_tokens for item in first.log.predictions) / len(first.log.predictions),
+        shots_used=first.shots_used,
+        steps=known.get("steps", 0),
+        best_step=known.get("best_step"),
+        scores=score_over_seeds(outcome.logs, target.metrics, plan.config.evaluation, context),
+        retained=_retained(plan, outcome.runs, base),
+        token_loss=_token_loss(plan, outcome.runs, base),
+        predictions=log_path(arm, first.seed),
+        curve=curve_path(arm, first.seed) if first.trained else "",
+        search=outcome.search.search if outcome.search else None,
+        notes=_notes(plan, outcome),
+        seeds=arm.seeds if first.trained else (),
+        per_seed=tuple(_seed_result(plan, arm, run, base) for run in outcome.runs) if several else (),
+    )
+
+
+def log_path(arm: Arm, seed: int) -> str:
+    """Return where the answers of an arm stand in the run's folder."""
+    return f"predictions/{_file_name(arm, seed)}.jsonl"
+
+
+def curve_path(arm: Arm, seed: int) -> str:
+    """Return where the training log of an arm stands in the run's folder."""
+    return f"curves/{_file_name(arm, seed)}.jsonl"
+
+
+def _file_name(arm: Arm, seed: int) -> str:
+    return f"{arm.name}-seed-{seed}" if arm.method is not None and len(arm.seeds) > 1 else arm.name
+
+
+def _seed_result(plan: Plan, arm: Arm, run: SeedOutcome, base: RetentionLogs) -> SeedResult:
+    known = run.trained.result if run.trained else {}
+    context = signature_context(plan.target.task, arm.shots)
+    return SeedResult(
+        seed=run.seed,
+        scores=score_over_seeds(run.log.predictions, plan.target.metrics, plan.config.evaluation, context),
+        retained=_retained(plan, [run], base),
+        token_loss=_token_loss(plan, [run], base),
+        steps=known.get("steps", 0),
+        best_step=known.get("best_step"),
+        predictions=log_path(arm, run.seed),
+        curve=curve_path(arm, run.seed),
+        validation_score=known.get("best_score"),
+    )
+
+
+def _retained(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> tuple[RetentionResult, ...]:
+    if not runs[0].retention.tasks:
+        return ()
+    found = []
+    for place, other in enumerate(plan.retained):
+        logs: Logs = {run.seed: run.retention.tasks[place].predictions for run in runs}
+        before, context = base.tasks[place].predictions, signature_context(other.task, 0)
+        found.append(retention_over_seeds(before, logs, other.metrics, plan.config.evaluation, context))
+    return corrected_retention(found, plan.config.evaluation)
+
+
+def _token_loss(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> RetentionResult | None:
+    if base.text is None:
+        return None
+    logs = {run.seed: run.retention.text.predictions for run in runs if run.retention.text is not None}
+    if not logs:
+        return None
+    return retention_over_seeds(base.text.predictions, logs, TOKEN_LOSS, plan.config.evaluation, _CONTEXT_OF_TEXT)
+
+
+def _notes(plan: Plan, outcome: ArmOutcome) -> tuple[str, ...]:
+    arm = outcome.arm
+    notes = [*_shot_notes(arm, outcome.runs[0].shots_used), *_replay_notes(plan, arm)]
+    for run in outcome.runs:
+        notes += [note for note in run.notes if note not in notes]
+    if outcome.search is not None:
+        notes.append(_search_note(outcome.search.search))
+    return tuple(notes)
+
+
+def _shot_notes(arm: Arm, used: tuple[int, int]) -> list[str]:
+    if arm.shots and used[0] < arm.shots:
+        return [f"{arm.shots} exemplars were asked for; {used[0]} to {used[1]} fitted"]
+    return []
+
+
+def _replay_notes(plan: Plan, arm: Arm) -> list[str]:
+    count = len(training_of(plan, arm).train) - len(plan.training.train) if arm.replay else 0
+    return [f"{count} training examples of the retained tasks were replayed"] if count else []
+
+
+def _search_note(search: Search) -> str:
+    ends = [f"{count} {what}" for count, what in ((search.pruned, "stopped early"), (search.failed, "failed")) if count]
+    of = f" ({', '.join(ends)})" if ends else ""
+    return f"chosen on validation by {search.trials} trials{of}: {parameters_in_words(search.chosen)}"
+
+
+def arm_costs(outcome: ArmOutcome) -> ArmCosts:
+    """Return what an arm cost, measured; the mean over its seeds."""
+    search_seconds = outcome.search.seconds if outcome.search else None
+    return mean_costs([_run_costs(run, outcome.latency, search_seconds) for run in outcome.runs])
+
+
+def _run_costs(run: SeedOutcome, latency: Latency, search_seconds: float | None) -> ArmCosts:
+    log = run.log
+    generated = sum(item.generated_tokens for item in log.predictions)
+    known = run.trained.costs if run.trained else {}
+    return ArmCosts(
+        training_seconds=known.get("training_seconds"),
+        supervised_tokens_per_second=known.get("supervised_tokens_per_second"),
+        peak_memory_bytes=known.get("peak_memory_bytes", log.peak_memory_bytes),
+        evaluation_seconds=log.seconds,
+        generation_tokens_per_second=generated / log.seconds if generated and log.seconds else None,
+        seconds_per_request=log.seconds / len(log.predictions),
+        request_seconds=latency.unmerged,
+        merged_request_seconds=latency.merged,
+        search_seconds=search_seconds,
+        known_answers=log.cached,
+    )

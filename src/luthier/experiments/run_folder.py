@@ -1,0 +1,79 @@
+"""A run's folder: ``results.json``, ``costs.json``, and the logs that they were made of."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from luthier.experiments.arm_results import arm_costs, arm_result, curve_path, log_path
+from luthier.experiments.outcomes import ArmOutcome, RetentionLogs
+from luthier.experiments.plan import Plan
+from luthier.experiments.summaries import data_summary, model_summary, task_summary
+from luthier.files.atomic import writing
+from luthier.metrics.prediction_log import write_predictions
+from luthier.results.recommendation import recommend
+from luthier.results.records import RunCosts, RunResults, write_json
+from luthier.results.scores import all_pairs
+from luthier.version import __version__
+
+
+def write_run(plan: Plan, run: Path, outcomes: Sequence[ArmOutcome], base: RetentionLogs) -> None:
+    """Write a run's folder; ``results.json`` comes last, and whole.
+
+    Args:
+        plan: What was read and checked.
+        run: The folder.
+        outcomes: What each arm left in the store.
+        base: What the base answers where forgetting is measured.
+
+    Raises:
+        StoreError: When the folder cannot be written.
+    """
+    results = _results(plan, run.name, outcomes, base)
+    costs = {outcome.arm.name: arm_costs(outcome) for outcome in outcomes}
+    with writing(run):
+        _write_logs(plan, run, outcomes)
+        write_json(run / "costs.json", RunCosts(str(plan.model.device), torch.get_num_threads(), costs))
+        write_json(run / "results.json", results)
+
+
+def _results(plan: Plan, name: str, outcomes: Sequence[ArmOutcome], base: RetentionLogs) -> RunResults:
+    metrics, evaluation = plan.target.metrics, plan.config.evaluation
+    pairs = all_pairs({outcome.arm.name: outcome.logs for outcome in outcomes}, metrics, evaluation)
+    first = outcomes[0].arm.name
+    # The corrected differences, so that no table contradicts another.
+    against_first = {pair.a: pair.change for pair in pairs if pair.b == first}
+    arms = tuple(
+        replace(arm_result(plan, outcome, base), against_first=against_first.get(outcome.arm.name))
+        for outcome in outcomes
+    )
+    return RunResults(
+        luthier=__version__,
+        run=name,
+        config=plan.config.identity(),
+        model=model_summary(plan.model),
+        task=task_summary(plan),
+        data=data_summary(plan),
+        arms=arms,
+        pairs=pairs,
+        recommendation=recommend(arms, pairs, higher_is_better=metrics.higher_is_better),
+        confidence=evaluation.confidence,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _write_logs(plan: Plan, run: Path, outcomes: Sequence[ArmOutcome]) -> None:
+    for folder in ("predictions", "curves"):
+        (run / folder).mkdir(exist_ok=True)
+    rows = [json.dumps(asdict(example), ensure_ascii=False) for example in plan.target.examples]
+    (run / "predictions" / "examples.jsonl").write_text("".join(row + "\n" for row in rows), encoding="utf-8")
+    for outcome in outcomes:
+        for one in outcome.runs:
+            write_predictions(run / log_path(outcome.arm, one.seed), one.log.predictions)
+            if one.trained:
+                shutil.copyfile(one.trained.log, run / curve_path(outcome.arm, one.seed))
