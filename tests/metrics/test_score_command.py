@@ -205,3 +205,13 @@ def test_windows_line_ends_and_other_separators_are_no_lines(files: tuple[Path, 
     files[0].write_bytes("\ufeffIt is\u2028cold outside\r\n".encode())
     files[1].write_bytes(b"It is cold outside\n")
     assert scored([files[0]], [files[1]])["rouge1"]["value"] == 1.0
+
+
+def test_the_headings_say_the_level_of_the_intervals(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_score([files[0], files[1]], [files[1]], confidence=0.8)
+    headings = [line for line in capsys.readouterr().out.splitlines() if "┃" in line]
+    assert any("80 % interval" in line for line in headings)
+    # The table of differences is wider and may wrap its heading.
+    assert sum("80 %" in line for line in headings) == 2

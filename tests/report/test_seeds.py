@@ -9,6 +9,7 @@ import statistics
 from pathlib import Path
 
 import example_run
+import example_seeds
 import pytest
 from rich.console import Console
 
@@ -25,7 +26,7 @@ from luthier.results.records import RunResults, read_results
 
 @pytest.fixture(scope="module")
 def results() -> RunResults:
-    return example_run.results_with_seeds()
+    return example_seeds.results_with_seeds()
 
 
 def _cells(results: RunResults, arm: str) -> list[tuple[str, str]]:
@@ -57,7 +58,7 @@ def test_captions_say_which_variance_the_intervals_hold(results: RunResults) -> 
     for table in (quality_table(results), pairs_table(results), retention_table(results)):
         assert table is not None
         assert f"{both}; {spread}" in table.note
-    two = quality_table(example_run.results_with_seeds(seeds=(0, 1))).note
+    two = quality_table(example_seeds.results_with_seeds(seeds=(0, 1))).note
     assert "hold the variance of examples alone (fewer than 3 training runs); ± standard deviation over 2" in two
     one = quality_table(example_run.results()).note
     assert "hold the variance of examples alone (fewer than 3 training runs)" in one

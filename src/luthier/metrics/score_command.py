@@ -262,8 +262,9 @@ def _print_tables(report: Report, by: str) -> None:
     from rich.table import Table
 
     console = Console()
+    heading = _interval_heading([score for scores in report.scores.values() for score in scores])
     table = Table(
-        *(["system"] if len(report.scores) > 1 else []), *([by] if by else []), "metric", "value", "interval", "n"
+        *(["system"] if len(report.scores) > 1 else []), *([by] if by else []), "metric", "value", heading, "n"
     )
     for name, scores in report.scores.items():
         parts: dict[str, Sequence[Score]] = {"": scores, **report.parts.get(name, {})}
@@ -284,8 +285,9 @@ def _difference_table(report: Report) -> object:
     from rich.table import Table
 
     baseline = escape(next(iter(report.scores)))
+    heading = _interval_heading([difference for _, difference, _ in report.differences])
     table = Table(
-        "against", "metric", "difference", "interval", "p", "p (Holm)", "detectable", title=f"{baseline} minus …"
+        "against", "metric", "difference", heading, "p", "p (Holm)", "detectable", title=f"{baseline} minus …"
     )
     for other, difference, p in report.differences:
         digits = _digits(difference.value, difference.low, difference.high)
@@ -301,6 +303,12 @@ def _difference_table(report: Report) -> object:
         )
     table.caption = report.differences[0][1].method
     return table
+
+
+def _interval_heading(shown: Sequence[Score | Difference]) -> str:
+    """Say the level of the intervals below; only ``"interval"`` where they have several."""
+    levels = {record.confidence for record in shown}
+    return f"{100 * levels.pop():.10g} % interval" if len(levels) == 1 else "interval"
 
 
 def _cells(score: Score) -> tuple[str, str, str]:

@@ -62,9 +62,9 @@ def read_curve(path: Path) -> Curve:
 
 
 def thin(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
-    """Average equal groups of neighbours until at most ``most`` are left; each stands at its group's last step."""
-    group = math.ceil(len(points) / most)
-    if group <= 1:
+    """Average equally many neighbours each until at most ``most`` points are left, each at its last neighbour's step."""
+    neighbours = math.ceil(len(points) / most)
+    if neighbours <= 1:
         return list(points)
-    groups = [points[start : start + group] for start in range(0, len(points), group)]
-    return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in groups]
+    parts = [points[start : start + neighbours] for start in range(0, len(points), neighbours)]
+    return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
