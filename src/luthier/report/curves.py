@@ -62,7 +62,7 @@ def read_curve(path: Path) -> Curve:
 
 
 def thin(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
-    """Average equally many neighbours each until at most ``most`` points are left, each at its last neighbour's step."""
+    """Average neighbours until at most ``most`` points are left; each stands at the last step that it averages."""
     neighbours = math.ceil(len(points) / most)
     if neighbours <= 1:
         return list(points)
