@@ -10,18 +10,17 @@ batches at a time; a line that a kill has cut in half is no answer.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from luthier.files.atomic import writing
 from luthier.files.digests import digest
+from luthier.files.jsonl import append_lines, read_lines
 from luthier.records import Encoded, Prediction
 
 _DIGITS = 32
@@ -100,14 +99,11 @@ def recall(path: Path, asked: Iterable[CachedRequest]) -> dict[str, Prediction]:
     for item in asked:
         waiting.setdefault(item.key.encode(), []).append(item.blank)
     found: dict[str, Prediction] = {}
-    if not path.exists():
-        return found
-    with writing(path), path.open("rb") as file:
-        for line in file:
-            blanks = waiting.get(line[:_DIGITS])
-            answer = _read(line) if blanks else None
-            if blanks and answer is not None:
-                found |= {blank.id: filled for blank in blanks if (filled := _fill(blank, answer))}
+    for line in read_lines(path, torn=True):
+        blanks = waiting.get(line[:_DIGITS])
+        answer = _read(line) if blanks else None
+        if blanks and answer is not None:
+            found |= {blank.id: filled for blank in blanks if (filled := _fill(blank, answer))}
     return found
 
 
@@ -117,25 +113,13 @@ def remember(path: Path, answered: Iterable[tuple[str, Prediction]]) -> None:
     Raises:
         StoreError: When the file cannot be written.
     """
-    lines = b"".join(f"{key} {json.dumps(asdict(_answer(own)))}\n".encode() for key, own in answered)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            file.write(b"\n" + lines if _is_torn(file) else lines)
-
-
-def _is_torn(file: BinaryIO) -> bool:
-    """Whether the last line of a file lacks its end: what is appended must not become a part of it."""
-    if file.seek(0, os.SEEK_END) == 0:
-        return False
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) != b"\n"
+    append_lines(path, [f"{key} {json.dumps(asdict(_answer(own)))}" for key, own in answered])
 
 
 def _read(line: bytes) -> _Answer | None:
     try:
         return _ANSWER.validate_python(json.loads(line[_DIGITS:]))
-    except ValueError:  # cut in half by a kill
+    except ValueError:  # cut in half by a kill, before other lines were appended
         return None
 
 

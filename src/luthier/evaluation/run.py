@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.response_cache import recall, remember
 from luthier.files.atomic import writing
+from luthier.files.jsonl import append_lines, read_until_torn
 from luthier.files.store import reading
 from luthier.kernels.peak_memory import peak_bytes, reset_peak
 from luthier.metrics.prediction_log import read_predictions, write_predictions
@@ -136,24 +137,9 @@ def _recall(job: EvaluationJob, partial: Path) -> list[_Batch]:
 
 
 def _append(partial: Path, batch: _Batch) -> None:
-    with partial.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(batch)) + "\n")
+    append_lines(partial, [json.dumps(asdict(batch))])
 
 
 def _read_partial(path: Path) -> list[_Batch]:
     """Read the batches that a killed evaluation finished; a last line cut in half is removed from the file."""
-    batches: list[_Batch] = []
-    if not path.exists():
-        return batches
-    whole = 0
-    with path.open("rb+") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            try:
-                batches.append(_BATCH.validate_python(json.loads(line)))
-            except ValueError:
-                break
-            whole += len(line)
-        file.truncate(whole)
-    return batches
+    return read_until_torn(path, lambda line: _BATCH.validate_python(json.loads(line)), truncate=True)

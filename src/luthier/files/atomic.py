@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from safetensors import SafetensorError
 
@@ -58,22 +59,33 @@ def finish_folder(folder: Path, final: Path) -> None:
     _sync(final.parent)
 
 
+@contextlib.contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its place when all is written: a reader sees the old content or the new.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with part.open("wb") as file:
+            yield file
+        _sync(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never half.
 
     Raises:
         StoreError: When it cannot be written.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            part.write_bytes(data)
-            _sync(part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with open_atomically(path) as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def _sync(path: Path) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from luthier.errors import DataError, LuthierError, did_you_mean, raise_faults
+from luthier.files.atomic import open_atomically
+from luthier.files.jsonl import numbered_lines
 from luthier.records import Prediction
 
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Prediction)}
@@ -30,16 +31,11 @@ def write_predictions(path: Path | str, predictions: Iterable[Prediction]) -> No
         DataError: The file cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with partial.open("wb") as file:
+        with open_atomically(path) as file:
             for prediction in predictions:
                 file.write(_line(prediction))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise DataError(
             f"The predictions cannot be written: {error.strerror}.", where=str(path), fix="Choose a place with room."
         ) from error
@@ -53,21 +49,18 @@ def read_predictions(path: Path | str) -> list[Prediction]:
         Faults: Several lines are damaged.
     """
     path = Path(path)
+    predictions: list[Prediction] = []
+    faults: list[LuthierError] = []
     try:
-        lines = path.read_bytes().split(b"\n")
+        for number, line in numbered_lines(path):
+            try:
+                predictions.append(_prediction(line, f"{path}, line {number}"))
+            except DataError as fault:
+                faults.append(fault)
     except OSError as error:
         raise DataError(
             f"The predictions cannot be read: {error.strerror}.", where=str(path), fix="Check the path."
         ) from error
-    predictions: list[Prediction] = []
-    faults: list[LuthierError] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            predictions.append(_prediction(line, f"{path}, line {number}"))
-        except DataError as fault:
-            faults.append(fault)
     raise_faults(f"{len(faults)} lines of {path} cannot be used", faults)
     return predictions
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from luthier.errors import LuthierError
+from luthier.files.jsonl import numbered_lines
 from luthier.metrics.prediction_log import read_predictions
 from luthier.records import Prediction
 from luthier.results.records import RunResults
@@ -83,19 +84,13 @@ def _log(run: Path, arm: str, place: str, gaps: list[str]) -> dict[str, Predicti
 def _examples(run: Path, gaps: list[str]) -> dict[str, Mapping[str, Any]]:
     path = run / "predictions" / "examples.jsonl"
     try:
-        return {str(example["id"]): example for example in _objects(path)}
+        examples = [json.loads(line) for _, line in numbered_lines(path)]
+        return {str(example["id"]): example for example in examples}
     except OSError:
         gaps.append(f"Prompts are left out: {path.name} is not there.")
     except (ValueError, KeyError, TypeError):
         gaps.append(f"Prompts are left out: {path.name} is damaged.")
     return {}
-
-
-def _objects(path: Path) -> Iterator[Mapping[str, Any]]:
-    # Not splitlines(): JSON may hold U+2028 as it is, which would split a line in two.
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        if line.strip():
-            yield json.loads(line)
 
 
 def _row(key: str, example: Mapping[str, Any], answers: list[Prediction | None]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.errors import DataError
+from luthier.files.jsonl import numbered_lines
 
 MOST_POINTS = 300
 """Points of one line; more cannot be told apart on a screen."""
@@ -40,12 +41,10 @@ def read_curve(path: Path) -> Curve:
     columns: dict[str, list[tuple[float, float]]] = {"loss": [], "validation_loss": [], "validation_score": []}
     metric = ""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = list(numbered_lines(path))
+    except OSError:
         raise DataError("the training log cannot be read", where=str(path), fix="Train the arm again.") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in lines:
         try:
             entry = json.loads(line)
             step = float(entry["step"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from luthier.files.atomic import write_atomically
+from luthier.files.jsonl import append_lines, read_until_torn
 
 Line: TypeAlias = dict[str, float | int | str | None]
 
@@ -30,18 +31,10 @@ class TrainingLog:
 
     def append(self, line: Line) -> None:
         """Write one line and hand it to the system."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_lines(self.path, [json.dumps(line)])
         self._also(line)
 
 
 def read_log(path: Path) -> list[Line]:
     """Read a training log; a last line that a kill cut in half is left out."""
-    lines: list[Line] = []
-    if path.exists():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
-    return lines
+    return read_until_torn(path, json.loads)
