@@ -86,7 +86,7 @@ def _kind(field: FieldInfo) -> str:
 
 def _bounded(words: str, metadata: Sequence[Any]) -> str:
     bounds = [
-        f"{sign} {getattr(item, key):g}"
+        f"{sign} {getattr(item, key)}"
         for item in metadata
         for key, sign in _BOUNDS.items()
         if getattr(item, key, None) is not None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.config.verbs import VERBS, Verb, settings_class
+from luthier.config.verbs import VERBS, Verb, belongs, settings_class
 from luthier.errors import ConfigError, LuthierError
 from luthier.kernels.allocator import keep_freed_memory
 
@@ -127,10 +127,10 @@ def _refuse_former_option(verb: Verb, name: str) -> None:
 
 
 def _refuse_option_of_other_verb(verb: Verb, name: str) -> None:
-    owners = [f"`luthier {other.name}`" for other in VERBS if name in [flag.option for flag in other.flags]]
+    owners = [other for other in VERBS if name in [flag.option for flag in other.flags]]
     if owners:
-        what = f"'{name}' belongs to {' and '.join(owners)}; `luthier {verb.name}` does not use it"
-        raise ConfigError(what, where="the command line", fix=f"Leave it out; see `luthier {verb.name} --help`.")
+        fix = f"Leave it out; see `luthier {verb.name} --help`."
+        raise ConfigError(belongs(name, owners, verb), where="the command line", fix=fix)
 
 
 def _group() -> click.Group:

@@ -292,7 +292,8 @@ def test_a_setting_of_another_verb(key: str, tmp_path: Path, refused: Refused) -
     verb, content, owners = OTHER_VERBS[key]
     file = tmp_path / "c.yaml"
     file.write_text(content)
-    named = " and ".join(f"`luthier {owner}`" for owner in owners)
+    *most, last = [f"`luthier {owner}`" for owner in owners]
+    named = f"{', '.join(most)} and {last}" if most else last
     line = next(number for number, text in enumerate(content.splitlines(), 1) if key.rpartition(".")[2] in text)
     says = (f"c.yaml, line {line}: '{key}' belongs to {named}; `luthier {verb}` does not use it", "Leave it out.")
     refused(verb, file, says=says)
@@ -335,6 +336,8 @@ WRONG_FLAGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "former name of an arm": (("--arms", "mixture"), ("'mixture' is called 'full_replay' now",)),
     "one seed twice": (("--seeds", "1,1"), ("'seeds'", "the seed 1 is given twice")),
     "seeds that are words": (("--seeds", "many"), ("'seeds'", "a whole number, or a list", "given: 'many'")),
+    "a seed that no generator takes": (("--seed", "-1"), ("'seed'", "given: -1", "The seed of everything")),
+    "one of the seeds that no generator takes": (("--seeds", "0,-1"), ("'seeds'", "a whole number, or a list")),
     "no workers": (("--workers", "0"), ("'workers'", "given: 0", "Processes that run")),
     "model folder missing": (("--model", "./no/such/model"), ("./no/such/model", "no model folder", "config.json")),
     "three things at once": (
@@ -706,7 +709,7 @@ def test_check_of_rows_that_are_all_too_long(workshop: Workshop, job: Path, refu
     [
         (("compare", "--modle", "mini"), ("No such option '--modle'", "--model")),
         (("eval", "--arms", "lora"), ("'--arms' belongs to `luthier compare`; `luthier eval` does not use it",)),
-        (("check", "--out", "x"), ("'--out' belongs to `luthier compare` and", "`luthier check` does not use it")),
+        (("check", "--out", "x"), ("'--out' belongs to `luthier compare`, ", "`luthier check` does not use it")),
         (("compaer",), ("No such command 'compaer'",)),
         (("report",), ("Missing argument",)),
         (("score",), ("Missing option", "--predictions")),

@@ -1,8 +1,4 @@
-"""Typed configuration: one home for each knob.
-
-A configuration comes from a YAML file, then ``--set key=value``, then named flags; later wins. Unknown keys and bad
-values are errors that name the key, the line and the nearest key that exists, all of them at once.
-"""
+"""Settings: an arm of a comparison, spelled out."""
 
 from __future__ import annotations
 
@@ -15,16 +11,16 @@ from luthier.config.base import Settings
 
 
 class ArmConfig(Settings):
-    """One thing that is compared: a method or none, shots, and whatever differs from the run's settings."""
+    """An arm: a method or none, shots, and the settings that differ from those of the run."""
 
     name: str = Field(pattern=r"^\w[\w.+-]*$", max_length=60)
-    """What tables and files call it: letters, digits, ``_ . + -``."""
+    """The name in tables and files: letters, digits, ``_ . + -``."""
     method: str | None = None
-    """Name of a method, or a method with its settings as ``{lora: {rank: 4}}``; none for in-context learning."""
+    """A method, or a method with its settings as ``{lora: {rank: 4}}``; ``null`` for in-context learning."""
     shots: int = Field(default=0, ge=0)
     """Exemplars before the prompt, as many as fit."""
     replay: float = Field(default=0.0, ge=0)
-    """Training examples of the watched tasks, in equal parts, for each of the target's: against forgetting."""
+    """Training examples of the retained tasks, in equal parts, for each of the target task's: against forgetting."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The method's own settings, e.g. ``{rank: 4}``."""
     training: dict[str, Any] = Field(default_factory=dict)

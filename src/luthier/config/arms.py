@@ -1,7 +1,4 @@
-"""Arms: the things that a run compares.
-
-In-context learning is the arm "no method, k shots"; there is no special path.
-"""
+"""The arms of a comparison. In-context learning is an arm without a method; there is no special path for it."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ PRESETS: dict[str, ArmConfig] = {
     "adapter": ArmConfig(name="adapter", method="adapter"),
     "prompt_tuning": ArmConfig(name="prompt_tuning", method="prompt_tuning"),
     "prefix_tuning": ArmConfig(name="prefix_tuning", method="prefix_tuning"),
-    # A scale of one is a weight to learn; it moves little and may move fast.
+    # The scales of IA3 start at one and move little, so they need a high learning rate.
     "ia3": ArmConfig(name="ia3", method="peft", settings={"peft_type": "IA3"}, training={"learning_rate": 3e-2}),
 }
 RENAMED_PRESETS = {"mixture": "full_replay"}
@@ -37,14 +34,14 @@ _K_SHOT = re.compile(r"(\d{1,3})_shot")
 
 @dataclass(frozen=True)
 class Arm:
-    """One thing that is compared.
+    """An arm of a comparison.
 
     Attributes:
-        name: What tables call it.
-        method: Name of a method; None for in-context learning.
+        name: The name in tables and files.
+        method: The name of a method; None for in-context learning.
         shots: Exemplars before the prompt.
         settings: The method's own settings as given.
-        training: The run's training settings with this arm's laid upon them.
+        training: The training settings of the run, with those of this arm in place of them.
         seeds: Each trains the arm once: its random weights, data order and dropout.
         replay: Training examples of the retained tasks for each of the target's.
     """

@@ -1,4 +1,4 @@
-"""``--set key=value`` assignments, dotted keys, and one mapping laid upon another."""
+"""``--set key=value`` assignments, dotted keys, and the overlay of nested mappings."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _number(value: object) -> object:
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with the keys of ``over`` laid upon it, nested mappings merged."""
+    """Return ``base`` with the keys of ``over`` in place of its own; nested mappings are combined key by key."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)

@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What every random generator in use takes."""
 
 
 class Settings(BaseModel):
@@ -39,7 +41,7 @@ class ModelSettings(Settings):
 
     model: str = "mini"
     """A Hugging Face id, a folder, or ``mini``."""
-    seed: int = 0
+    seed: Seed = 0
     """The seed of everything that is drawn."""
     trust_remote_code: bool = False
     """Run code that comes with the model; only for models that you trust."""

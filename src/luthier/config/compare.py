@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from luthier.config.arm_settings import ArmItem
-from luthier.config.base import DeviceSettings, ModelSettings, StoreSettings, TaskSettings
+from luthier.config.base import DeviceSettings, ModelSettings, Seed, StoreSettings, TaskSettings
 from luthier.config.data import DataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import EvaluationConfig
@@ -31,7 +31,7 @@ class CompareConfig(StoreSettings, DeviceSettings, TaskSettings, ModelSettings):
     """Held-out plain text for token loss: ``plain_text``, a file of rows with a ``text`` column, or ``null``."""
     name: str | None = Field(default=None, pattern=r"^\w[\w.+-]*$", max_length=100)
     """Folder of this run inside ``out``; made of the task, the model and a digest when not given."""
-    seeds: int | tuple[int, ...] | None = None
+    seeds: int | tuple[Seed, ...] | None = None
     """Trains every trained arm once per seed; a number n means 0 … n-1. Once, with ``seed``, when not given."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that run independent arms, seeds and trials side by side, each with its share of the threads."""
@@ -49,9 +49,9 @@ class CompareConfig(StoreSettings, DeviceSettings, TaskSettings, ModelSettings):
     @field_validator("seeds", mode="before")
     @classmethod
     def _seeds_are_whole_numbers(cls, given: object) -> object:
-        """Refuse what is neither a number nor a list with one message, instead of one for each member of the union."""
+        """Refuse everything else with one message, instead of one for each member of the union."""
         items = given if isinstance(given, list | tuple) else [given]
-        if given is not None and not all(re.fullmatch(r"-?\d+", str(item)) for item in items):
+        if given is not None and not all(re.fullmatch(r"\d+", str(item)) for item in items):
             raise ValueError("a whole number, or a list of whole numbers")
         return given
 

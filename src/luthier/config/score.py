@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from luthier.config.base import Settings
+from luthier.config.base import Seed, Settings
 
 
 class ScoreConfig(Settings):
@@ -34,7 +34,7 @@ class ScoreConfig(Settings):
     """The level of the intervals."""
     resamples: int = 1000
     """Bootstrap resamples; 0 for no intervals."""
-    seed: int = 0
+    seed: Seed = 0
     """The seed of the resamples."""
     test: str = "randomisation"
     """The paired test between systems: ``randomisation``, ``bootstrap`` or ``mcnemar``."""

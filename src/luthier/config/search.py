@@ -11,6 +11,6 @@ class SearchConfig(Settings):
     """How hyper-parameters are chosen, on the validation split."""
 
     trials: int = Field(default=0, ge=0)
-    """Trainings that each trained arm may spend, its defaults first; 0 trains the defaults alone."""
+    """Trials of each trained arm, its defaults first; 0 trains with the defaults alone."""
     prune: bool = True
-    """Stop a trial that is worse than half of the earlier ones were at the same place."""
+    """Stop a trial that is worse than half of the earlier ones were after as many validations."""

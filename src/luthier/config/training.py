@@ -20,7 +20,7 @@ class TrainingConfig(Settings):
     }
 
     learning_rate: float | None = Field(default=None, gt=0)
-    """Peak learning rate; the method's own default when not given."""
+    """The peak learning rate; the method's own default when not given."""
     epochs: float = Field(default=3, gt=0)
     """Passes over the training examples."""
     steps: int | None = Field(default=None, ge=1)
@@ -34,7 +34,7 @@ class TrainingConfig(Settings):
     warmup: Fraction = 0.05
     """Share of the steps over which the learning rate rises from 0."""
     final_learning_rate_fraction: Fraction = 0.1
-    """Learning rate at the last step, as a fraction of the peak."""
+    """The learning rate at the last step, as a fraction of the peak."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decoupled weight decay, on matrices only."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -42,7 +42,7 @@ class TrainingConfig(Settings):
     epsilon: float = Field(default=1e-8, gt=0)
     """AdamW's denominator term."""
     clip_norm: float | None = Field(default=1.0, gt=0)
-    """Greatest norm of the gradient; ``null`` for none."""
+    """The greatest norm of the gradient, to which longer ones are cut; ``null`` for none."""
     validations: int = Field(default=4, ge=0)
     """How many times the validation split is measured; 0 means that the last weights are kept."""
     validation_examples: int = Field(default=64, ge=1)
@@ -50,12 +50,12 @@ class TrainingConfig(Settings):
     patience: int | None = Field(default=None, ge=1)
     """Validations without a gain after which training stops early."""
     checkpoint_seconds: float = Field(default=60, ge=0)
-    """Seconds between checkpoints from which a killed run goes on; 0 checkpoints every step."""
+    """Seconds between the checkpoints from which a killed run resumes; 0 writes one after every step."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Of matrix products in training; the weights stay float32. ``auto`` is bf16 on CUDA and float32 on a CPU."""
+    """The precision of matrix products; weights stay float32. ``auto`` is bf16 on CUDA and float32 on a CPU."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     frozen_cache_mib: int = Field(default=1024, ge=0)
-    """Memory for the states of examples below the first trained block, read again in later epochs; 0 computes anew."""
+    """Memory for the hidden states below the first trained block, which later epochs read again; 0 for no cache."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
-    """Where each line of ``log.jsonl`` also goes; their packages are installed apart."""
+    """Where each line of ``log.jsonl`` is also sent; the packages of trackers are installed separately."""

@@ -1,4 +1,4 @@
-"""Plain data into settings: every fault names its key, its line and the nearest key that exists."""
+"""Validation of settings: every fault names its key, its line and the nearest key that exists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from luthier.config.base import Settings
-from luthier.config.verbs import VERBS, settings_class, verb_of
+from luthier.config.verbs import VERBS, Verb, belongs, settings_class, verb_of
 from luthier.config.yaml_file import KeyPath
 from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
 
@@ -63,13 +63,12 @@ def _fault(
         if new_name:
             what = f"'{location[-1]}' is called '{new_name}' now"
             return error(what, where=where, fix=f"Write {'.'.join(map(str, (*location[:-1], new_name)))}.")
-        verb, owners = verb_of(schema), _other_verbs(schema, location)
-        if verb is not None and owners:
-            named = " and ".join(f"`luthier {owner}`" for owner in owners)
-            what = f"'{key}' belongs to {named}; `luthier {verb.name}` does not use it"
-            known = did_you_mean(str(location[-1]), _keys(schema, location))
-            return error(what, where=where, fix=f"Leave it out. {known}")
-        return error(f"unknown key '{key}'", where=where, fix=did_you_mean(str(location[-1]), _keys(schema, location)))
+        known = did_you_mean(str(location[-1]), _keys(schema, location))
+        verb = verb_of(schema)
+        owners = _other_verbs(verb, location) if verb else []
+        if verb and owners:
+            return error(belongs(key, owners, verb), where=where, fix=f"Leave it out. {known}")
+        return error(f"unknown key '{key}'", where=where, fix=known)
     if item["type"] == "missing":
         return error(f"key '{key}' is missing", where=where, fix=f"Add `{location[-1]}:`.")
     message = str(item["msg"]).removeprefix("Value error, ")
@@ -113,10 +112,10 @@ def _new_name(schema: type[BaseModel], location: KeyPath) -> str | None:
     return None
 
 
-def _other_verbs(schema: type[BaseModel], location: KeyPath) -> list[str]:
+def _other_verbs(verb: Verb, location: KeyPath) -> list[Verb]:
     """Return the other verbs that have a setting at a location."""
-    others = [verb for verb in VERBS if verb.settings and settings_class(verb) is not schema]
-    return [verb.name for verb in others if _has_key(settings_class(verb), location)]
+    others = [other for other in VERBS if other.settings and other is not verb]
+    return [other for other in others if _has_key(settings_class(other), location)]
 
 
 def _has_key(schema: type[BaseModel], location: KeyPath) -> bool:

@@ -7,6 +7,7 @@ module loads no settings class, so that the list of verbs is shown at once.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,13 @@ def settings_class(verb: Verb) -> type[Settings]:
     module, _, name = verb.settings.partition(":")
     found: type[Settings] = getattr(importlib.import_module(module), name)
     return found
+
+
+def belongs(what: str, owners: Sequence[Verb], verb: Verb) -> str:
+    """Say that a setting or a flag belongs to other verbs."""
+    *most, last = [f"`luthier {owner.name}`" for owner in owners]
+    named = f"{', '.join(most)} and {last}" if most else last
+    return f"'{what}' belongs to {named}; `luthier {verb.name}` does not use it"
 
 
 def verb_of(schema: type) -> Verb | None:
