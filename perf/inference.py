@@ -18,8 +18,10 @@ import csv
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -60,9 +62,11 @@ SHAPE = {  # SmolLM2-135M's
 }
 
 
-def as_torch_comes() -> Any:
+@contextmanager
+def as_torch_comes() -> Iterator[None]:
     """Have torch multiply inside as it does by itself."""
-    return torch.backends.mkldnn.flags(enabled=False, allow_tf32=None)  # type: ignore[no-untyped-call]
+    with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+        yield
 
 
 def main() -> None:
@@ -276,9 +280,9 @@ def converted(model: LanguageModel, asked: CachedRequest, theirs: Timed, batches
     describe(f"(d) CTranslate2 {ctranslate2.__version__}", asked)
     precisions: tuple[Precision, ...] = ("float32", "int8")
     for precision in precisions:
-        engine, seconds = timed(lambda own=precision: open_converted(model, folder, own))
+        engine, seconds = timed(partial(open_converted, model, folder, precision))
         print(f"  converted to {precision} and proved, once: {seconds:.1f} s")
-        found, own, batch = best(lambda batch, by=engine: asked.written_by(by, batch), batches)
+        found, own, batch = best(partial(asked.written_by, engine), batches)
         line(f"Luthier, CTranslate2, {precision}", own, own, len(found), f"{batch} at a time")
         beside(theirs, found, own)
 
@@ -326,7 +330,7 @@ def by_transformers(model: LanguageModel, asked: CachedRequest, batch: int) -> l
 
 def best(work: Callable[[int], list[str]], batches: Sequence[int]) -> Timed:
     """Do the work in batches of each size; what it found, and the least time with its size."""
-    runs = [(*timed(lambda size=size: work(size)), size) for size in batches]
+    runs = [(*timed(partial(work, size)), size) for size in batches]
     return min(runs, key=lambda run: run[1])
 
 

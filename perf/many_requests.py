@@ -70,7 +70,11 @@ def _killed(evaluation: Evaluation, out: Path, whole: Path) -> bool:
     differs = False
     before = {}
     for task in TASKS:
-        run_and_kill(evaluation, out, lambda task=task: len(logged(out, task)) > evaluation.requests // 4)
+
+        def some_answered(task: str = task) -> bool:
+            return len(logged(out, task)) > evaluation.requests // 4
+
+        run_and_kill(evaluation, out, some_answered)
         before[task] = logged(out, task)
     run(evaluation, out)
     for task in TASKS:

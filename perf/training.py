@@ -258,7 +258,7 @@ def theirs(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate(min(step, plan.steps - 1), plan.steps, 1.0, config)
     )
-    common = {
+    common: dict[str, Any] = {
         "output_dir": str(folder),
         "max_steps": plan.steps,
         "per_device_train_batch_size": job.batch // accumulated,
@@ -294,13 +294,15 @@ def theirs(
             args=Seq2SeqTrainingArguments(**common), data_collator=_padded_pairs, **options
         )
     else:
-        arguments = trl.SFTConfig(
+        arguments = trl.SFTConfig(  # type: ignore[attr-defined]
             **common,
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
             padding_free=job.who == "padding-free",
         )
-        trainer = recording(trl.SFTTrainer)(args=arguments, processing_class=model.tokenizer, **options)
+        trainer = recording(trl.SFTTrainer)(  # type: ignore[attr-defined]
+            args=arguments, processing_class=model.tokenizer, **options
+        )
     trainer.train()
     return [sum(found[start : start + accumulated]) for start in range(0, len(found), accumulated)]
 
@@ -315,7 +317,9 @@ def _row(item: Encoded, encoder_decoder: bool) -> dict[str, list[int]]:
 def _summed_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
     """T5 divides each pass by its own tokens, which is another loss when passes are accumulated: mend that."""
     logits = outputs["logits"].flatten(0, 1)
-    return torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum") / num_items_in_batch
+    total = torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum")
+    loss: torch.Tensor = total / num_items_in_batch
+    return loss
 
 
 def _padded_pairs(rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:

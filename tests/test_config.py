@@ -180,7 +180,7 @@ def test_later_layers_win_key_by_key() -> None:
 
 def test_configurations_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        TrainingConfig().epochs = 5  # type: ignore[misc]
+        TrainingConfig().epochs = 5
 
 
 def every_settings(kind: type[Settings] = Settings) -> set[type[Settings]]:

@@ -178,7 +178,7 @@ def make_tokenizer(pad: str = "<pad>") -> PreTrainedTokenizerFast:
     )
 
 
-def _spread(module: torch.nn.Module) -> None:
+def _spread(module: Any) -> None:
     """Give every matrix and embedding a spread at which attention attends and positions matter."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():

@@ -50,7 +50,7 @@ def test_a_flag_says_what_its_setting_says(verb: Verb) -> None:
     command = VerbCommand(verb)
     parameters = {item.name: item for item in command.get_params(click.Context(command))}
     for option in options_of(verb):
-        text = str(parameters[option.flag.parameter].help)  # type: ignore[attr-defined]
+        text = str(parameters[option.flag.parameter].help)
         assert option.help
         assert text.startswith(option.help)
         assert option.default in text

@@ -11,6 +11,7 @@ import pytest
 
 from luthier.data.sources import Source, given_splits, read_rows
 from luthier.errors import DataError, Faults, LuthierError
+from luthier.records import Row
 
 GOOD = b'{"a": "x"}\n'
 CASES: dict[str, tuple[str, bytes, dict[str, object], list[str]]] = {
@@ -91,7 +92,7 @@ def test_missing_folder_is_said(tmp_path: Path) -> None:
 def test_all_faults_at_once_and_good_rows_before_them(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"{\n" + GOOD + b"[\n" + GOOD)
-    rows = []
+    rows: list[Row] = []
     with pytest.raises(Faults) as faults:
         rows.extend(read_rows(Source(str(path))))
     assert [fault.where for fault in faults.value.faults] == [f"{path}, line 1", f"{path}, line 3"]

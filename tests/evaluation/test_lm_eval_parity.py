@@ -86,7 +86,7 @@ def test_an_adapter(tmp_path: Path) -> None:
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_pretrained(folder)
     wrapped = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
-    wrapped.save_pretrained(tmp_path)
+    wrapped.save_pretrained(str(tmp_path))
     theirs = HFLM(pretrained=folder, peft=str(tmp_path), device="cpu", batch_size=3, dtype="float32")
     requests = instances("loglikelihood", [(question, option) for question in QUESTIONS for option in OPTIONS])
     expected = [logprob for logprob, _ in theirs.loglikelihood(requests, disable_tqdm=True)]

@@ -58,8 +58,8 @@ def test_predictions_do_not_depend_on_the_batch_size(name: str, temperature: flo
         for key, prediction in found.items():
             other = alone[key]
             assert prediction.choice_logprobs == pytest.approx(other.choice_logprobs, abs=1e-4)
-            fixed = {"seconds": 0.0, "choice_logprobs": ()}
-            assert replace(prediction, **fixed) == replace(other, **fixed)
+            fixed, expected = (replace(item, seconds=0.0, choice_logprobs=()) for item in (prediction, other))
+            assert fixed == expected
 
 
 def test_choices_are_scored_as_the_model_scores_them() -> None:

@@ -21,6 +21,7 @@ from luthier.evaluation.response_cache import CachedRequest, recall, remember, r
 from luthier.evaluation.run import read_log, run
 from luthier.experiments.compare import compare
 from luthier.experiments.evaluate import Evaluated, evaluate
+from luthier.inference.scoring import answer_logprobs
 from luthier.records import Prediction
 from luthier.report.page import write_report
 from luthier.results.records import read_costs
@@ -239,13 +240,14 @@ class Killed(BaseException):
 
 def ask_and_kill(folder: Path, *tasks: str, after: int, **changes: Any) -> None:
     """Ask, and end the evaluation when so many batches were answered."""
-    inner, left = job.answer_batch, [after]
+    inner, left = vars(job)["answer_batch"], [after]  # counted by a fixture perhaps
 
     def until(*given: Any, **others: Any) -> list[Prediction]:
         left[0] -= 1
         if left[0] < 0:
             raise Killed
-        return inner(*given, **others)
+        found: list[Prediction] = inner(*given, **others)
+        return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "answer_batch", until)
@@ -299,17 +301,18 @@ def test_the_report_of_a_comparison_says_what_was_known(folder: Path) -> None:
     for folder, known in ((first, False), (second, True)):
         write_report(folder)
         assert (said in (folder / "report.md").read_text()) is known
-    assert costs[1]["zero_shot"].evaluation_seconds > 0
+    assert (costs[1]["zero_shot"].evaluation_seconds or 0) > 0
 
 
 def test_plain_text_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
     scored: list[int] = []
-    real = text_loss.answer_logprobs
+    real = answer_logprobs
 
     def counting(given: Any, windows: Any, **others: Any) -> list[float]:
         scored.append(len(windows))
-        return real(given, windows, **others)
+        found: list[float] = real(given, windows, **others)
+        return found
 
     monkeypatch.setattr(text_loss, "answer_logprobs", counting)
     texts = ["the cat sat on the red mat.", "a dog and a fox " * 12, "an owl sat by the sea."]

@@ -21,7 +21,7 @@ from luthier.models.load import load_model
 from luthier.results.records import Change, read_costs, read_results
 from luthier.results.scores import change, corrected
 from luthier.tasks.loader import load_task
-from luthier.training import train_arm as training_job
+from luthier.training.loop import train
 from small_job import COLOUR, ECHO, Done, comparison, evaluation, rows, write_job, write_rows, write_task
 from tiny_models import same_bits, state, tiny_model
 
@@ -170,7 +170,7 @@ def test_a_second_run_does_nothing_again(done: Done, monkeypatch: pytest.MonkeyP
 
 def test_another_learning_rate_trains_that_arm_alone(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[str] = []
-    real = training_job.train
+    real = train
 
     def counting(*arguments: Any, label: str, **others: Any) -> Any:
         trained.append(label)
@@ -216,11 +216,11 @@ def test_batches_do_not_matter(done: Done, tmp_path: Path) -> None:
     for arm in done.results.arms:
         one = read_predictions(run / arm.predictions)
         assert [item.text for item in one] == [item.text for item in log(done, arm.name)]
-    for one, many in zip(read_results(run).arms, done.results.arms, strict=True):
-        assert [(score.metric, score.value) for score in one.scores] == [(s.metric, s.value) for s in many.scores]
-        assert [kept.after.value for kept in one.retained] == [kept.after.value for kept in many.retained]
-        if one.token_loss and many.token_loss:
-            assert one.token_loss.after.value == pytest.approx(many.token_loss.after.value, abs=1e-5)
+    for mine, many in zip(read_results(run).arms, done.results.arms, strict=True):
+        assert [(score.metric, score.value) for score in mine.scores] == [(s.metric, s.value) for s in many.scores]
+        assert [kept.after.value for kept in mine.retained] == [kept.after.value for kept in many.retained]
+        if mine.token_loss and many.token_loss:
+            assert mine.token_loss.after.value == pytest.approx(many.token_loss.after.value, abs=1e-5)
 
 
 # ---- what is asked for decides what is needed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 from luthier.config.data import DataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.errors import ModelError, StoreError
-from luthier.evaluation import latency
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.latency import PASSES, Latency, TimingJob, read_latency, time_requests, timing_job
 from luthier.evaluation.prepared_task import PreparedTask, make_encoder
@@ -48,7 +48,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, model: LanguageModel, ask: Any) -> None:
         self.now, self.model, self.ask = 0.0, model, ask
         self.asked: list[tuple[int, float]] = []
-        monkeypatch.setattr(latency.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
     def __call__(self, number: int) -> None:
         self.ask(number)
@@ -70,7 +70,9 @@ def test_lora_is_timed_beside_the_weights_and_folded_in_by_turns(
     timing = timing_of(model, tmp_path)
     clock = Clock(monkeypatch, model, timing.ask)
     time_requests(timed(timing, clock), attached)
-    assert read_latency(timing) == Latency(pytest.approx(0.2), pytest.approx(0.1))
+    found = read_latency(timing)
+    assert found.unmerged == pytest.approx(0.2)
+    assert found.merged == pytest.approx(0.1)
     # Both are warmed up; then the same request twice, and on to the next, until the time is over.
     passes = list(itertools.islice(itertools.cycle(range(3)), 5))
     assert clock.asked == [(0, 0.2), (0, 0.1), *((number, each) for number in passes for each in (0.2, 0.1))]
@@ -118,7 +120,7 @@ def test_a_slow_model_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     timing = timing_of(model, tmp_path, task="colour", limit=1)
     assert timing.requests == 1
     now = itertools.count(0, 60)
-    monkeypatch.setattr(latency.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
     time_requests(timed(timing, lambda number: None), None)
     assert read_latency(timing) == Latency(60.0, None)
 

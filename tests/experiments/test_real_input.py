@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -76,22 +77,22 @@ def t5(stories260k: Path, tmp_path: Path) -> Path:
     """A T5 of random weights, with the tokenizer of the real model."""
     tokenizer = AutoTokenizer.from_pretrained(stories260k)
     torch.manual_seed(0)
-    config = T5Config(
-        vocab_size=len(tokenizer),
-        d_model=64,
-        d_kv=16,
-        d_ff=128,
-        num_layers=2,
-        num_decoder_layers=2,
-        num_heads=4,
-        dropout_rate=0.0,
-        decoder_start_token_id=tokenizer.pad_token_id or 0,
-        pad_token_id=tokenizer.pad_token_id or 0,
-        eos_token_id=tokenizer.eos_token_id,
-        n_positions=512,
-    )
+    sizes: Any = {  # of what every configuration takes, the types of this one name a part
+        "vocab_size": len(tokenizer),
+        "d_model": 64,
+        "d_kv": 16,
+        "d_ff": 128,
+        "num_layers": 2,
+        "num_decoder_layers": 2,
+        "num_heads": 4,
+        "dropout_rate": 0.0,
+        "decoder_start_token_id": tokenizer.pad_token_id or 0,
+        "pad_token_id": tokenizer.pad_token_id or 0,
+        "eos_token_id": tokenizer.eos_token_id,
+        "n_positions": 512,
+    }
     folder = tmp_path / "t5"
-    T5ForConditionalGeneration(config).save_pretrained(folder)
+    T5ForConditionalGeneration(T5Config(**sizes)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from luthier.config.compare import CompareConfig
 from luthier.config.training import TrainingConfig
 from luthier.errors import ConfigError, TrainingError
-from luthier.experiments import search as search_job
 from luthier.experiments.compare import compare
 from luthier.methods.registry import METHODS
 from luthier.methods.search_space import Span, defaults_of, space_of
 from luthier.results.records import ArmResult, read_costs, read_results
 from luthier.training import train_arm as training_job
+from luthier.training.loop import train
 from small_job import comparison, write_job
 
 QUICK: dict[str, Any] = {"steps": 6, "batch_size": 4, "validations": 3}
@@ -84,7 +85,7 @@ def test_the_best_trial_is_used_and_told(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_search_is_found_again_and_a_longer_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = lora(searching(tmp_path, trials=3))
     trained: list[str] = []
-    plain = training_job.train
+    plain = train
 
     def counted(*given: Any, **named: Any) -> Any:
         trained.append(named["label"])
@@ -103,7 +104,7 @@ def test_a_search_is_found_again_and_a_longer_one_goes_on(tmp_path: Path, monkey
 
 def test_a_trial_that_falls_behind_is_stopped_and_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # With the rule "always behind after the first two", the third and fourth trial end at their first look.
-    monkeypatch.setattr(search_job.optuna.trial.Trial, "should_prune", lambda trial: trial.number >= 2)
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda trial: trial.number >= 2)
     arm = lora(searching(tmp_path, trials=4))
     assert arm.search is not None
     assert (arm.search.trials, arm.search.pruned) == (4, 2)
@@ -116,15 +117,15 @@ def test_a_loss_that_explodes_fails_one_trial_and_not_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
-    plain = training_job.train
+    plain = train
 
-    def train(*given: Any, **named: Any) -> Any:
+    def exploded(*given: Any, **named: Any) -> Any:
         begun.append(named["label"])
         if len(begun) in exploding:
             raise TrainingError("the loss (nan) is not finite", where="step 3")
         return plain(*given, **named)
 
-    monkeypatch.setattr(training_job, "train", train)
+    monkeypatch.setattr(training_job, "train", exploded)
     exploding = {2}
     found = lora(searching(tmp_path / "one", trials=3)).search
     assert found is not None

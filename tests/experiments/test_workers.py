@@ -115,7 +115,7 @@ def fake_worker(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     def popen(_: Any, **options: Any) -> subprocess.Popen[str]:
         return real([sys.executable, "-c", program], **options)
 
-    monkeypatch.setattr(worker_pool.subprocess, "Popen", popen)
+    monkeypatch.setattr(subprocess, "Popen", popen)
 
 
 DYING = """

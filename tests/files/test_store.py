@@ -78,7 +78,21 @@ def test_a_second_process_waits_and_finds_what_the_first_made(
 
 
 def test_the_digest_tells_apart_what_differs() -> None:
-    values = [{}, [], "", None, 0, False, {"a": 1}, {"a": "1"}, {"a": None}, {"a": [1]}, "\u00e9", "e\u0301", "\ud800"]
+    values: list[object] = [
+        {},
+        [],
+        "",
+        None,
+        0,
+        False,
+        {"a": 1},
+        {"a": "1"},
+        {"a": None},
+        {"a": [1]},
+        "\u00e9",
+        "e\u0301",
+        "\ud800",
+    ]
     assert len({digest(value) for value in values}) == len(values)
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
 

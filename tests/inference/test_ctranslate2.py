@@ -256,7 +256,7 @@ def test_sampling_and_beams_are_refused() -> None:
     _, engine = opened("gpt2")
     for decoding, told in (({"temperature": 0.7}, "temperature is 0.7"), ({"beams": 3}, "beams is 3")):
         with pytest.raises(ConfigError, match=rf"greedily, and decoding.{told}\n.*engine torch"):
-            engine.generate(prompts(False), DecodingConfig(**decoding), StopConditions(str, 5))  # type: ignore[arg-type]
+            engine.generate(prompts(False), DecodingConfig(**decoding), StopConditions(str, 5))
 
 
 # How the work is laid out.

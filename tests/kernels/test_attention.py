@@ -48,22 +48,21 @@ def test_results_and_gradients_are_those_of_softmax(key_heads: int, biased: str 
     ]
     bias = None if biased is None else torch.randn(1, HEADS, 70, 70, generator=draw)
     weights = torch.randn(sum(asked), HEADS, SIZE, generator=draw)
-    found: list[Tensor | None] = []
-    expected: list[Tensor | None] = []
+    found: list[Tensor] = []
+    expected: list[Tensor] = []
     for kept, dtype in ((found, torch.float32), (expected, torch.float64)):
-        leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in tensors]
+        q, k, v = (tensor.detach().to(dtype).requires_grad_() for tensor in tensors)
         own = None if bias is None else bias.detach().to(dtype).requires_grad_(biased == "trained")
         if dtype == torch.float64:
-            out = written_out(*leaves, own, asked, known, causal)
+            out = written_out(q, k, v, own, asked, known, causal)
         else:
             lengths = np.array(asked), np.array(known)
             out = attend_end_to_end(
-                *leaves, own, asked=lengths[0], known=lengths[1], causal=causal, scaling=None, dropout=0.0
+                q, k, v, own, asked=lengths[0], known=lengths[1], causal=causal, scaling=None, dropout=0.0
             )
         (out * weights.to(dtype)).sum().backward()
-        kept += [out.detach(), *(leaf.grad for leaf in leaves)]
-        if own is not None and own.requires_grad:
-            kept.append(own.grad)
+        trained = [leaf for leaf in (q, k, v, own) if leaf is not None and leaf.requires_grad]
+        kept += [out.detach(), *(leaf.grad for leaf in trained if leaf.grad is not None)]
     assert len(found) == (5 if biased == "trained" else 4)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one.double(), other, atol=1e-5, rtol=1e-5)

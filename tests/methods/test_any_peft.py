@@ -166,11 +166,9 @@ def configs() -> dict[str, Any]:
     return {
         "lora": peft.LoraConfig(r=3, target_modules="all-linear"),
         "ia3": peft.IA3Config(),
-        "prompt": peft.PromptTuningConfig(num_virtual_tokens=5),  # type: ignore[call-arg]
-        "prefix": peft.PrefixTuningConfig(num_virtual_tokens=5),  # type: ignore[call-arg]
-        "projected": peft.PrefixTuningConfig(  # type: ignore[call-arg]
-            num_virtual_tokens=5, prefix_projection=True, encoder_hidden_size=8
-        ),
+        "prompt": peft.PromptTuningConfig(num_virtual_tokens=5),
+        "prefix": peft.PrefixTuningConfig(num_virtual_tokens=5),
+        "projected": peft.PrefixTuningConfig(num_virtual_tokens=5, prefix_projection=True, encoder_hidden_size=8),
     }
 
 

@@ -60,7 +60,7 @@ ITEMS = encoded(21, [(6, 4), (9, 2), (3, 7), (12, 5)])
 PROBES = encoded(22, [(7, 5), (11, 3)])
 
 
-def linear_layers(module: nn.Module) -> list[tuple[int, int]]:
+def linear_layers(module: Any) -> list[tuple[int, int]]:
     """Inputs and outputs of every linear layer but the head."""
     head = module.get_output_embeddings()
     sizes = []

@@ -56,9 +56,7 @@ def theirs(name: str, method: str, first: dict[str, torch.Tensor], unit: float) 
     if method == "lora":
         config = peft.LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", fan_in_fan_out=name == "gpt2")
     else:
-        config = peft.PromptTuningConfig(  # type: ignore[call-arg]
-            num_virtual_tokens=6, num_transformer_submodules=1
-        )
+        config = peft.PromptTuningConfig(num_virtual_tokens=6, num_transformer_submodules=1)
     config.task_type = "SEQ_2_SEQ_LM" if encoder_decoder else "CAUSAL_LM"
     plain = peft.get_peft_model(auto.from_pretrained(tiny_folder(name)), config).eval()
     peft.set_peft_model_state_dict(plain, first)
@@ -83,7 +81,7 @@ def theirs(name: str, method: str, first: dict[str, torch.Tensor], unit: float) 
                 ids = torch.cat([torch.tensor(prompt), target[:-1]])[None]
                 logits = plain(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
             loss = torch.nn.functional.cross_entropy(logits[0, -len(target) :], target, reduction="sum") / TOKENS
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += float(loss.detach())
         optimizer.step()
         losses.append(total)

@@ -44,7 +44,7 @@ def test_adapters_of_every_method_share_a_base(name: str, tmp_path: Path) -> Non
         nothing_is_left(model, base, alone)
     assert model.adapters.names == tuple(METHODS)
     # A, B, C … C, B, A: every method comes back after another.
-    for method in (*METHODS, *reversed(METHODS), *METHODS):
+    for method in (*METHODS, *reversed(tuple(METHODS)), *METHODS):
         with model.using(method):
             assert torch.equal(outputs(model), expected[method]), method
     nothing_is_left(model, base, alone)

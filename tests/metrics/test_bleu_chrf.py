@@ -6,6 +6,7 @@ import gzip
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from luthier.records import Prediction
 LOCAL_TOKENISERS = ("13a", "intl", "none", "char", "zh")
 
 
-def streams(references: list[list[str]]) -> list[list[str | None]]:
+def streams(references: list[list[str]]) -> Any:
+    """The references as sacrebleu takes them, ``None`` where a text has fewer; its types do not say so."""
     most = max(map(len, references))
     return [[r[i] if i < len(r) else None for r in references] for i in range(most)]
 

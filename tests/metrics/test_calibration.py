@@ -41,7 +41,8 @@ def test_a_calibrated_model_has_small_error_and_an_overconfident_one_a_large_one
 
 def test_bars_of_the_reliability_diagram_by_hand() -> None:
     bars = reliability(with_choices([0.95, 0.95, 0.6], ["yes", "no", "yes"]), bins=2)
-    assert (bars[0].n, bars[1].n, bars[1].accuracy) == (0, 3, pytest.approx(2 / 3))
+    assert (bars[0].n, bars[1].n) == (0, 3)
+    assert bars[1].accuracy == pytest.approx(2 / 3)
     assert np.isnan(bars[0].accuracy)
     assert bars[1].confidence == pytest.approx(2.5 / 3)
 

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ DENIED = (0.70, 0.20, 0.10)
 
 
 def _tokenizer(folder: Path, longest: int = 64) -> None:
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizerFast  # type: ignore[attr-defined]
 
     (folder / "vocab.txt").write_text("\n".join(PIECES))
     BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=longest).save_pretrained(folder)
@@ -41,7 +42,9 @@ def _bert(folder: Path, labels: Mapping[int, str], *, by_hand: bool, longest: in
 
     torch.manual_seed(0)
     _tokenizer(folder, longest)
-    sizes = {"hidden_size": 2, "num_attention_heads": 1} if by_hand else {"hidden_size": 32, "num_attention_heads": 2}
+    sizes: dict[str, Any] = (
+        {"hidden_size": 2, "num_attention_heads": 1} if by_hand else {"hidden_size": 32, "num_attention_heads": 2}
+    )
     config = BertConfig(
         vocab_size=len(PIECES),
         num_hidden_layers=1 if by_hand else 2,
@@ -104,8 +107,17 @@ def random_deberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("deberta")
     torch.manual_seed(0)
     _tokenizer(folder)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    relative = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}
+    sizes: Any = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    relative: Any = {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_biased_input": False,
+    }
     names = {0: "entailment", 1: "neutral", 2: "contradiction"}
     config = DebertaV2Config(vocab_size=len(PIECES), initializer_range=0.5, type_vocab_size=0, **sizes, **relative)
     config.id2label, config.label2id = names, {name: index for index, name in names.items()}
@@ -244,7 +256,7 @@ def test_positions_that_roberta_never_uses_are_not_offered() -> None:
     import torch
     from transformers import RobertaConfig, RobertaModel
 
-    sizes = {"hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
+    sizes: Any = {"hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
     model = RobertaModel(RobertaConfig(vocab_size=9, max_position_embeddings=18, pad_token_id=1, **sizes))
     unbounded = SimpleNamespace(model_max_length=10**30)
     assert longest_input(model, unbounded) == 16

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -142,9 +144,9 @@ def translations(n: int, seed: int) -> tuple[list[str], list[str], list[str]]:
 @pytest.mark.parametrize(("test", "kind"), [("randomisation", "ar"), ("bootstrap", "bs")])
 def test_paired_tests_agree_with_sacrebleu(test: str, kind: str) -> None:
     truth, first, second = translations(200, 1)
-    systems = [("first", first), ("second", second)]
+    systems: list[tuple[str, Sequence[str]]] = [("first", first), ("second", second)]
     _, scores = PairedTest(systems, {"BLEU": sacrebleu.BLEU(references=[truth])}, None, kind, n_samples=2000)()
-    expected = next(value for key, value in scores.items() if "BLEU" in key)
+    expected: Any = next(value for key, value in scores.items() if "BLEU" in key)
     found = paired_difference(
         answered(first, truth), answered(second, truth), "bleu", test=test, resamples=2000, permutations=2000
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 
 from luthier.metrics.overlap import lcs
-from luthier.metrics.overlap import token_ids as coding
 from luthier.metrics.overlap.lcs import lcs_lengths
 from luthier.metrics.overlap.ngrams import clipped_matches
 from luthier.metrics.overlap.token_ids import TextIds, code_characters, code_words, dense, expand, in_chunks, offsets_of
@@ -55,7 +55,7 @@ def test_chunks_keep_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = in_chunks(sizes, lambda part: list(range(len(sizes)))[part], limit=10)
     assert [i for part in parts for i in part] == list(range(8))
     assert len(parts) > 2
-    monkeypatch.setattr(coding.os, "sched_getaffinity", lambda pid: {0})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
     assert in_chunks(sizes, lambda part: list(range(len(sizes)))[part], limit=10) == parts
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import example_run
 import pytest
 
+import example_run
 from luthier.errors import DataError
 from luthier.report.charts import learning
 from luthier.report.curves import Curve, read_curve, thin

@@ -7,11 +7,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import example_run
 import pytest
 from rich.console import Console
 from rich.table import Table
 
+import example_run
 from luthier.records import Score
 from luthier.report.evaluation import EvaluationRow, evaluation_json, evaluation_table
 from luthier.report.figures import figures

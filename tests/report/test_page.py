@@ -13,9 +13,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import example_run
 import pytest
 
+import example_run
 from luthier.errors import StoreError
 from luthier.report.answers import read_logs, side_by_side
 from luthier.report.page import write_report

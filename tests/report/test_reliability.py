@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import example_run
 import pytest
 
+import example_run
 from luthier.metrics.scoring import score_predictions
 from luthier.records import Prediction
 from luthier.report.answers import read_logs

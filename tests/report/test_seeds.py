@@ -8,11 +8,11 @@ import re
 import statistics
 from pathlib import Path
 
-import example_run
-import example_seeds
 import pytest
 from rich.console import Console
 
+import example_run
+import example_seeds
 from luthier.report import derived
 from luthier.report.cost_tables import cost_table
 from luthier.report.figures import Figure, figures, png

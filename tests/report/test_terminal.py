@@ -7,10 +7,10 @@ import math
 import re
 from dataclasses import replace
 
-import example_run
 from rich.console import Console
 from rich.table import Table
 
+import example_run
 from luthier.report import formatting
 from luthier.report.cost_tables import cost_table, storage_table
 from luthier.report.derived import forgetting, points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import datasets
@@ -33,7 +34,7 @@ templates:
 """
 
 
-def lines(path: Path, rows: list[dict[str, object]]) -> None:
+def lines(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -107,7 +108,7 @@ def test_exemplars_are_rendered_as_evaluated(folder: Path) -> None:
 
 
 def test_duplicates_and_overlaps_leave_training(folder: Path) -> None:
-    extra = [
+    extra: list[dict[str, object]] = [
         {"key": "dup", "text": "text 3", "summary": "sum 3"},
         {"key": "over", "text": "test 2", "summary": "other"},
     ]
@@ -131,7 +132,7 @@ def test_rows_that_are_alike_get_ids_of_their_own(tmp_path: Path) -> None:
 
 def test_choices_of_each_row(tmp_path: Path) -> None:
     rows = [{"q": f"q{n}", "options": ["red", f"blue {n}"], "answer": n % 2} for n in range(4)]
-    lines(tmp_path / "rows.jsonl", rows)  # type: ignore[arg-type]
+    lines(tmp_path / "rows.jsonl", rows)
     (tmp_path / "task.yaml").write_text(
         "name: pick\nsource: {test: rows.jsonl}\nchoices_column: options\ntarget: '{{ options[answer] }}'\n"
         "chance: 0.5\nmetrics: [accuracy]\ntemplates: [{name: a, prompt: '{{ q }}'}]\n"

@@ -177,7 +177,7 @@ def test_the_best_weights_are_those_of_the_best_metric(tmp_path: Path) -> None:
         ([math.nan, 2.0, 1.0, math.nan], True, 4),  # what was not measured is never the best
     ):
         model, attached = start()
-        seen = {}
+        seen: dict[int, dict[str, torch.Tensor]] = {}
         look = scripted(values, higher_is_better=higher)
 
         def validate() -> Validation:
@@ -225,7 +225,6 @@ def test_a_loss_that_is_not_finite_names_its_examples(broken: str, tmp_path: Pat
             return loss
         return loss * math.nan if broken == "loss" else loss + (loss - loss).sqrt()  # d sqrt(0) is infinite
 
-    before = []
     with pytest.raises(TrainingError) as caught:
         run(model, attached, tmp_path, objective=objective, checkpoint_seconds=0)
     before = snapshot(attached)
@@ -262,7 +261,7 @@ def test_weight_decay_acts_on_matrices_only() -> None:
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) -> None:
-    curves = {}
+    curves: dict[str, list[float]] = {}
     for label, seed in (("first", 3), ("again", 3), ("other", 4)):
         torch.manual_seed(len(curves))  # whatever was drawn before does not matter
         model, attached = start()

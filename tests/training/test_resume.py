@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from rows import held_out, looks, losses, run, start
+from safetensors.torch import save_file
 
 import luthier.training.checkpoint as checkpoints
 import luthier.training.loop as loop
@@ -29,7 +31,7 @@ class BrokenOff(Exception):
     """Stands for a kill."""
 
 
-def whole(folder: Path, method: str, **training: float) -> tuple[dict[str, torch.Tensor], Progress]:
+def whole(folder: Path, method: str, **training: Any) -> tuple[dict[str, torch.Tensor], Progress]:
     """Train without a break."""
     model, attached = start(method)
     done = run(model, attached, folder, validate=held_out(model), micro_tokens=MICRO, **training)
@@ -58,7 +60,7 @@ def failing(validate: Validate, at: int) -> Validate:
     return look
 
 
-def same_end(folder: Path, method: str, expected: tuple[dict[str, torch.Tensor], Progress], **training: float) -> None:
+def same_end(folder: Path, method: str, expected: tuple[dict[str, torch.Tensor], Progress], **training: Any) -> None:
     """Go on as a new process would, and compare everything with the run without a break."""
     torch.manual_seed(999)  # a new process does not have the old one's random state
     model, attached = start(method)
@@ -120,7 +122,7 @@ def test_broken_off_at_every_look(tmp_path: Path) -> None:
 def test_broken_off_at_every_file_of_every_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a checkpoint lies there; the one before it is used."""
     expected = whole(tmp_path / "whole", "lora", checkpoint_seconds=0.0)
-    real = checkpoints.save_file
+    real = save_file
     for at in range(1, 25, 5):
         calls = [0]
 
@@ -146,7 +148,7 @@ def test_broken_off_at_every_file_of_every_checkpoint(tmp_path: Path, monkeypatc
 
 def test_broken_off_while_the_best_weights_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = whole(tmp_path / "whole", "lora")
-    real = loop.save_file
+    real = save_file
     values = [value for _, value in looks(tmp_path / "whole")]
     gains = sum(value > max(values[:place], default=-1) for place, value in enumerate(values))
     assert gains > 0

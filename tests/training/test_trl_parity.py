@@ -152,7 +152,7 @@ def test_tiny_models(name: str, method: str, tmp_path: Path) -> None:
 def test_a_real_model_on_real_dialogues(method: str, stories260k: Path, shared_data: Path, tmp_path: Path) -> None:
     model = load_model(str(stories260k), device="cpu")
     encoder = Encoder(model.tokenizer, encoder_decoder=False, max_length=384)
-    examples = []
+    examples: list[Example] = []
     with (shared_data / "dialogsum" / "train.jsonl").open(encoding="utf-8") as file:
         for line in itertools.islice(file, 200):
             row = json.loads(line)

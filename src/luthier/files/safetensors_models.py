@@ -166,7 +166,7 @@ def _quiet() -> Iterator[None]:
     """Keep ``transformers`` from printing progress and the report that is turned into errors here."""
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # only our own progress is shown
+    transformers_logging.disable_progress_bar()
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)
     try:

@@ -59,7 +59,7 @@ def _search(
     """Return the tokens of the best beam of each prompt, and whatever fills its row behind its end."""
     inputs = _inputs(model, prompts, decoding.beams)
     read = inputs["decoder_input_ids" if model.encoder_decoder else "input_ids"].shape[1]
-    config = GenerationConfig(  # type: ignore[no-untyped-call]
+    config = GenerationConfig(
         num_beams=decoding.beams,
         length_penalty=decoding.length_penalty,
         max_new_tokens=ending.limit,

@@ -40,7 +40,7 @@ def multiply_by_onednn(*, always: bool = False) -> bool:
     Returns:
         Whether they are given to it now.
     """
-    onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    onednn: bool = torch.backends.mkldnn.is_available()
     if not (onednn and (always or _is_narrow_in_mkl())):
         return False
     return _override() is not None
@@ -52,19 +52,19 @@ def _override() -> torch.library.Library:
     # Read when the first product is formed; what the user has set stays.
     os.environ.setdefault("LRU_CACHE_CAPACITY", _LINEAR_KEPT)
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
-    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    library = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*overrid")  # it is meant
-        library.impl("mm", mm, "CPU")  # type: ignore[no-untyped-call]
-        library.impl("addmm", addmm, "CPU")  # type: ignore[no-untyped-call]
+        library.impl("mm", mm, "CPU")
+        library.impl("addmm", addmm, "CPU")
         if _keeps_float32():
-            library.impl("bmm", bmm, "CPU")  # type: ignore[no-untyped-call]
+            library.impl("bmm", bmm, "CPU")
     return library
 
 
 def _is_narrow_in_mkl() -> bool:
     """Whether this processor has 512 bits, and another maker than Intel."""
-    mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    mkl: bool = torch.backends.mkl.is_available()
     if not mkl or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     told = Path("/proc/cpuinfo")

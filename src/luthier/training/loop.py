@@ -192,7 +192,7 @@ def _step(
     for micro in micro_batches(batch, config.micro_tokens, enough=_enough(model)):
         # The sum over this part, divided by the tokens of the whole step: 8 x 1 is 1 x 8.
         part = objective(model, micro) / tokens
-        part.backward()  # type: ignore[no-untyped-call]
+        part.backward()
         loss += float(part.detach())
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     limit = config.clip_norm if config.clip_norm is not None else float("inf")

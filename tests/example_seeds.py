@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from example_run import SKETCHES, Sketch, change, results
-
 from luthier.records import Variance
 from luthier.results.records import ArmResult, RetentionResult, RunResults, SeedResult
 
