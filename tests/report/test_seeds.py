@@ -6,6 +6,7 @@ import io
 import json
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,15 @@ def test_every_run_has_a_row_of_its_own(results: RunResults) -> None:
         (arm.name, str(seed)) for arm in trained for seed in (0, 1, 2)
     ]
     assert runs_table(example_run.results()) is None
+
+
+def test_a_validation_score_has_the_direction_of_its_metric(results: RunResults) -> None:
+    """A training keeps the best score turned so that higher is better."""
+    lower = replace(results, task=replace(results.task, higher_is_better=False))
+    for given, sign in ((results, ""), (lower, "−")):
+        table = runs_table(given)
+        assert table is not None
+        assert table.rows[0][5].main == f"{sign}{results.arms[3].per_seed[0].validation_score:.3f}"
 
 
 def test_what_was_not_told_from_zero_says_how_small_a_change_would_have_been_found(results: RunResults) -> None:

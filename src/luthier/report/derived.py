@@ -90,6 +90,13 @@ def score_of_run(results: RunResults, run: SeedResult) -> float | None:
     return next((score.value for score in run.scores if score.metric == name and math.isfinite(score.value)), None)
 
 
+def validation_of_run(results: RunResults, run: SeedResult) -> float | None:
+    """Return the best validation score of one training run, in the metric's own direction."""
+    if run.validation_score is None:
+        return None
+    return run.validation_score if results.task.higher_is_better else -run.validation_score
+
+
 def several_runs(results: RunResults) -> bool:
     """Say whether some arm was trained with more than one seed."""
     return any(len(arm.per_seed) > 1 for arm in results.arms)

@@ -15,7 +15,7 @@ def runs_table(results: RunResults) -> Table | None:
         return None
     scores = formatting.digits_for(derived.score_of_run(results, run) for _, run in runs)
     losses = formatting.digits_for(run.token_loss.change.value for _, run in runs if run.token_loss)
-    validation = formatting.digits_for(run.validation_score for _, run in runs)
+    validation = formatting.digits_for(derived.validation_of_run(results, run) for _, run in runs)
     rows = tuple(
         (
             Cell(arm.name),
@@ -23,7 +23,7 @@ def runs_table(results: RunResults) -> Table | None:
             Cell(formatting.decimal(derived.score_of_run(results, run), scores)),
             Cell(formatting.signed(derived.mean_points(run.retained), 1)),
             Cell(formatting.signed(run.token_loss.change.value, losses) if run.token_loss else ABSENT),
-            Cell(formatting.decimal(run.validation_score, validation)),
+            Cell(formatting.decimal(derived.validation_of_run(results, run), validation)),
             Cell(f"{run.steps:,}", f"best at {run.best_step:,}" if run.best_step is not None else ""),
         )
         for arm, run in runs

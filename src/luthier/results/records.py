@@ -115,7 +115,7 @@ class SeedResult:
         best_step: Step whose weights were kept; None when the last were.
         predictions: Log of the target task's predictions, relative to the run's folder.
         curve: Training log, relative to the run's folder.
-        validation_score: Best score on the validation split; None when it was not measured.
+        validation_score: Best score on the validation split, turned so that higher is better; None when not measured.
     """
 
     seed: int
