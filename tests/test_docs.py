@@ -29,6 +29,7 @@ from luthier.methods.registry import read_settings as read_method_settings
 from luthier.metrics.registry import get_metric
 from luthier.tasks.loader import library_names, load_task
 from luthier.tasks.spec import TaskSpec
+from luthier.tasks.task_sets import task_sets
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
@@ -137,7 +138,7 @@ def test_tasks_that_are_named_are_built_in_or_files(page: str, line: str) -> Non
     given = parse(line)
     named = [given.get("task"), *str(given.get("tasks") or "").split(","), *str(given.get("retain") or "").split(",")]
     for name in filter(None, named):
-        known = {*library_names(), "all", "none", "x", "<name>"}
+        known = {*library_names(), *task_sets(), "all", "none", "x", "<name>"}
         assert name in known or Path(name).suffix or name.startswith("hf:"), f"{page}: {line}: no task {name}"
 
 
