@@ -13,7 +13,7 @@ from luthier.files.atomic import finish_folder, temporary_folder, writing
 from luthier.methods.adapter_io import CARD, load_adapter, read_card
 from luthier.methods.merging import Merged
 from luthier.methods.merging import merge as fold
-from luthier.methods.peft_adapter import CONFIG
+from luthier.methods.peft_files import CONFIG
 from luthier.metrics.scoring import score_predictions
 from luthier.models.load import load_model
 from luthier.tasks.loader import library_names, load_examples, load_task

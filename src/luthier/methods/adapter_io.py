@@ -21,7 +21,8 @@ from luthier.errors import LuthierError, ModelError, raise_faults
 from luthier.files.digests import file_digest
 from luthier.kernels.verification import compare, evaluation_mode, logits_tolerance
 from luthier.methods.base import Attached, read_tensors, require_fit
-from luthier.methods.peft_adapter import CONFIG, load_peft, read_config
+from luthier.methods.peft_files import CONFIG, read_config
+from luthier.methods.peft_load import load_peft
 from luthier.methods.registry import find_method
 from luthier.models.language_model import LanguageModel
 

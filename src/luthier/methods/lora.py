@@ -12,7 +12,8 @@ from torch import nn
 from luthier.config.base import Settings
 from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
 from luthier.methods.base import Attached, Knob
-from luthier.methods.peft_adapter import attach_peft, load_peft
+from luthier.methods.peft_attach import attach_peft
+from luthier.methods.peft_load import load_peft
 from luthier.models.language_model import LanguageModel
 from luthier.models.module_discovery import blocks, linear_layers
 

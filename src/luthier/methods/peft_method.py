@@ -13,7 +13,8 @@ from torch import nn
 from luthier.config.base import Settings
 from luthier.errors import ConfigError, did_you_mean, first_line
 from luthier.methods.base import Attached, Knob
-from luthier.methods.peft_adapter import attach_peft, load_peft
+from luthier.methods.peft_attach import attach_peft
+from luthier.methods.peft_load import load_peft
 from luthier.models.language_model import LanguageModel
 
 # What the model, the adapter's folder and the run decide.

@@ -17,7 +17,10 @@ from torch import Tensor
 from luthier.config.base import Settings
 from luthier.errors import ConfigError
 from luthier.methods.base import Attached, Knob
-from luthier.methods.peft_adapter import AttachedSoftPrompt, attach_peft, load_peft, read_cache
+from luthier.methods.peft_attach import attach_peft
+from luthier.methods.peft_config import read_cache
+from luthier.methods.peft_load import load_peft
+from luthier.methods.peft_soft_prompt import AttachedSoftPrompt
 from luthier.methods.prompt_tuning import SoftPromptSettings, begin_in_units, first_ids, power_of_two
 from luthier.models.language_model import LanguageModel
 

@@ -20,7 +20,9 @@ from torch.nn.utils import parametrize
 
 from luthier.config.base import Settings
 from luthier.methods.base import Attached, Knob
-from luthier.methods.peft_adapter import AttachedSoftPrompt, attach_peft, load_peft
+from luthier.methods.peft_attach import attach_peft
+from luthier.methods.peft_load import load_peft
+from luthier.methods.peft_soft_prompt import AttachedSoftPrompt
 from luthier.models.language_model import LanguageModel
 
 # Tokens are numbered by how common they are, about; Lester et al. draw from the 5,000 most common (section 3.2).

@@ -1,0 +1,149 @@
+"""Layers of ``peft`` inside a model: put on, taken off, put on again, merged; no method in particular.
+
+``peft`` replaces modules of the base by its own. Which modules it replaced is seen by comparing the module tree before
+and after, so that taking them off and putting them on again only moves references: nothing is computed, and nothing of
+the base is written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from torch import nn
+
+from luthier.errors import ModelError, first_line
+from luthier.methods.base import freeze_all_but
+from luthier.methods.peft_config import kind_of, without_warnings
+from luthier.methods.peft_files import save_peft
+from luthier.models.language_model import LanguageModel
+
+ModuleTree: TypeAlias = list[tuple[nn.Module, dict[str, nn.Module | None]]]
+"""Each module of a model with its children by name."""
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A place in the base where ``peft`` put a module of its own.
+
+    Attributes:
+        parent: The module that holds the place.
+        name: Of the place.
+        base: What stood there; None where nothing did.
+        adapted: What stands there while the adapter is on.
+    """
+
+    parent: nn.Module
+    name: str
+    base: nn.Module | None
+    adapted: nn.Module
+
+
+class AttachedPeft:
+    """PEFT's layers inside the model's module, which itself stays the same object."""
+
+    in_place: ClassVar[bool] = False
+
+    def __init__(self, model: LanguageModel, base: nn.Module, wrapped: Any, swaps: tuple[Swap, ...]) -> None:
+        self.model = model
+        self.base = base
+        self.wrapped = wrapped
+        self.swaps = swaps
+        self._configs = vars(base).get("peft_config")
+        # `peft` marks what it trains by requires_grad when it puts an adapter on.
+        self._trainable = {name: weight for name, weight in wrapped.named_parameters() if weight.requires_grad}
+        self._switch_on()
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Return the adapter's parameters."""
+        return self._trainable
+
+    def detach(self) -> None:
+        """Put the base's own modules back; its tensors were never written to."""
+        put_back(self.base, self.swaps)
+        self.base.train(self.base.training)
+
+    def reattach(self) -> None:
+        """Put the adapter's modules where they were."""
+        for swap in self.swaps:
+            swap.parent._modules[swap.name] = swap.adapted
+        if self._configs is not None:
+            vars(self.base)["peft_config"] = self._configs
+        self._switch_on()
+
+    def merge(self) -> Callable[[], None]:
+        """Fold the change into the base's weights and take the adapter off; see :mod:`luthier.methods.merging`.
+
+        Raises:
+            ModelError: When ``peft`` cannot merge this kind, or the merged weights are not finite.
+        """
+        owned = [weight for swap in self.swaps if swap.base is not None for weight in swap.base.parameters()]
+        kept = [weight.detach().clone() for weight in owned]
+
+        def undo() -> None:
+            _not_merged(self.swaps)
+            with torch.no_grad():
+                for weight, tensor in zip(owned, kept, strict=True):
+                    weight.copy_(tensor)
+            self.reattach()
+
+        try:
+            with torch.no_grad(), without_warnings():
+                self.wrapped.base_model.merge_adapter(safe_merge=True)
+        except (ValueError, NotImplementedError, AttributeError, TypeError) as fault:
+            undo()
+            raise ModelError(
+                f"{kind_of(self.wrapped.active_peft_config)} cannot be merged: {first_line(fault)}",
+                fix="Keep the adapter as it is.",
+            ) from None
+        except Exception:  # memory may end halfway
+            undo()
+            raise
+        _not_merged(self.swaps)
+        self.detach()
+        return undo
+
+    def _switch_on(self) -> None:
+        self.wrapped.train(self.base.training)
+        freeze_all_but(self.wrapped, self._trainable)
+
+    def save(self, folder: Path) -> None:
+        """Write ``adapter_config.json`` and ``adapter_model.safetensors``, as ``peft`` does."""
+        save_peft(self.wrapped, self.model, folder)
+
+
+def module_tree(base: nn.Module) -> ModuleTree:
+    """Remember which module stands where."""
+    return [(parent, dict(parent._modules)) for parent in base.modules()]
+
+
+def swaps_since(tree: ModuleTree) -> tuple[Swap, ...]:
+    """Return the places at which another module stands than in the tree of before."""
+    return tuple(
+        Swap(parent, name, before.get(name), now)
+        for parent, before in tree
+        for name, now in parent._modules.items()
+        if now is not None and now is not before.get(name)
+    )
+
+
+def put_back(base: nn.Module, swaps: Sequence[Swap]) -> None:
+    """Put the base's own modules where they stood."""
+    for swap in swaps:
+        if swap.base is None:
+            del swap.parent._modules[swap.name]
+        else:
+            swap.parent._modules[swap.name] = swap.base
+    vars(base).pop("peft_config", None)
+    freeze_all_but(base, {})
+
+
+def _not_merged(swaps: Sequence[Swap]) -> None:
+    """Let layers that were merged compute beside the base's own weights when they are put on again."""
+    for swap in swaps:
+        merged = getattr(swap.adapted, "merged_adapters", None)
+        if merged is not None:
+            merged.clear()
