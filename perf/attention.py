@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from luthier.kernels.attention import attend_end_to_end
+from luthier.kernels.cpu_attention import ExampleLengths
 from luthier.kernels.onednn_matmul import multiply_by_onednn
 
 HERE = Path(__file__).parent
@@ -41,7 +42,9 @@ def pieces(heads: int, key_heads: int, size: int, lengths: list[int]) -> Callabl
     change = torch.randn(tokens, heads, size)
 
     def turn() -> None:
-        found = attend_end_to_end(q, k, v, None, asked=known, known=known, causal=True, scaling=None, dropout=0.0)
+        found = attend_end_to_end(
+            q, k, v, None, lengths=ExampleLengths(known, known), causal=True, scaling=None, dropout=0.0
+        )
         torch.autograd.grad(found, (q, k, v), change)
 
     return turn

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from luthier.kernels import cpu_attention
 from luthier.kernels.attention import attend_end_to_end
+from luthier.kernels.cpu_attention import ExampleLengths
 
 HEADS, SIZE = 4, 8
 
@@ -56,10 +57,8 @@ def test_results_and_gradients_are_those_of_softmax(key_heads: int, biased: str 
         if dtype == torch.float64:
             out = written_out(q, k, v, own, asked, known, causal)
         else:
-            lengths = np.array(asked), np.array(known)
-            out = attend_end_to_end(
-                q, k, v, own, asked=lengths[0], known=lengths[1], causal=causal, scaling=None, dropout=0.0
-            )
+            lengths = ExampleLengths(np.array(asked), np.array(known))
+            out = attend_end_to_end(q, k, v, own, lengths=lengths, causal=causal, scaling=None, dropout=0.0)
         (out * weights.to(dtype)).sum().backward()
         trained = [leaf for leaf in (q, k, v, own) if leaf is not None and leaf.requires_grad]
         kept += [out.detach(), *(leaf.grad for leaf in trained if leaf.grad is not None)]
@@ -77,7 +76,9 @@ def test_pieces_do_not_matter(monkeypatch: pytest.MonkeyPatch, logits: int) -> N
     lengths = np.array(asked)
     monkeypatch.setattr(cpu_attention, "_LOGITS", logits)
     for causal in (True, False):
-        found = attend_end_to_end(q, k, v, None, asked=lengths, known=lengths, causal=causal, scaling=None, dropout=0.0)
+        found = attend_end_to_end(
+            q, k, v, None, lengths=ExampleLengths(lengths, lengths), causal=causal, scaling=None, dropout=0.0
+        )
         expected = written_out(q, k, v, None, asked, asked, causal)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
         gradients = [torch.autograd.grad(out.square().sum(), (q, k, v)) for out in (found, expected)]
@@ -91,7 +92,9 @@ def test_bf16_attends_in_float32() -> None:
     draw = torch.Generator().manual_seed(7)
     q, k, v = (torch.randn(79, HEADS, SIZE, generator=draw).bfloat16().requires_grad_() for _ in range(3))
     with torch.autocast("cpu", torch.bfloat16):
-        found = attend_end_to_end(q, k, v, None, asked=lengths, known=lengths, causal=True, scaling=None, dropout=0.0)
+        found = attend_end_to_end(
+            q, k, v, None, lengths=ExampleLengths(lengths, lengths), causal=True, scaling=None, dropout=0.0
+        )
     expected = written_out(q.float(), k.float(), v.float(), None, [70, 9], [70, 9], True)
     assert found.dtype is torch.bfloat16
     assert (found == expected.bfloat16()).float().mean() > 0.99
@@ -104,7 +107,9 @@ def test_one_number_is_a_bias_of_every_place() -> None:
     lengths = np.array([40, 3])
     q, k, v = (torch.randn(43, HEADS, SIZE) for _ in range(3))
     found = [
-        attend_end_to_end(q, k, v, bias, asked=lengths, known=lengths, causal=False, scaling=None, dropout=0.0)
+        attend_end_to_end(
+            q, k, v, bias, lengths=ExampleLengths(lengths, lengths), causal=False, scaling=None, dropout=0.0
+        )
         for bias in (torch.zeros(1, 1, 1, 1), None)
     ]
     torch.testing.assert_close(*found)
@@ -115,5 +120,7 @@ def test_dropout_drops() -> None:
     q, k, v = torch.ones(200, 1, 2), torch.ones(200, 1, 2), torch.ones(200, 1, 2)
     ones = np.ones(200, dtype=np.int64)
     torch.manual_seed(0)
-    found = attend_end_to_end(q, k, v, None, asked=ones, known=ones, causal=True, scaling=None, dropout=0.75)
+    found = attend_end_to_end(
+        q, k, v, None, lengths=ExampleLengths(ones, ones), causal=True, scaling=None, dropout=0.75
+    )
     assert {round(value) for value in found.flatten().tolist()} == {0, 4}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +91,18 @@ def read(model: LanguageModel, tokens: TokenIds, positions: Tensor, layout: Layo
         return module(input_ids=ids, position_ids=positions[None], use_cache=False, luthier_layout=layout, **head)
 
 
+class AttentionOptions(TypedDict, total=False):
+    """What Hugging Face models hand to their attention function by name and is used here; other names are ignored.
+
+    Attributes:
+        luthier_layout: What the tokens attend to.
+        softcap: Bound of the logits by tanh; not computed here.
+    """
+
+    luthier_layout: Layout | None
+    softcap: float | None
+
+
 def attend(
     module: nn.Module,
     query: Tensor,
@@ -99,9 +111,7 @@ def attend(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    softcap: float | None = None,
-    luthier_layout: Layout | None = None,
-    **_ignored: object,
+    **options: Unpack[AttentionOptions],
 ) -> tuple[Tensor, None]:
     """Attend as the layout says; the signature is that of Hugging Face's attention functions.
 
@@ -113,8 +123,7 @@ def attend(
         attention_mask: None: the layout says what may be seen.
         dropout: Zero: nothing is trained here.
         scaling: Of the logits; one over the root of the head size where not given.
-        softcap: Bound of the logits by tanh; not known here.
-        luthier_layout: The layout.
+        **options: What models hand to their attention function by name; see :class:`AttentionOptions`.
 
     Returns:
         ``(1, tokens, heads, size)``, and no weights.
@@ -122,13 +131,14 @@ def attend(
     Raises:
         NotImplementedError: When the model asks for what a layout does not know.
     """
-    if luthier_layout is None or attention_mask is not None or softcap is not None or dropout:
+    layout = options.get("luthier_layout")
+    if layout is None or attention_mask is not None or options.get("softcap") is not None or dropout:
         raise NotImplementedError("attention in a layout knows no mask, no soft-capping and no dropout")
     layer: Any = module.layer_idx
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, H, D)
     scale = scaling if scaling is not None else 1 / math.sqrt(query.shape[-1])
     with torch.autocast(query.device.type, enabled=False):
-        out = luthier_layout.attend(int(layer), q, k, v, scale)
+        out = layout.attend(int(layer), q, k, v, scale)
     return out.to(query.dtype)[None], None
 
 

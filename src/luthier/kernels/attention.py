@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luthier.kernels.cpu_attention import Lengths, attend_in_pieces
+from luthier.kernels.cpu_attention import ExampleLengths, Lengths, attend_in_pieces
 
 _ALIKE = 0.7
 """Examples at least this long, in the longest's lengths, share a group: less padding costs more calls than it saves."""
@@ -46,8 +46,7 @@ def attend_end_to_end(
     v: Tensor,
     bias: Tensor | None,
     *,
-    asked: Lengths,
-    known: Lengths,
+    lengths: ExampleLengths,
     causal: bool,
     scaling: float | None,
     dropout: float,
@@ -59,8 +58,7 @@ def attend_end_to_end(
         k: ``(keys of all examples, key heads, head size)``.
         v: The same shape as ``k``.
         bias: Added to the logits by places in the example, ``(1, heads, longest, longest)``.
-        asked: Queries of each example.
-        known: Keys of each example.
+        lengths: Queries and keys of each example.
         causal: A query sees no key behind its own place.
         scaling: Of the logits; one over the root of the head size where not given.
         dropout: Of the attention weights.
@@ -70,56 +68,54 @@ def attend_end_to_end(
     """
     if q.device.type == "cpu" and not dropout and q.shape[-1] == v.shape[-1]:
         scale = q.shape[-1] ** -0.5 if scaling is None else scaling
-        return attend_in_pieces(q, k, v, bias, asked=asked, known=known, causal=causal, scale=scale)
+        return attend_in_pieces(q, k, v, bias, lengths=lengths, causal=causal, scale=scale)
     if causal and bias is not None:
         bias = bias + _future(bias)
     parts = []
-    for group in _cut(asked, known):
+    for group in _cut(lengths):
         out = torch.nn.functional.scaled_dot_product_attention(
-            _spread(q[group.queries], group.asked),
-            _spread(k[group.keys], group.known),
-            _spread(v[group.keys], group.known),
+            _spread(q[group.queries], group.lengths.queries),
+            _spread(k[group.keys], group.lengths.keys),
+            _spread(v[group.keys], group.lengths.keys),
             attn_mask=_mask(bias, group, causal, q),
             dropout_p=dropout,
             is_causal=causal and bias is None,
             scale=scaling,
             enable_gqa=q.shape[1] != k.shape[1],
         )  # (B, H, L, D)
-        parts.append(_flat(out, group.asked))
+        parts.append(_flat(out, group.lengths.queries))
     return torch.cat(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Neighbouring examples of like length: how many tokens each asks and knows, and where theirs lie."""
+    """Neighbouring examples of like length: their lengths, and where their tokens are."""
 
-    asked: Lengths
-    known: Lengths
+    lengths: ExampleLengths
     queries: slice
     keys: slice
 
 
-def _cut(asked: Lengths, known: Lengths) -> list[_Group]:
-    of_queries, of_keys = np.cumsum([0, *asked]), np.cumsum([0, *known])
+def _cut(lengths: ExampleLengths) -> list[_Group]:
+    of_queries, of_keys = np.cumsum([0, *lengths.queries]), np.cumsum([0, *lengths.keys])
     return [
         _Group(
-            asked[cut],
-            known[cut],
+            ExampleLengths(lengths.queries[cut], lengths.keys[cut]),
             slice(of_queries[cut.start], of_queries[cut.stop]),
             slice(of_keys[cut.start], of_keys[cut.stop]),
         )
-        for cut in groups(asked.tolist(), known.tolist())
+        for cut in groups(lengths.queries.tolist(), lengths.keys.tolist())
     ]
 
 
 def _mask(bias: Tensor | None, group: _Group, causal: bool, like: Tensor) -> Tensor | None:
     """What is added to the logits of a group, or which keys are seen; None where causality says it all."""
     # What is padded stands on the right: a causal query never looks there.
-    known = group.known
-    seen = None if causal or (known == known[0]).all() else _seen(known, like.device)  # (B, 1, 1, K)
+    keys = group.lengths.keys
+    seen = None if causal or (keys == keys[0]).all() else _seen(keys, like.device)  # (B, 1, 1, K)
     if bias is None:
         return seen
-    bias = bias[:, :, : int(group.asked.max()), : int(known.max())].to(like.dtype)  # (1, H, L, K)
+    bias = bias[:, :, : int(group.lengths.queries.max()), : int(keys.max())].to(like.dtype)  # (1, H, L, K)
     return bias if seen is None else bias.masked_fill(~seen, -torch.inf)
 
 

@@ -31,14 +31,26 @@ of it: few shapes, for oneDNN writes a kernel for each."""
 _aten: Any = torch.ops.aten
 
 
+@dataclass(frozen=True, slots=True)
+class ExampleLengths:
+    """How many tokens each example has: int64 ``(examples,)``.
+
+    Attributes:
+        queries: Of each example.
+        keys: Of each example; equal to its queries in self-attention.
+    """
+
+    queries: Lengths
+    keys: Lengths
+
+
 def attend_in_pieces(
     q: Tensor,
     k: Tensor,
     v: Tensor,
     bias: Tensor | None,
     *,
-    asked: Lengths,
-    known: Lengths,
+    lengths: ExampleLengths,
     causal: bool,
     scale: float,
 ) -> Tensor:
@@ -47,9 +59,9 @@ def attend_in_pieces(
     All is computed in float32, whatever the precision of what is given, in which the result is.
     """
     if bias is not None:
-        whole = q.shape[1], int(asked.max()), int(known.max())
+        whole = q.shape[1], int(lengths.queries.max()), int(lengths.keys.max())
         bias = bias.expand(1, *(max(sizes) for sizes in zip(bias.shape[1:], whole, strict=True)))
-    blocks = _blocks(tuple(asked.tolist()), tuple(known.tolist()), causal)
+    blocks = _blocks(tuple(lengths.queries.tolist()), tuple(lengths.keys.tolist()), causal)
     found: Tensor = _Attention.apply(q, k, v, bias, blocks, scale)  # type: ignore[no-untyped-call]
     return found
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from luthier.kernels.activation_checkpointing import recomputes
 from luthier.kernels.attention import attend_end_to_end
 from luthier.kernels.attention_swap import attention_implementation
 from luthier.kernels.block_stacks import last_stack
+from luthier.kernels.cpu_attention import ExampleLengths
 from luthier.kernels.memory_efficient import memory_efficient_layers
 
 NAME = "luthier_varlen"
@@ -35,6 +36,29 @@ def bounds(lengths: Sequence[int], device: torch.device) -> Tensor:
     return torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)).to(device)
 
 
+class AttentionOptions(TypedDict, total=False):
+    """What Hugging Face models hand to their attention function by name and is used here; other names are ignored.
+
+    Attributes:
+        is_causal: Overrides the attention module's own attribute.
+        sliding_window: Tokens that a query sees at most, itself among them.
+        softcap: Bound of the logits by tanh.
+        position_bias: Added to the logits by places in the example: ``(1, heads, longest, longest)``. Cross-attention
+            has none, whatever is given.
+        cu_seq_lens_q: Bounds of the examples among the queries: int32 ``(examples + 1,)``.
+        cu_seq_lens_k: Bounds of the examples among the keys.
+        encoder_cu_seq_lens: Bounds of the examples in the encoder's states: the keys of attention that is not causal.
+    """
+
+    is_causal: bool | None
+    sliding_window: int | None
+    softcap: float | None
+    position_bias: Tensor | None
+    cu_seq_lens_q: Tensor | None
+    cu_seq_lens_k: Tensor | None
+    encoder_cu_seq_lens: Tensor | None
+
+
 def attend(
     module: nn.Module,
     query: Tensor,
@@ -43,14 +67,7 @@ def attend(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    is_causal: bool | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    position_bias: Tensor | None = None,
-    cu_seq_lens_q: Tensor | None = None,
-    cu_seq_lens_k: Tensor | None = None,
-    encoder_cu_seq_lens: Tensor | None = None,
-    **_ignored: object,
+    **options: Unpack[AttentionOptions],
 ) -> tuple[Tensor, None]:
     """Attend within each example; the signature is that of Hugging Face's attention functions.
 
@@ -62,30 +79,28 @@ def attend(
         attention_mask: None: the bounds say what may be seen.
         dropout: Of the attention weights.
         scaling: Of the logits; one over the root of the head size where not given.
-        is_causal: Overrides the module's own word.
-        sliding_window: Tokens that a query sees at most, itself among them.
-        softcap: Bound of the logits by tanh.
-        position_bias: What is added to the logits by places in the example: ``(1, heads, longest, longest)``. Looking
-            at the encoder there is none, whatever is given.
-        cu_seq_lens_q: Bounds of the examples among the queries.
-        cu_seq_lens_k: Bounds of the examples among the keys.
-        encoder_cu_seq_lens: Bounds of the examples in the encoder's states: the keys of attention that is not causal.
+        **options: What models hand to their attention function by name; see :class:`AttentionOptions`.
 
     Returns:
         ``(1, tokens, heads, head size)``, and no weights.
+
+    Raises:
+        NotImplementedError: When the model asks for what is not computed here.
     """
-    if cu_seq_lens_q is None or cu_seq_lens_k is None or attention_mask is not None or softcap is not None:
+    query_bounds, key_bounds = options.get("cu_seq_lens_q"), options.get("cu_seq_lens_k")
+    if query_bounds is None or key_bounds is None or attention_mask is not None or options.get("softcap") is not None:
         raise NotImplementedError("padding-free attention needs bounds, and knows no mask and no soft-capping")
-    causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
-    if encoder_cu_seq_lens is not None and not causal:
-        cu_seq_lens_k, position_bias = encoder_cu_seq_lens, None
-    asked, known = np.diff(cu_seq_lens_q.tolist()), np.diff(cu_seq_lens_k.tolist())
-    if sliding_window is not None and max(asked) > sliding_window:
-        raise NotImplementedError(f"padding-free attention over {max(asked)} tokens, with a window of {sliding_window}")
+    stated = options.get("is_causal")
+    causal = bool(getattr(module, "is_causal", True)) if stated is None else stated
+    bias, encoder_bounds = options.get("position_bias"), options.get("encoder_cu_seq_lens")
+    if encoder_bounds is not None and not causal:
+        key_bounds, bias = encoder_bounds, None
+    lengths = ExampleLengths(np.diff(query_bounds.tolist()), np.diff(key_bounds.tolist()))
+    longest, window = max(lengths.queries), options.get("sliding_window")
+    if window is not None and longest > window:
+        raise NotImplementedError(f"padding-free attention over {longest} tokens, with a window of {window}")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, H, D)
-    found = attend_end_to_end(
-        *(q, k, v, position_bias), asked=asked, known=known, causal=causal, scaling=scaling, dropout=dropout
-    )
+    found = attend_end_to_end(q, k, v, bias, lengths=lengths, causal=causal, scaling=scaling, dropout=dropout)
     return found[None], None
 
 
