@@ -186,7 +186,7 @@ def test_json_array_is_read_alike_however_it_is_cut(
     path = tmp_path_factory.mktemp("array") / "rows.json"
     path.write_text(json.dumps(rows, indent=indent, ensure_ascii=False), encoding="utf-8", errors="surrogatepass")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("luthier.files.table_readers.CHUNK_BYTES", chunk)
+        patch.setattr("luthier.files.json_rows.CHUNK_BYTES", chunk)
         assert list(read_rows(Source(str(path)))) == rows
 
 

@@ -110,7 +110,7 @@ def test_a_file_that_is_all_wrong_is_given_up(tmp_path: Path) -> None:
 
 
 def test_endless_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.files.table_readers.ROW_BYTES", 1 << 20)
+    monkeypatch.setattr("luthier.files.opening.ROW_BYTES", 1 << 20)
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"a": "' + b"x" * (1 << 21))
     with pytest.raises(DataError, match=r"line 1: the line is longer than 1 MiB"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import pyarrow.parquet
 import pytest
 from metric_rows import with_choices
 
-from luthier.errors import LuthierError
+from luthier.data.sources import Source, read_rows
+from luthier.errors import Faults, LuthierError
 from luthier.metrics.prediction_log import write_predictions
 from luthier.metrics.score_command import run_score
 
@@ -51,18 +53,27 @@ def test_text_files(files: tuple[Path, Path], scored: Scored) -> None:
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    if path.suffix == ".parquet":
+    if path.suffix in (".parquet", ".pq"):
         pa.parquet.write_table(pa.Table.from_pylist(rows), path)
         return
-    if ".jsonl" in path.name:
+    if path.name.startswith("array"):
+        text = json.dumps(rows, indent=1)
+    elif not {".csv", ".tsv", ".tab"} & set(path.suffixes):
         text = "\n".join(json.dumps(row) for row in rows)
     else:
-        separator = "\t" if path.suffix == ".tsv" else ","
+        separator = "," if ".csv" in path.name else "\t"
         text = "\n".join(separator.join(map(str, cells)) for cells in [list(rows[0]), *(row.values() for row in rows)])
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    packed = path.suffix == ".gz" or path.name.startswith("packed")
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
 
 
-@pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "t.tsv", "t.csv", "t.parquet"])
+FILES = """
+    t.jsonl t.ndjson lines.json t.jsonl.gz packed.jsonl packed.ndjson t t.out packed.out.gz
+    array.json array.jsonl array.json.gz t.tsv t.tab t.tsv.gz packed.tab t.csv t.csv.gz packed.csv t.parquet t.pq
+"""
+
+
+@pytest.mark.parametrize("name", FILES.split())
 def test_tables_say_the_same_as_text(name: str, tmp_path: Path, files: tuple[Path, Path], scored: Scored) -> None:
     table = tmp_path / name
     write_table(
@@ -70,6 +81,50 @@ def test_tables_say_the_same_as_text(name: str, tmp_path: Path, files: tuple[Pat
         [{"id": f"x{i}", "prediction": g, "reference": t} for i, (g, t) in enumerate(zip(GIVEN, TRUE, strict=True))],
     )
     assert scored([table])["rouge1"] == scored([files[0]], [files[1]])["rouge1"]
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.json", "p.csv", "p.tsv", "p.parquet"])
+def test_what_training_reads_is_read_alike(name: str, tmp_path: Path, scored: Scored) -> None:
+    """Long fields, commas, quotes and line breaks in them, and blank lines between the rows."""
+    long = "word, " * 40_000 + '"quoted"'
+    texts = [long, "a b"] if name.endswith("tsv") else [long, "a\nb"]
+    rows = [{"prediction": text, "target": text} for text in texts]
+    path = tmp_path / name
+    if name.endswith(".csv"):
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows[:1])
+            file.write("\n\n")
+            writer.writerows(rows[1:])
+    else:
+        write_table(path, rows)
+    assert list(read_rows(Source(str(path)))) == rows
+    found = scored([path], metrics=["exact_match"])
+    assert (found["exact_match"]["value"], found["exact_match"]["n"]) == (1.0, 2)
+
+
+def test_rows_that_have_no_line_are_named_by_their_number(tmp_path: Path) -> None:
+    rows = [{"prediction": "a", "target": "a"}, {"prediction": None, "target": "b"}]
+    for name in ("t.parquet", "array.json"):
+        write_table(tmp_path / name, rows)
+        with pytest.raises(LuthierError, match="row 2: 'prediction' is missing"):
+            run_score([tmp_path / name])
+
+
+def test_all_faults_of_a_table_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"prediction": "a", "target": "a"}\nno\n{"prediction": "a", "target": "a"}\n[]\n')
+    with pytest.raises(Faults) as faults:
+        run_score([path])
+    assert [fault.where for fault in faults.value.faults] == [f"{path}, line 2", f"{path}, line 4"]
+
+
+def test_a_text_of_any_name_may_begin_with_a_bracket(tmp_path: Path, scored: Scored) -> None:
+    for name in ("answers", "answers.en", "answers.txt"):
+        (tmp_path / name).write_text("[laughs] yes\n{no}\n\n")
+        found = scored([tmp_path / name], [tmp_path / name], metrics=["exact_match"], allow_empty=True)
+        assert (found["exact_match"]["value"], found["exact_match"]["n"]) == (1.0, 3)
 
 
 def test_columns_of_any_name_and_several_references(tmp_path: Path, scored: Scored) -> None:
@@ -92,6 +147,9 @@ def test_a_log_of_a_run_and_its_folder(tmp_path: Path, scored: Scored) -> None:
         found = scored([path], metrics=["accuracy,ece"])
         assert found["accuracy"]["value"] == pytest.approx(2 / 3)
         assert set(found) == {"accuracy", "ece_10", "ece_15", "ece_mass_10", "ece_mass_15", "signature"}
+    packed = tmp_path / "packed.jsonl"
+    packed.write_bytes(gzip.compress((tmp_path / "predictions.jsonl").read_bytes()))
+    assert scored([packed], metrics=["accuracy,ece"]) == found
 
 
 def test_several_systems_are_compared_in_pairs(files: tuple[Path, Path], tmp_path: Path, scored: Scored) -> None:
@@ -150,7 +208,7 @@ def test_a_worked_example(files: tuple[Path, Path], capsys: pytest.CaptureFixtur
         (b"a\nb\n", b"a\n", r"p\.txt, line 2: .*p\.txt has 2 rows and .*r\.txt has 1"),
         (b"a\n\n", b"a\nb\n", r"p\.txt, line 2: The text is empty"),
         (b"a\nb\n", b"a\n  \n", r"r\.txt, line 2: The text is empty"),
-        (b"a\ncaf\xe9\n", b"a\nb\n", r"p\.txt, line 2: Byte 4 of the line \(0xe9\) is not UTF-8"),
+        (b"a\ncaf\xe9\n", b"a\nb\n", r"p\.txt, line 2: not UTF-8: byte 0xe9 at byte 4 of the line"),
     ],
 )
 def test_refusals_name_the_line(got: bytes, wanted: bytes, message: str, files: tuple[Path, Path]) -> None:
@@ -168,7 +226,7 @@ def test_empty_answers_can_be_scored_when_asked_for(files: tuple[Path, Path], sc
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.jsonl", b'{"prediction": "a", "target": "a"}\n{"pre', "line 2: The line is not JSON"),
+        ("t.jsonl", b'{"prediction": "a", "target": "a"}\n{"pre', "line 2: not JSON"),
         ("t.jsonl", b'{"prediction": "a", "target": "a"}\n{"target": "a"}', "line 2: 'prediction' is missing"),
         ("t.jsonl", b'{"output_text": "a", "target": "a"}', "no column that looks like a prediction"),
         (
@@ -176,11 +234,12 @@ def test_empty_answers_can_be_scored_when_asked_for(files: tuple[Path, Path], sc
             b'{"id": 1, "prediction": "a", "target": "a"}\n{"id": 1, "prediction": "b", "target": "b"}',
             "lines 1 and 2",
         ),
-        ("t.tsv", b"prediction\ttarget\na\tb\nonly\n", "line 3: The row has 1 cells and the header has 2"),
-        ("t.parquet", b"not parquet", "Parquet file cannot be read"),
-        ("t.txt.gz", b"not gzip", "cannot be read|damaged"),
+        ("t.tsv", b"prediction\ttarget\na\tb\nonly\n", "line 3: 1 fields where there are 2 columns"),
+        ("t.parquet", b"not parquet", "not a Parquet file that can be read"),
+        ("t.txt.gz", gzip.compress(b"a" * 99)[:-9], "the gzip stream is damaged or cut short"),
         ("t.txt", b"a\n", "Give the right answers with --references"),
-        ("t.jsonl", b"", "The table has no rows"),
+        ("t.jsonl", b"", "the file is empty"),
+        ("t.csv", b"prediction,target\n", "The table has no rows"),
     ],
 )
 def test_damaged_tables_are_told(name: str, content: bytes, message: str, tmp_path: Path) -> None:

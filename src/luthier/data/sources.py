@@ -9,22 +9,10 @@ from pathlib import Path
 
 from luthier.data import hub
 from luthier.errors import DataError
-from luthier.files.table_readers import peek, read_delimited, read_json, read_jsonl, read_parquet, read_text
+from luthier.files.tables import SUFFIXES, TableFormat, read_table, recognise_format, stem_and_suffix
 from luthier.records import Row
 
-FORMATS = ("jsonl", "json", "csv", "tsv", "parquet", "text")
 SPLITS = ("train", "validation", "test")
-_SUFFIXES = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".txt": "text",
-}
 _NAMES = {
     "train": "train",
     "training": "train",
@@ -44,7 +32,7 @@ class Source:
 
     Attributes:
         path: A file, a folder, or ``hf:owner/name[:config]``.
-        format: One of :data:`FORMATS`; recognised by content and suffix when not given.
+        format: One of `luthier.files.tables.FORMATS`; recognised by content and suffix when not given.
         columns: Names of the columns of a CSV or TSV file without header.
         delimiter: Of a CSV or TSV file; comma and tab when not given.
         quoting: Whether ``"`` quotes fields (``"standard"``) or is an ordinary character (``"none"``); standard for
@@ -119,10 +107,10 @@ def _split_files(folder: Path) -> dict[str, list[Path]]:
     except OSError as fault:
         raise DataError(f"cannot read the folder ({fault.strerror})", where=str(folder)) from None
     for path in paths:
-        stem, suffix = _stem_and_suffix(path)
+        stem, suffix = stem_and_suffix(path)
         match = _SHARD.fullmatch(stem)
         split = _NAMES.get(match["name"] if match else stem)
-        if split is None or suffix not in _SUFFIXES or not path.is_file():
+        if split is None or suffix not in SUFFIXES or not path.is_file():
             continue
         if split in found and not (match and shards[split]):
             what = f"two files for the {split} split: {found[split][0].name} and {path.name}"
@@ -134,11 +122,6 @@ def _split_files(folder: Path) -> dict[str, list[Path]]:
         fix = "Name the files train, validation (or dev) and test, with .jsonl, .json, .csv, .tsv or .parquet."
         raise DataError(f"no file of rows in the folder (it holds {names})", where=str(folder), fix=fix)
     return found
-
-
-def _stem_and_suffix(path: Path) -> tuple[str, str]:
-    name = Path(path.name.removesuffix(".gz"))
-    return name.stem, name.suffix.lower()
 
 
 def read_rows(source: Source) -> Iterator[Row]:
@@ -196,54 +179,6 @@ def _nearby(path: Path) -> str:
 
 
 def _file_rows(path: Path, source: Source) -> Iterator[Row]:
-    kind = source.format or ("json" if source.field is not None else recognise_format(path))
-    stray = [key for key in ("columns", "delimiter", "quoting") if getattr(source, key) is not None]
-    if stray and kind not in ("csv", "tsv"):
-        what = f"{' and '.join(stray)} given, but the file is {kind}"
-        raise DataError(what, where=str(path), fix="Leave it out; it is for CSV and TSV files.")
-    if kind == "parquet":
-        return read_parquet(path)
-    if kind == "jsonl":
-        return read_jsonl(path)
-    if kind == "json":
-        return read_json(path, source.field)
-    if kind == "text":
-        return read_text(path)
-    delimiter = source.delimiter or {"csv": ",", "tsv": "\t"}[kind]
-    quoting = source.quoting or {"csv": "standard", "tsv": "none"}[kind]
-    return read_delimited(path, delimiter, quoting == "standard", source.columns)
-
-
-def recognise_format(path: Path) -> str:
-    """Return the format of a file: by its first bytes where they tell, else by its suffix.
-
-    Raises:
-        DataError: When neither tells.
-    """
-    head = peek(path)
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    suffix = _stem_and_suffix(path)[1]
-    kind = _SUFFIXES.get(suffix)
-    if kind in ("csv", "tsv", "text"):
-        return kind
-    first = head.lstrip()[:1]
-    if first == b"[":
-        return "json"
-    if first == b"{":
-        return "json" if kind == "json" and not _first_line_is_object(head) else "jsonl"
-    if kind is not None:
-        return kind
-    what = f"cannot tell the format from '{path.name}'"
-    raise DataError(what, where=str(path), fix=f"Write `format:` with one of {', '.join(FORMATS)}.")
-
-
-def _first_line_is_object(head: bytes) -> bool:
-    import json
-
-    line, newline, rest = head.lstrip().partition(b"\n")
-    try:
-        return isinstance(json.loads(line), dict) and bool(rest.strip() or not newline)
-    except ValueError:
-        # A first line longer than what was peeked at: rows of an object per line never begin with a bare "{".
-        return not newline and line.strip() != b"{" and len(head) >= 1 << 14
+    name = source.format or ("json" if source.field is not None else recognise_format(path))
+    table = TableFormat(name, source.columns, source.delimiter, source.quoting, source.field)
+    return (row for _, row in read_table(path, table))

@@ -5,7 +5,10 @@ Lines end with a line feed only: JSON may hold other separators, such as U+2028,
 
 from __future__ import annotations
 
+import errno
+import gzip
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -87,10 +90,16 @@ def read_until_torn(path: Path, parse: Callable[[bytes], T], *, truncate: bool =
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield every line that is not blank with its number from 1, for readers that refuse a damaged file.
 
+    A file that was compressed with gzip is unpacked as it is read.
+
     Raises:
-        OSError: When the file cannot be read.
+        OSError: When the file cannot be read, or its gzip stream is damaged.
     """
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, line
+        packed = file.peek(2).startswith(b"\x1f\x8b")
+        try:
+            for number, line in enumerate(gzip.GzipFile(fileobj=file) if packed else file, start=1):
+                if line.strip():
+                    yield number, line
+        except (EOFError, zlib.error) as fault:
+            raise OSError(errno.EIO, f"the gzip stream is damaged ({fault})", str(path)) from None

@@ -59,7 +59,7 @@ def read_predictions(path: Path | str) -> list[Prediction]:
                 faults.append(fault)
     except OSError as error:
         raise DataError(
-            f"The predictions cannot be read: {error.strerror}.", where=str(path), fix="Check the path."
+            f"The predictions cannot be read: {error.strerror or error}.", where=str(path), fix="Check the path."
         ) from error
     raise_faults(f"{len(faults)} lines of {path} cannot be used", faults)
     return predictions

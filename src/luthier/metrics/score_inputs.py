@@ -1,23 +1,20 @@
-"""Predictions and references from anybody's files: text, JSONL, TSV, CSV, Parquet, or the log of a run; gzipped or not.
+"""Predictions and references from anybody's files: text, any table that training reads, or the log of a run.
 
-Text has one item a line. Tables are recognised by the names of their columns. Every fault names file and line.
+Text has one item a line. Tables are recognised by the names of their columns. Every fault names the file and the line,
+or the row where rows have no lines.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 from luthier.errors import DataError, LuthierError, did_you_mean, raise_faults
+from luthier.files.tables import TableFormat, read_table, recognise_format_or_text
+from luthier.files.text_lines import text_lines
 from luthier.metrics.prediction_log import read_predictions
-from luthier.records import Prediction
+from luthier.records import Prediction, Row
 
 PREDICTION_COLUMNS = ("prediction", "predicted", "pred", "hypothesis", "output", "generated", "text")
 REFERENCE_COLUMNS = ("references", "reference", "targets", "target", "gold", "label", "answer", "summary")
@@ -66,7 +63,7 @@ def load_systems(
         DataError: A file cannot be read, or does not fit the others; file and line are named.
         Faults: Several such faults.
     """
-    truths = [_load_side(path, columns.reference, REFERENCE_COLUMNS, "reference") for path in references]
+    truths = [_load_references(path, columns.reference) for path in references]
     names = _names(predictions)
     return [
         _load_system(path, name, truths, columns, allow_empty=allow_empty)
@@ -75,41 +72,75 @@ def load_systems(
 
 
 @dataclass(frozen=True)
-class _Side:
-    """One column of texts: for each row its texts, and where it stands."""
+class _Column:
+    """One column of texts.
+
+    Attributes:
+        path: Of the file.
+        texts: For each row its texts.
+        numbers: For each row its number in the file.
+        numbered: What the numbers count: ``"line"`` or ``"row"``.
+    """
 
     path: Path
     texts: list[tuple[str, ...]]
-    lines: list[int]
+    numbers: list[int]
+    numbered: str = "line"
+
+    def where(self, place: int) -> str:
+        """Name the place of a row in the file."""
+        return f"{self.path}, {self.numbered} {self.numbers[place]}"
 
 
-def _load_system(path: Path, name: str, truths: Sequence[_Side], columns: Columns, *, allow_empty: bool) -> System:
+@dataclass(frozen=True)
+class _Table:
+    """The rows of a file, each with its number.
+
+    Attributes:
+        path: Of the file.
+        rows: As the file has them.
+        numbers: Of the rows.
+        numbered: What the numbers count.
+    """
+
+    path: Path
+    rows: list[Row]
+    numbers: list[int]
+    numbered: str
+
+    def where(self, place: int) -> str:
+        """Name the place of a row in the file."""
+        return f"{self.path}, {self.numbered} {self.numbers[place]}"
+
+
+def _load_system(path: Path, name: str, truths: Sequence[_Column], columns: Columns, *, allow_empty: bool) -> System:
     path = path / _LOG_NAME if path.is_dir() else path
-    if _is_text(path):
+    kind = recognise_format_or_text(path)
+    if kind == "text":
         if not truths:
             raise DataError(
                 "There is nothing to compare these lines with.",
                 where=str(path),
                 fix="Give the right answers with --references.",
             )
-        side, ids, more = _text_side(path), None, {}
+        given, ids, more = _text_column(path), None, {}
     else:
-        rows, lines = _read_table(path)
-        if not truths and not columns.prediction and rows and set(rows[0]) >= _LOG_FIELDS:
+        table = _read_table(path, kind)
+        if not truths and not columns.prediction and set(table.rows[0]) >= _LOG_FIELDS:
             return _from_log(path, name)
-        side = _column_side(path, rows, lines, columns.prediction, PREDICTION_COLUMNS, "prediction")
-        ids = _ids(path, rows, lines, columns.identity)
-        more = {key: [_as_text(row.get(key)) for row in rows] for key in (rows[0] if rows else {})}
+        given = _column_of(table, columns.prediction, PREDICTION_COLUMNS, "prediction")
+        ids = _ids(table, columns.identity)
+        more = {key: [_as_text(row.get(key)) for row in table.rows] for key in table.rows[0]}
         if not truths:
-            truths = [_column_side(path, rows, lines, columns.reference, REFERENCE_COLUMNS, "reference")]
+            truths = [_column_of(table, columns.reference, REFERENCE_COLUMNS, "reference")]
     for truth in truths:
-        _check_rows(side, truth)
-    _check_filled([side, *truths], allow_empty=allow_empty)
-    targets = [tuple(text for truth in truths for text in truth.texts[i]) for i in range(len(side.texts))]
+        _check_rows(given, truth)
+    _check_filled([given, *truths], allow_empty=allow_empty)
+    targets = [tuple(text for truth in truths for text in truth.texts[i]) for i in range(len(given.texts))]
     ids = ids or [str(i + 1) for i in range(len(targets))]
     groups = more.get("group", [""] * len(targets))
     predictions = [
-        Prediction(id=ids[i], task="score", text=side.texts[i][0], targets=targets[i], group=groups[i])
+        Prediction(id=ids[i], task="score", text=given.texts[i][0], targets=targets[i], group=groups[i])
         for i in range(len(targets))
     ]
     return System(name, predictions, more)
@@ -121,190 +152,98 @@ def _from_log(path: Path, name: str) -> System:
     return System(name, predictions, columns)
 
 
-def _load_side(path: Path, column: str, known: Sequence[str], what: str) -> _Side:
-    if _is_text(path):
-        return _text_side(path)
-    rows, lines = _read_table(path)
-    return _column_side(path, rows, lines, column, known, what)
+def _load_references(path: Path, column: str) -> _Column:
+    kind = recognise_format_or_text(path)
+    if kind == "text":
+        return _text_column(path)
+    return _column_of(_read_table(path, kind), column, REFERENCE_COLUMNS, "reference")
 
 
-def _check_rows(side: _Side, truth: _Side) -> None:
-    got, wanted = len(side.texts), len(truth.texts)
+def _check_rows(given: _Column, truth: _Column) -> None:
+    got, wanted = len(given.texts), len(truth.texts)
     if got == wanted:
         return
-    shorter, longer = (side, truth) if got < wanted else (truth, side)
-    last = longer.lines[len(shorter.texts)]
+    shorter, longer = (given, truth) if got < wanted else (truth, given)
     raise DataError(
-        f"{side.path} has {got:,} rows and {truth.path} has {wanted:,}.",
-        where=f"{longer.path}, line {last}",
-        fix=f"That line has no counterpart: complete {shorter.path}, or check that no text holds a line break.",
+        f"{given.path} has {got:,} rows and {truth.path} has {wanted:,}.",
+        where=longer.where(len(shorter.texts)),
+        fix=f"That {longer.numbered} has no counterpart: complete {shorter.path}, or check that no text holds a line "
+        "break.",
     )
 
 
-def _check_filled(sides: Sequence[_Side], *, allow_empty: bool) -> None:
+def _check_filled(columns: Sequence[_Column], *, allow_empty: bool) -> None:
+    if allow_empty:
+        return
     faults: list[LuthierError] = [
         DataError(
             "The text is empty.",
-            where=f"{side.path}, line {line}",
+            where=column.where(place),
             fix="Fill it, or score it as an empty answer with --allow-empty.",
         )
-        for side in sides
-        for texts, line in zip(side.texts, side.lines, strict=True)
+        for column in columns
+        for place, texts in enumerate(column.texts)
         if not texts or not all(text.strip() for text in texts)
     ]
-    if not allow_empty:
-        raise_faults(f"{len(faults)} texts are empty", faults)
+    raise_faults(f"{len(faults)} texts are empty", faults)
 
 
-def _is_text(path: Path) -> bool:
-    return _kind(path) not in (".jsonl", ".json", ".tsv", ".csv", ".parquet")
-
-
-def _kind(path: Path) -> str:
-    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix.lower() == ".gz" else data
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"The file cannot be read: {reason}.", where=str(path), fix="Check the path.") from error
-    except (EOFError, zlib.error) as error:
-        raise DataError(f"The gzip file is damaged: {error}.", where=str(path), fix="Make it again.") from error
-
-
-def _read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 file, ended by newlines only: other Unicode line separators are part of the text."""
-    pieces = _read_bytes(path).removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    if pieces and not pieces[-1]:
-        pieces.pop()
-    lines: list[str] = []
-    faults: list[LuthierError] = []
-    for number, piece in enumerate(pieces, start=1):
-        try:
-            lines.append(piece.removesuffix(b"\r").decode("utf-8"))
-        except UnicodeDecodeError as error:
-            bad = piece[error.start]
-            faults.append(
-                DataError(
-                    f"Byte {error.start + 1} of the line (0x{bad:02x}) is not UTF-8.",
-                    where=f"{path}, line {number}",
-                    fix="Convert the file to UTF-8 (iconv -f latin1 -t utf-8).",
-                )
-            )
-    raise_faults(f"{len(faults)} lines of {path} are not UTF-8", faults)
-    return lines
-
-
-def _text_side(path: Path) -> _Side:
-    lines = _read_lines(path)
-    return _Side(path, [(line,) for line in lines], list(range(1, len(lines) + 1)))
-
-
-def _read_table(path: Path) -> tuple[list[dict[str, object]], list[int]]:
-    """Rows of a table and their line numbers (row numbers in Parquet)."""
-    kind = _kind(path)
-    if kind == ".parquet":
-        return _read_parquet(path)
-    if kind in (".tsv", ".csv"):
-        return _read_separated(path, "\t" if kind == ".tsv" else ",")
-    rows: list[dict[str, object]] = []
+def _text_column(path: Path) -> _Column:
+    texts: list[tuple[str, ...]] = []
     numbers: list[int] = []
-    for number, line in enumerate(_read_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"The line is not JSON: {error.msg} at character {error.pos + 1}.",
-                where=f"{path}, line {number}",
-                fix="Write one JSON object a line.",
-            ) from None
-        if not isinstance(row, dict):
-            raise DataError(
-                f"The line is not a JSON object: {line[:40]!r}.",
-                where=f"{path}, line {number}",
-                fix="Write one JSON object a line.",
-            )
-        rows.append(row)
+    for number, line in text_lines(path):
+        texts.append((line.removesuffix("\n").removesuffix("\r"),))
         numbers.append(number)
-    return rows, numbers
+    return _Column(path, texts, numbers)
 
 
-def _read_separated(path: Path, separator: str) -> tuple[list[dict[str, object]], list[int]]:
-    text = io.StringIO("\n".join(_read_lines(path)), newline="")
-    # Quotation marks in TSV are part of the text; in CSV they enclose cells.
-    if separator == "\t":
-        reader = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(text, delimiter=separator)
-    header = next(reader, [])
-    rows: list[dict[str, object]] = []
-    ends = [reader.line_num]
-    for cells in reader:
-        if len(cells) != len(header):
-            raise DataError(
-                f"The row has {len(cells)} cells and the header has {len(header)}.",
-                where=f"{path}, line {ends[-1] + 1}",
-                fix="Escape separators within the text, or use JSONL.",
-            )
-        rows.append(dict(zip(header, cells, strict=True)))
-        ends.append(reader.line_num)
-    return rows, [before + 1 for before, _ in pairwise(ends)]
-
-
-def _read_parquet(path: Path) -> tuple[list[dict[str, object]], list[int]]:
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    try:
-        rows = pa.parquet.read_table(path).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"The Parquet file cannot be read: {error}.", where=str(path), fix="Check the path.") from error
-    return rows, list(range(1, len(rows) + 1))
-
-
-def _column_side(
-    path: Path, rows: Sequence[dict[str, object]], lines: list[int], column: str, known: Sequence[str], what: str
-) -> _Side:
+def _read_table(path: Path, kind: str) -> _Table:
+    table = TableFormat(kind)
+    numbers: list[int] = []
+    rows: list[Row] = []
+    for number, row in read_table(path, table):
+        numbers.append(number)
+        rows.append(row)
     if not rows:
         raise DataError("The table has no rows.", where=str(path), fix="Check the path and the header.")
-    name = column or next((name for name in known if name in rows[0]), "")
-    if name not in rows[0]:
+    return _Table(path, rows, numbers, table.numbered)
+
+
+def _column_of(table: _Table, column: str, known: Sequence[str], what: str) -> _Column:
+    first = table.rows[0]
+    name = column or next((name for name in known if name in first), "")
+    if name not in first:
         asked = f"has no column '{name}'" if name else f"has no column that looks like a {what}"
-        raise DataError(f"The table {asked}.", where=str(path), fix=did_you_mean(name or what, rows[0]))
+        raise DataError(f"The table {asked}.", where=str(table.path), fix=did_you_mean(name or what, first))
     faults: list[LuthierError] = []
     texts: list[tuple[str, ...]] = []
-    for row, line in zip(rows, lines, strict=True):
+    for place, row in enumerate(table.rows):
         value = row.get(name)
         items = tuple(_as_text(item) for item in value) if isinstance(value, list) else (_as_text(value),)
         if value is None or (what == "prediction" and len(items) != 1):
             shown = "missing" if value is None else f"a list of {len(items)}"
             faults.append(
-                DataError(f"'{name}' is {shown}.", where=f"{path}, line {line}", fix=f"Give one {what} in every row.")
+                DataError(f"'{name}' is {shown}.", where=table.where(place), fix=f"Give one {what} in every row.")
             )
         texts.append(items)
-    raise_faults(f"{len(faults)} rows of {path} have no usable {what}", faults)
-    return _Side(path, texts, lines)
+    raise_faults(f"{len(faults)} rows of {table.path} have no usable {what}", faults)
+    return _Column(table.path, texts, table.numbers, table.numbered)
 
 
-def _ids(path: Path, rows: Sequence[dict[str, object]], lines: list[int], column: str) -> list[str] | None:
-    name = column or next((name for name in ID_COLUMNS if rows and name in rows[0]), "")
+def _ids(table: _Table, column: str) -> list[str] | None:
+    name = column or next((name for name in ID_COLUMNS if name in table.rows[0]), "")
     if not name:
         return None
     first: dict[str, int] = {}
-    for row, line in zip(rows, lines, strict=True):
+    for place, row in enumerate(table.rows):
         value = _as_text(row.get(name))
         if value in first:
             raise DataError(
-                f"The {name} '{value}' stands in lines {first[value]} and {line}.",
-                where=f"{path}, line {line}",
+                f"The {name} '{value}' stands in {table.numbered}s {first[value]} and {table.numbers[place]}.",
+                where=table.where(place),
                 fix="Give every row its own id, or name another column with --id-column.",
             )
-        first[value] = line
+        first[value] = table.numbers[place]
     return list(first)
 
 

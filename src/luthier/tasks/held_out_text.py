@@ -7,7 +7,7 @@ from pathlib import Path
 from luthier.data import sources
 from luthier.data.sources import Source, read_rows
 from luthier.errors import DataError
-from luthier.files.table_readers import decoded_lines
+from luthier.files.text_lines import text_lines
 from luthier.tasks.loader import LIBRARY
 
 
@@ -41,7 +41,7 @@ def load_texts(name_or_path: str) -> list[str]:
 
 def _documents(path: Path) -> list[str]:
     documents: list[list[str]] = [[]]
-    for line in decoded_lines(path):
+    for _, line in text_lines(path):
         if line.strip():
             documents[-1].append(line)
         elif documents[-1]:

@@ -9,7 +9,7 @@ from luthier.data import sources
 from luthier.data.sources import Source, given_splits, read_rows
 from luthier.data.splits import NAMES, assign
 from luthier.errors import LuthierError
-from luthier.files.table_readers import RowFaults
+from luthier.files.row_faults import RowFaults
 from luthier.records import Example
 from luthier.tasks.rendering import LeftOut, render, row_id, split_key
 from luthier.tasks.schema import Task

@@ -8,7 +8,8 @@ from collections import Counter
 from pydantic import Field, field_validator, model_validator
 
 from luthier.config.base import Fraction, Settings
-from luthier.data.sources import FORMATS, SPLITS
+from luthier.data.sources import SPLITS
+from luthier.files.tables import FORMATS
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
