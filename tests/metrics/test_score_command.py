@@ -88,7 +88,7 @@ def test_what_training_reads_is_read_alike(name: str, tmp_path: Path, scored: Sc
     """Long fields, commas, quotes and line breaks in them, and blank lines between the rows."""
     long = "word, " * 40_000 + '"quoted"'
     texts = [long, "a b"] if name.endswith("tsv") else [long, "a\nb"]
-    rows = [{"prediction": text, "target": text} for text in texts]
+    rows: list[dict[str, Any]] = [{"prediction": text, "target": text} for text in texts]
     path = tmp_path / name
     if name.endswith(".csv"):
         with path.open("w", newline="") as file:
@@ -105,7 +105,7 @@ def test_what_training_reads_is_read_alike(name: str, tmp_path: Path, scored: Sc
 
 
 def test_rows_that_have_no_line_are_named_by_their_number(tmp_path: Path) -> None:
-    rows = [{"prediction": "a", "target": "a"}, {"prediction": None, "target": "b"}]
+    rows: list[dict[str, Any]] = [{"prediction": "a", "target": "a"}, {"prediction": None, "target": "b"}]
     for name in ("t.parquet", "array.json"):
         write_table(tmp_path / name, rows)
         with pytest.raises(LuthierError, match="row 2: 'prediction' is missing"):

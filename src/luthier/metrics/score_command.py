@@ -42,7 +42,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that ``luthier score`` found, for printing in either form.
+    """What ``luthier score`` found, for printing as tables or as JSON.
 
     Attributes:
         scores: For each system, its scores.
@@ -77,8 +77,9 @@ def run_score(
     """Score predictions and print the result.
 
     Args:
-        predictions: One file a system: text (one a line), JSONL, TSV or CSV (each may be gzipped), Parquet, or the log
-            of a run. With several, the first is compared with each of the others, in pairs.
+        predictions: One file for each system: text (one answer a line), any table that training reads (JSON lines, an
+            array of JSON, CSV, TSV, Parquet; gzipped or not), or the log of a run. With several, the first is compared
+            with each of the others, in pairs.
         references: Files with the right answers, several for several references; none where the prediction files
             hold them.
         metrics: Names, each may be a comma-separated list (``"rouge,bleu:tokenize=zh"``).
@@ -146,7 +147,7 @@ def _scored(predictions: Sequence[Prediction], settings: Settings) -> list[Score
 
 
 def _compared(systems: Sequence[System], settings: Settings) -> list[tuple[str, Difference, float]]:
-    """First system against each other, every output; Holm's correction runs over the systems."""
+    """Compare the first system with each other one on every output, with Holm's correction over the systems."""
     rows: list[tuple[str, Difference, float]] = []
     for name in settings.metrics:
         for output in get_metric(name).outputs:
@@ -170,7 +171,10 @@ def _difference(first: System, second: System, metric: str, output: str, setting
 
 
 def as_plain(report: Report) -> dict[str, object]:
-    """The report as JSON has it: one system's outputs on the top level, several under ``systems``; NaN as null."""
+    """Return the report as JSON has it: one system's outputs on the top level, several under ``systems``.
+
+    What is not a finite number is None.
+    """
     entries: dict[str, dict[str, object]] = {}
     for name, scores in report.scores.items():
         entries[name] = _plain_scores(scores)
@@ -318,7 +322,7 @@ def _cells(score: Score) -> tuple[str, str, str]:
 
 
 def _digits(*values: float) -> int:
-    """Two digits for what is out of 100, four for what is out of 1."""
+    """Return how many digits are shown: two for scores out of 100, four for scores out of 1."""
     return 2 if any(abs(value) > 1.5 for value in values) else 4
 
 
