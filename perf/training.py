@@ -67,10 +67,13 @@ from luthier.methods.registry import find_method, read_settings
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import LanguageModel
+from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.records import Encoded
 from luthier.training.log import read_log
 from luthier.training.loop import train
 from luthier.training.optimizer import learning_rate
+from luthier.training.recipe import TrainingRecipe
+from luthier.training.stream import shuffled_stream, training_set
 
 HERE = Path(__file__).parent
 RATE = {"full": 1e-4, "lora": 1e-3}
@@ -230,8 +233,9 @@ def ours(
     job: Job, model: LanguageModel, attached: Attached, items: Sequence[Encoded], config: TrainingConfig, folder: Path
 ) -> list[float]:
     """Train with Luthier; return the loss of every step."""
-    plan = plan_steps(len(items), config, seed=0)
-    train(model, attached, items, plan, config, peak_learning_rate=RATE[job.method], seed=0, folder=folder)
+    config = config.model_copy(update={"learning_rate": RATE[job.method]})
+    stream = shuffled_stream(training_set("perf", items), config, seed=0)
+    train(model, attached, stream, TrainingRecipe(CrossEntropy(), config, 0), folder=folder)
     return [float(line["loss"] or 0) for line in read_log(folder / "log.jsonl")]
 
 

@@ -20,15 +20,18 @@ from pathlib import Path
 import torch
 
 from luthier.config.training import TrainingConfig
-from luthier.data.batching import plan_steps
 from luthier.kernels.allocator import keep_freed_memory
 from luthier.methods.full import Full, FullSettings
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
-from luthier.objectives.cross_entropy import Objective, cross_entropy, mean_loss, supervised_tokens
+from luthier.objectives.cross_entropy import CrossEntropy, target_tokens
+from luthier.objectives.objective import MicroBatch, Objective, mean_loss
 from luthier.progress import say
 from luthier.records import Encoded
-from luthier.training.loop import Validation, train
+from luthier.training.loop import train
+from luthier.training.recipe import TrainingRecipe
+from luthier.training.stream import shuffled_stream, training_set
+from luthier.training.validation import Validation
 from recipes.mini.architecture import CONTEXT, new_model, train_tokenizer
 from recipes.mini.card import heldout_loss, score_table, stage_table, write_card
 from recipes.mini.mixture import (
@@ -38,9 +41,9 @@ from recipes.mini.mixture import (
     REPLAYED,
     WORDINGS,
     Drill,
+    EachExampleAlike,
     as_examples,
     drill_mixture,
-    each_example_alike,
     training_mixture,
     validation_mixture,
 )
@@ -115,8 +118,8 @@ def pretrain(out: Path) -> Path:
         model = load_model(str(make_base(out)), device=None)
         read = as_examples(model, corpus(out))
         held_out, kept = read[::200], [document for number, document in enumerate(read) if number % 200]
-        say(f"pretraining on {supervised_tokens(kept):,} tokens")
-        fit(model, kept, held_out, PRETRAINING, out / "pretraining", "pretraining")
+        say(f"pretraining on {target_tokens(kept):,} tokens")
+        fit(model, kept, held_out, PRETRAINING, out / "pretraining", "pretraining", CrossEntropy())
         return model
 
     return stage(out / "base", make)
@@ -130,7 +133,7 @@ def instruct(out: Path) -> Path:
         examples = training_mixture(model, corpus(out), out / "fresh", seed=SEED)
         held_out = validation_mixture(model, seed=SEED)
         say(f"instruction tuning on {len(examples):,} examples")
-        fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning", each_example_alike)
+        fit(model, examples, held_out, INSTRUCTION, out / "instruction", "instruction tuning", EachExampleAlike())
         return model
 
     return stage(out / "instructed", make)
@@ -146,7 +149,7 @@ def drill(out: Path, number: int) -> Path:
         examples = drill_mixture(model, corpus(out), out / f"rows-{number}", number=number, seed=SEED + 1 + number)
         held_out = validation_mixture(model, seed=SEED)
         say(f"drill {number} on {len(examples):,} examples")
-        fit(model, examples, held_out, DRILL, out / f"drill-{number}", f"drill {number}", each_example_alike)
+        fit(model, examples, held_out, DRILL, out / f"drill-{number}", f"drill {number}", EachExampleAlike())
         return model
 
     return stage(out / f"drilled-{number}", make)
@@ -164,37 +167,32 @@ def fit(
     config: TrainingConfig,
     work: Path,
     label: str,
-    objective: Objective = cross_entropy,
+    objective: Objective[Encoded],
 ) -> None:
     """Train every weight by Luthier's loop, keep those with the lowest validation loss, and note what it took."""
     work.mkdir(parents=True, exist_ok=True)
-    batches = [held_out[start : start + 16] for start in range(0, len(held_out), 16)]
+    parts = [held_out[start : start + 16] for start in range(0, len(held_out), 16)]
+    batches = [MicroBatch(part, held_out) for part in parts]
 
     def validate() -> Validation:
-        loss = mean_loss(model, batches)
+        loss = mean_loss(CrossEntropy(), model, batches)
         say(f"{label}: validation loss {loss:.4f}")
         return Validation(loss, "validation_loss", loss, higher_is_better=False)
 
     attached = Full().attach(model, FullSettings(), seed=SEED)
-    plan = plan_steps(len(examples), config, seed=SEED)
-    assert config.learning_rate is not None
     done = train(
         model,
         attached,
-        examples,
-        plan,
-        config,
-        peak_learning_rate=config.learning_rate,
-        seed=SEED,
+        shuffled_stream(training_set(label, examples), config, seed=SEED),
+        TrainingRecipe(objective, config, SEED),
         folder=work,
         validate=validate,
-        objective=objective,
         label=label,
     )
     assert done.best_score is not None
     facts = {
         "examples": len(examples),
-        "tokens": supervised_tokens(examples),
+        "tokens": target_tokens(examples),
         "steps": done.step,
         "validation_loss": -done.best_score,
         "seconds": done.seconds,

@@ -11,15 +11,17 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from luthier.config.data import DataConfig
 from luthier.data.encoding import Encoder
 from luthier.data.sources import Source
 from luthier.models.language_model import LanguageModel
+from luthier.objectives.cross_entropy import CrossEntropy
+from luthier.objectives.objective import LossSum, MicroBatch
 from luthier.records import Encoded, Example
 from luthier.tasks.loader import library_names, load_splits, load_task
 from luthier.tasks.schema import Task
@@ -137,11 +139,17 @@ def as_examples(model: LanguageModel, texts: Sequence[str]) -> list[Encoded]:
     ]
 
 
-def each_example_alike(model: LanguageModel, batch: Sequence[Encoded]) -> Tensor:
-    """Objective in which each example weighs the same: a one-word label as much as a page of text."""
-    lengths = torch.tensor([len(item.target_ids) for item in batch])
-    weights = torch.repeat_interleave(1 / lengths, lengths).to(model.device)
-    return -(model.target_logprobs(batch) * weights).sum() * USUAL_TARGET
+@dataclass(frozen=True)
+class EachExampleAlike(CrossEntropy):
+    """Cross-entropy in which each example weighs the same: a one-word label as much as a page of text."""
+
+    name: ClassVar[str] = "each_example_alike"
+
+    def loss(self, model: LanguageModel, batch: MicroBatch[Encoded]) -> LossSum:
+        """Return the weighted sum of the negative log-probabilities (nats) of the target tokens."""
+        lengths = torch.tensor([len(item.target_ids) for item in batch.records])
+        weights = torch.repeat_interleave(1 / lengths, lengths).to(model.device)
+        return LossSum(-(model.target_logprobs(batch.records) * weights).sum() * USUAL_TARGET)
 
 
 def _encode(model: LanguageModel, examples: list[Example]) -> list[Encoded]:

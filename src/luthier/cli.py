@@ -154,8 +154,8 @@ def _tune(settings: TuneConfig, _: bool) -> None:
 
     trained, folder = tune(settings)
     known = trained.result
-    best = f"best at step {known['best_step']} of {known['steps']}" if known["best_step"] else f"{known['steps']} steps"
-    click.echo(f"{known['trainable_parameters']:,} weights trained, {best}, {known['stored_bytes']:,} bytes: {folder}")
+    best = f"best at step {known.best_step} of {known.steps}" if known.best_step else f"{known.steps} steps"
+    click.echo(f"{known.trainable_parameters:,} weights trained, {best}, {known.stored_bytes:,} bytes: {folder}")
 
 
 def _merge(settings: MergeConfig, _: bool) -> None:

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.config.decoding import DecodingConfig
-from luthier.data.batching import micro_batches, plan_batches
+from luthier.data.batching import plan_batches
 from luthier.data.encoding import Encoder
 from luthier.evaluation.requests import GenerationSettings, encode_requests, plan_request_batches, predict_all
 from luthier.models.language_model import LanguageModel
+from luthier.objectives.cross_entropy import CrossEntropy
+from luthier.objectives.objective import cut_into_micro_batches
 from luthier.records import Encoded, Example, Prediction
 from tiny_models import tiny_model
 
@@ -137,8 +139,8 @@ def test_micro_batches_keep_every_example(sizes: list[tuple[int, int]], most: in
         Encoded(str(index), np.ones(prompt, np.int32), np.ones(target, np.int32))
         for index, (prompt, target) in enumerate(sizes)
     ]
-    parts = micro_batches(items, most)
-    assert sorted(item.id for part in parts for item in part) == sorted(item.id for item in items)
+    parts = cut_into_micro_batches(CrossEntropy(), items, most)
+    assert sorted(item.id for part in parts for item in part.records) == sorted(item.id for item in items)
 
 
 def test_a_busy_batch_takes_nothing_that_would_be_mostly_padding() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from luthier.errors import LuthierError
 from luthier.experiments.compare import compare
-from luthier.experiments.plan import Plan, read_plan, training_of
+from luthier.experiments.plan import Plan, read_plan
 from luthier.experiments.tune import tune
 from luthier.results.records import read_results
 from small_job import COLOURS, comparison, tuning, write_job
@@ -24,16 +24,16 @@ def planned(folder: Path, **changes: Any) -> Plan:
 
 def test_full_replay_holds_as_many_examples_of_other_tasks_as_of_its_own(tmp_path: Path) -> None:
     plan = planned(tmp_path, arms=["full", "full_replay", {"name": "half", "method": "lora", "replay": 0.5}])
-    full, full_replay, half = (training_of(plan, arm) for arm in plan.arms)
-    assert [len(data.train) for data in (full, full_replay, half)] == [12, 24, 18]
-    assert full_replay.train[:12] == full.train == half.train[:12]
-    assert full_replay.train[12:18] == half.train[12:], "the same examples come first"
+    full, full_replay, half = (plan.training.of(arm).train for arm in plan.arms)
+    assert [len(data.records) for data in (full, full_replay, half)] == [12, 24, 18]
+    assert full_replay.records[:12] == full.records == half.records[:12]
+    assert full_replay.records[12:18] == half.records[12:], "the same examples come first"
     assert len({full.digest, full_replay.digest, half.digest}) == 3
     targets = {
-        plan.model.tokenizer.decode(item.target_ids, skip_special_tokens=True).strip() for item in half.train[12:]
+        plan.model.tokenizer.decode(item.target_ids, skip_special_tokens=True).strip() for item in half.records[12:]
     }
     assert targets <= set(COLOURS), "answers of the colour task"
-    assert full_replay.encoded_validation == full.encoded_validation, "chosen on the target alone"
+    assert len({id(plan.training.of(arm).validation) for arm in plan.arms}) == 1, "chosen on the target alone"
 
 
 def test_full_replay_is_trained_and_says_so(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_tune_reads_the_watched_tasks_for_an_arm_that_replays_them(tmp_path: Pat
     job = write_job(tmp_path / "job")
     config = comparison("llama", job, tmp_path / "runs", arms=["full_replay"], training=TRAINING)
     trained, _ = tune(tuning(config, retain=config.retain))
-    assert trained.result["steps"] == 4
+    assert trained.result.steps == 4
 
 
 def test_nothing_to_replay_is_an_error(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_full_context_has_room_for_virtual_tokens(kind: str, method: str, tmp_
     settings = comparison(kind, job, tmp_path / "runs", arms=[arm], training={"steps": 2, "validations": 1})
     trained, adapter = tune(tuning(settings, model=str(folder), save=tmp_path / "adapter"))
     assert read_card(adapter).method == method
-    assert trained.result["trainable_parameters"] > 0
+    assert trained.result.trainable_parameters > 0
     found = evaluate(evaluation(settings, model=str(folder), tasks=[str(job / "echo.yaml")], adapter=adapter))
     assert found[0].log.predictions
     wide = {"name": "soft", "method": {method: {"virtual_tokens": 60}}}

@@ -22,7 +22,6 @@ from transformers.pytorch_utils import Conv1D
 
 from luthier.config.decoding import DecodingConfig
 from luthier.config.training import TrainingConfig
-from luthier.data.batching import plan_steps
 from luthier.errors import ConfigError, LuthierError, ModelError
 from luthier.inference.generation import generate
 from luthier.inference.stop_conditions import StopConditions
@@ -30,8 +29,10 @@ from luthier.methods.adapter_io import CARD, REFERENCE, Card, load_adapter, read
 from luthier.methods.base import Attached, count, snapshot, virtual_tokens
 from luthier.methods.registry import METHODS, find_method, read_settings
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.cross_entropy import cross_entropy
+from luthier.objectives.cross_entropy import CrossEntropy, cross_entropy
 from luthier.training.loop import train
+from luthier.training.recipe import TrainingRecipe
+from luthier.training.stream import shuffled_stream, training_set
 from tiny_models import encoded, same_bits, state, tiny_folder, tiny_model
 
 RANK, BOTTLENECK, VIRTUAL = 2, 4, 24
@@ -138,8 +139,11 @@ def outputs(model: LanguageModel) -> torch.Tensor:
 
 def learn(model: LanguageModel, attached: Attached, folder: Path, *, steps: int, rate: float = 1e-2) -> list[float]:
     """Train on the four rows; return the loss of each step."""
-    config = TrainingConfig(steps=steps, batch_size=4, validations=0, warmup=0.0, schedule="constant")
-    train(model, attached, ITEMS, plan_steps(4, config, seed=0), config, peak_learning_rate=rate, seed=0, folder=folder)
+    config = TrainingConfig(
+        learning_rate=rate, steps=steps, batch_size=4, validations=0, warmup=0.0, schedule="constant"
+    )
+    stream = shuffled_stream(training_set("test", ITEMS), config, seed=0)
+    train(model, attached, stream, TrainingRecipe(CrossEntropy(), config, 0), folder=folder)
     return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 

@@ -15,10 +15,12 @@ from test_behaviour import ITEMS
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from luthier.config.training import TrainingConfig
-from luthier.data.batching import plan_steps
 from luthier.methods.prompt_tuning import InUnits
 from luthier.methods.registry import find_method, read_settings
+from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.training.loop import train
+from luthier.training.recipe import TrainingRecipe
+from luthier.training.stream import shuffled_stream, training_set
 from tiny_models import tiny_folder, tiny_model
 
 STEPS = 20
@@ -42,8 +44,9 @@ def ours(name: str, method: str, work: Path) -> tuple[list[float], dict[str, tor
     config = TrainingConfig(
         steps=STEPS, batch_size=4, validations=0, warmup=0.0, schedule="constant", clip_norm=None, epsilon=1e-12
     )
-    plan = plan_steps(4, config, seed=0)
-    train(model, attached, ITEMS, plan, config, peak_learning_rate=RATES[method], seed=0, folder=work)
+    config = config.model_copy(update={"learning_rate": RATES[method]})
+    stream = shuffled_stream(training_set("test", ITEMS), config, seed=0)
+    train(model, attached, stream, TrainingRecipe(CrossEntropy(), config, 0), folder=work)
     losses = [json.loads(line)["loss"] for line in (work / "log.jsonl").read_text().splitlines()]
     return losses, first, units[0] if units else 1.0
 

@@ -12,7 +12,8 @@ from luthier.config.decoding import DecodingConfig
 from luthier.inference.generation import generate
 from luthier.inference.stop_conditions import StopConditions
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.cross_entropy import cross_entropy, mean_loss, supervised_tokens
+from luthier.objectives.cross_entropy import CrossEntropy, cross_entropy, target_tokens
+from luthier.objectives.objective import MicroBatch, mean_loss
 from luthier.records import Encoded
 from tiny_models import CONFIGURATIONS, DECODERS, ENCODER_DECODERS, encoded, tiny_model
 
@@ -45,17 +46,19 @@ def transformers_loss(model: LanguageModel, items: list[Encoded]) -> float:
 def test_loss_is_that_of_transformers(name: str) -> None:
     model = tiny_model(name)
     items = encoded(11, LENGTHS)
-    ours = float(cross_entropy(model, items)) / supervised_tokens(items)
-    assert supervised_tokens(items) == 27
+    ours = float(cross_entropy(model, items)) / target_tokens(items)
+    assert target_tokens(items) == 27
     assert ours == pytest.approx(transformers_loss(model, items), rel=1e-5)
-    assert mean_loss(model, [items[:1], items[1:]]) == pytest.approx(ours, rel=1e-5)
+    assert mean_loss(
+        CrossEntropy(), model, [MicroBatch(part, items) for part in (items[:1], items[1:])]
+    ) == pytest.approx(ours, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
 def test_gradient_is_that_of_transformers(name: str) -> None:
     model = tiny_model(name)
     items = encoded(12, LENGTHS)
-    (cross_entropy(model, items) / supervised_tokens(items)).backward()
+    (cross_entropy(model, items) / target_tokens(items)).backward()
     ours = {key: weight.grad.clone() for key, weight in model.module.named_parameters() if weight.grad is not None}
     model.module.zero_grad()
     if model.encoder_decoder:

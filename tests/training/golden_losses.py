@@ -23,11 +23,13 @@ import torch
 import transformers
 
 from luthier.config.training import TrainingConfig
-from luthier.data.batching import plan_steps
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.load import load_model
+from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.training.log import read_log
 from luthier.training.loop import train
+from luthier.training.recipe import TrainingRecipe
+from luthier.training.stream import shuffled_stream, training_set
 from tiny_models import encoded, tiny_folder, write_folder
 
 Steps: TypeAlias = list[tuple[float, float]]
@@ -95,10 +97,17 @@ def train_case(case: str, folder: Path) -> Steps:
     method = find_method(method_name)
     attached = method.attach(model, read_settings(method, settings, where="golden losses"), seed=SEED)
     config = TrainingConfig(
-        steps=4, batch_size=4, schedule="cosine", warmup=0.25, weight_decay=0.01, epsilon=1e-3, **TRAINING[option]
+        learning_rate=rate,
+        steps=4,
+        batch_size=4,
+        schedule="cosine",
+        warmup=0.25,
+        weight_decay=0.01,
+        epsilon=1e-3,
+        **TRAINING[option],
     )
-    plan = plan_steps(len(examples), config, seed=SEED)
-    train(model, attached, examples, plan, config, peak_learning_rate=rate, seed=SEED, folder=folder / "run")
+    stream = shuffled_stream(training_set(case, examples), config, seed=SEED)
+    train(model, attached, stream, TrainingRecipe(CrossEntropy(), config, SEED), folder=folder / "run")
     lines = [line for line in read_log(folder / "run" / "log.jsonl") if "loss" in line]
     return [(float(line["loss"] or 0), float(line["gradient_norm"] or 0)) for line in lines]
 

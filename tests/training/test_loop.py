@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rows import HELD_OUT, ROWS, held_out, looks, losses, run, scripted, start
+from rows import HELD_OUT, ROWS, held_out, losses, run, scripted, start, validations
 from safetensors.torch import load_file
 
 from luthier.config.training import TrainingConfig
@@ -19,11 +19,13 @@ from luthier.errors import StoreError, TrainingError
 from luthier.kernels.activation_checkpointing import recomputes
 from luthier.methods.base import snapshot
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.cross_entropy import cross_entropy, mean_loss
+from luthier.objectives.cross_entropy import cross_entropy
+from luthier.objectives.objective import mean_loss
 from luthier.records import Encoded
 from luthier.training.log import read_log
-from luthier.training.loop import Validation, _enough, validation_steps
+from luthier.training.loop import _enough
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors
+from luthier.training.validation import Validation, validation_steps
 from tiny_models import PAD, same_bits, tiny_model
 
 
@@ -135,7 +137,7 @@ def test_the_log_has_every_steps_rate_and_numbers(tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == list(range(1, 9))
     thirds = [1 / 3, 2 / 3, 1, 0.8, 0.6, 0.4, 0.2, 0]
     assert [line["learning_rate"] for line in lines] == pytest.approx([1e-2 * part for part in thirds])
-    assert [step for step, _ in looks(tmp_path)] == [2, 4, 6, 8]
+    assert [step for step, _ in validations(tmp_path)] == [2, 4, 6, 8]
     assert all(math.isfinite(float(line[key] or 0)) for line in lines for key in ("tokens_per_second", "gradient_norm"))
     plan = plan_steps(8, TrainingConfig(steps=8, batch_size=3), seed=3)
     expected = sum(len(ROWS[index].target_ids) for step in range(8) for index in plan.indices(step))
@@ -151,7 +153,7 @@ def test_validations_are_spread_and_the_last_step_is_one(steps: int, count: int,
     assert validation_steps(steps, count) == expected
 
 
-def test_no_dropout_while_looking(tmp_path: Path) -> None:
+def test_no_dropout_while_validating(tmp_path: Path) -> None:
     model, attached = start(dropout=0.5)
     modes = []
 
@@ -326,7 +328,7 @@ def test_half_a_line_of_the_log_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_loss_over_nothing_is_not_measured() -> None:
-    assert math.isnan(mean_loss(tiny_model("llama"), []))
+    assert math.isnan(mean_loss(CrossEntropy(), tiny_model("llama"), []))
 
 
 def test_the_held_out_rows_are_not_trained_on() -> None:

@@ -10,18 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from rows import held_out, looks, losses, run, start
-from safetensors.torch import save_file
+from rows import LossFunction, held_out, losses, run, start, validations
 
 import luthier.training.checkpoint as checkpoints
-import luthier.training.loop as loop
+import luthier.training.validation as validation
 from luthier.errors import StoreError
 from luthier.methods.base import snapshot
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.cross_entropy import Objective, cross_entropy
+from luthier.objectives.cross_entropy import cross_entropy
 from luthier.records import Encoded
-from luthier.training.checkpoint import Progress
-from luthier.training.loop import Validate, Validation
+from luthier.training.checkpoint import TrainingProgress
+from luthier.training.validation import Validate, Validation
 from tiny_models import same_bits
 
 MICRO = 30  # a step is two or three forward passes: it is broken off between them too
@@ -31,14 +30,14 @@ class BrokenOff(Exception):
     """Stands for a kill."""
 
 
-def whole(folder: Path, method: str, **training: Any) -> tuple[dict[str, torch.Tensor], Progress]:
+def whole(folder: Path, method: str, **training: Any) -> tuple[dict[str, torch.Tensor], TrainingProgress]:
     """Train without a break."""
     model, attached = start(method)
     done = run(model, attached, folder, validate=held_out(model), micro_tokens=MICRO, **training)
     return snapshot(attached), done
 
 
-def counted(calls: list[int], at: int) -> Objective:
+def counted(calls: list[int], at: int) -> LossFunction:
     def objective(model: LanguageModel, batch: Sequence[Encoded]) -> torch.Tensor:
         calls[0] += 1
         if calls[0] == at:
@@ -60,7 +59,9 @@ def failing(validate: Validate, at: int) -> Validate:
     return look
 
 
-def same_end(folder: Path, method: str, expected: tuple[dict[str, torch.Tensor], Progress], **training: Any) -> None:
+def same_end(
+    folder: Path, method: str, expected: tuple[dict[str, torch.Tensor], TrainingProgress], **training: Any
+) -> None:
     """Go on as a new process would, and compare everything with the run without a break."""
     torch.manual_seed(999)  # a new process does not have the old one's random state
     model, attached = start(method)
@@ -69,12 +70,12 @@ def same_end(folder: Path, method: str, expected: tuple[dict[str, torch.Tensor],
     assert same_bits(snapshot(attached), weights)
     assert replace(done, seconds=0) == replace(whole_done, seconds=0)
     assert losses(folder) == losses(folder.parent / "whole")
-    assert looks(folder) == looks(folder.parent / "whole")
+    assert validations(folder) == validations(folder.parent / "whole")
 
 
 @pytest.mark.parametrize(("method", "seconds"), [("lora", 0.0), ("lora", 1e9), ("full", 0.0)])
 def test_broken_off_before_a_forward_pass(method: str, seconds: float, tmp_path: Path) -> None:
-    """With dropout: the random state is part of what goes on. A checkpoint at every step, or only at the looks."""
+    """With dropout: the random state is part of what goes on. Checkpoints at every step, or only at validations."""
     expected = whole(tmp_path / "whole", method, checkpoint_seconds=seconds)
     assert expected[1].best_step not in (None, 8)  # so that the best weights are loaded at the end
     calls = [0]
@@ -104,7 +105,7 @@ def test_broken_off_before_a_forward_pass(method: str, seconds: float, tmp_path:
         same_end(folder, method, expected, checkpoint_seconds=seconds)
 
 
-def test_broken_off_at_every_look(tmp_path: Path) -> None:
+def test_broken_off_at_every_validation(tmp_path: Path) -> None:
     expected = whole(tmp_path / "whole", "lora")
     for at in range(1, 5):
         model, attached = start()
@@ -149,7 +150,7 @@ def test_broken_off_at_every_file_of_every_checkpoint(tmp_path: Path, monkeypatc
 def test_broken_off_while_the_best_weights_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = whole(tmp_path / "whole", "lora")
     real = save_file
-    values = [value for _, value in looks(tmp_path / "whole")]
+    values = [value for _, value in validations(tmp_path / "whole")]
     gains = sum(value > max(values[:place], default=-1) for place, value in enumerate(values))
     assert gains > 0
     for at in range(1, gains + 1):
@@ -163,11 +164,11 @@ def test_broken_off_while_the_best_weights_are_written(tmp_path: Path, monkeypat
             real(tensors, path)
 
         folder = tmp_path / f"broken-{at}"
-        monkeypatch.setattr(loop, "save_file", breaking)
+        monkeypatch.setattr(validation, "save_file", breaking)
         model, attached = start()
         with pytest.raises(BrokenOff):
             run(model, attached, folder, validate=held_out(model), micro_tokens=MICRO)
-        monkeypatch.setattr(loop, "save_file", real)
+        monkeypatch.setattr(validation, "save_file", real)
         same_end(folder, "lora", expected)
 
 

@@ -25,9 +25,12 @@ from luthier.methods.base import Attached
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
+from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.records import Encoded, Example
 from luthier.training.loop import train
 from luthier.training.optimizer import learning_rate
+from luthier.training.recipe import TrainingRecipe
+from luthier.training.stream import shuffled_stream, training_set
 from tiny_models import encoded, tiny_folder
 
 STEPS, BATCH, ACCUMULATED = 50, 8, 2
@@ -50,8 +53,9 @@ def begin(folder: Path, method: str) -> tuple[LanguageModel, Attached]:
 
 def ours(folder: Path, method: str, items: Sequence[Encoded], config: TrainingConfig, work: Path) -> list[float]:
     model, attached = begin(folder, method)
-    plan = plan_steps(len(items), config, seed=1)
-    train(model, attached, items, plan, config, peak_learning_rate=PEAK[method], seed=1, folder=work)
+    config = config.model_copy(update={"learning_rate": PEAK[method]})
+    stream = shuffled_stream(training_set("test", items), config, seed=1)
+    train(model, attached, stream, TrainingRecipe(CrossEntropy(), config, 1), folder=work)
     return losses(work)
 
 

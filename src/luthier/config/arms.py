@@ -44,6 +44,7 @@ class Arm:
         training: The training settings of the run, with those of this arm in place of them.
         seeds: Each trains the arm once: its random weights, data order and dropout.
         replay: Training examples of the retained tasks for each of the target's.
+        objective: The name of what training minimises.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Arm:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seeds: tuple[int, ...] = (0,)
     replay: float = 0.0
+    objective: str = "cross_entropy"
 
 
 def make_arms(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from luthier.config.training import TrainingConfig
-from luthier.records import Encoded
+from luthier.files.digests import digest
 
 Order: TypeAlias = npt.NDArray[np.int64]
 
@@ -25,7 +25,7 @@ _ALIKE = 0.85
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """The order of training, fixed by a seed: step k can be made again from k alone.
+    """The examples of each optimizer step, fixed by a seed: those of step k are found from k alone.
 
     Attributes:
         examples: Number of training examples.
@@ -38,6 +38,16 @@ class StepPlan:
     batch_size: int
     steps: int
     seed: int
+
+    @property
+    def passes(self) -> float:
+        """How often an example is read, on average."""
+        return self.steps * self.batch_size / self.examples
+
+    @property
+    def digest(self) -> str:
+        """Of everything that decides the order."""
+        return digest([self.examples, self.batch_size, self.steps, self.seed])
 
     def indices(self, step: int) -> list[int]:
         """Return the examples of a step (from 0); the order runs on from epoch to epoch, without a short last batch."""
@@ -85,12 +95,3 @@ def plan_batches(lengths: Sequence[int], max_tokens: int, *, enough: int | None 
         else:
             batches.append([index])
     return [tuple(batch) for batch in batches]
-
-
-def micro_batches(items: Sequence[Encoded], max_tokens: int, *, enough: int = ENOUGH) -> list[list[Encoded]]:
-    """Cut an optimizer step into forward passes.
-
-    The loss is divided by the supervised tokens of the whole step, so the cut does not change the gradient.
-    """
-    lengths = [len(item.prompt_ids) + len(item.target_ids) for item in items]
-    return [[items[index] for index in batch] for batch in plan_batches(lengths, max_tokens, enough=enough)]

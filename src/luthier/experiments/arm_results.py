@@ -8,9 +8,10 @@ from luthier.config.arms import Arm
 from luthier.evaluation.latency import Latency
 from luthier.evaluation.prepared_task import signature_context
 from luthier.experiments.outcomes import ArmOutcome, RetentionLogs, SeedOutcome
-from luthier.experiments.plan import Plan, training_of
+from luthier.experiments.plan import Plan
 from luthier.experiments.search import parameters_in_words
 from luthier.experiments.summaries import training_summary
+from luthier.experiments.training_data import replayed_examples
 from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.results.costs import mean_costs
 from luthier.results.records import ArmCosts, ArmResult, RetentionResult, Search, SeedResult
@@ -28,7 +29,7 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
         base: What the base answers where forgetting is measured.
     """
     arm, first, target = outcome.arm, outcome.runs[0], plan.target
-    known = first.trained.result if first.trained else {}
+    done = first.trained.result if first.trained else None
     context = signature_context(target.task, arm.shots)
     several = len(outcome.runs) > 1
     return ArmResult(
@@ -37,13 +38,13 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
         shots=arm.shots,
         seed=first.seed,
         settings=dict(arm.settings),
-        training=training_summary(arm.training, known["learning_rate"]) if known else None,
-        trainable_parameters=known.get("trainable_parameters", 0),
-        stored_bytes=known.get("stored_bytes", 0),
+        training=training_summary(arm.training, done.learning_rate) if done else None,
+        trainable_parameters=done.trainable_parameters if done else 0,
+        stored_bytes=done.stored_bytes if done else 0,
         prompt_tokens=sum(item.prompt_tokens for item in first.log.predictions) / len(first.log.predictions),
         shots_used=first.shots_used,
-        steps=known.get("steps", 0),
-        best_step=known.get("best_step"),
+        steps=done.steps if done else 0,
+        best_step=done.best_step if done else None,
         scores=score_over_seeds(outcome.logs, target.metrics, plan.config.evaluation, context),
         retained=_retained(plan, outcome.runs, base),
         token_loss=_token_loss(plan, outcome.runs, base),
@@ -71,18 +72,18 @@ def _file_name(arm: Arm, seed: int) -> str:
 
 
 def _seed_result(plan: Plan, arm: Arm, run: SeedOutcome, base: RetentionLogs) -> SeedResult:
-    known = run.trained.result if run.trained else {}
+    done = run.trained.result if run.trained else None
     context = signature_context(plan.target.task, arm.shots)
     return SeedResult(
         seed=run.seed,
         scores=score_over_seeds(run.log.predictions, plan.target.metrics, plan.config.evaluation, context),
         retained=_retained(plan, [run], base),
         token_loss=_token_loss(plan, [run], base),
-        steps=known.get("steps", 0),
-        best_step=known.get("best_step"),
+        steps=done.steps if done else 0,
+        best_step=done.best_step if done else None,
         predictions=log_path(arm, run.seed),
         curve=curve_path(arm, run.seed),
-        validation_score=known.get("best_score"),
+        validation_score=done.best_score if done else None,
     )
 
 
@@ -123,7 +124,7 @@ def _shot_notes(arm: Arm, used: tuple[int, int]) -> list[str]:
 
 
 def _replay_notes(plan: Plan, arm: Arm) -> list[str]:
-    count = len(training_of(plan, arm).train) - len(plan.training.train) if arm.replay else 0
+    count = replayed_examples(plan.training.of(arm)) if arm.method else 0
     return [f"{count} training examples of the retained tasks were replayed"] if count else []
 
 
@@ -142,11 +143,11 @@ def arm_costs(outcome: ArmOutcome) -> ArmCosts:
 def _run_costs(run: SeedOutcome, latency: Latency, search_seconds: float | None) -> ArmCosts:
     log = run.log
     generated = sum(item.generated_tokens for item in log.predictions)
-    known = run.trained.costs if run.trained else {}
+    known = run.trained.costs if run.trained else None
     return ArmCosts(
-        training_seconds=known.get("training_seconds"),
-        supervised_tokens_per_second=known.get("supervised_tokens_per_second"),
-        peak_memory_bytes=known.get("peak_memory_bytes", log.peak_memory_bytes),
+        training_seconds=known.training_seconds if known else None,
+        supervised_tokens_per_second=known.supervised_tokens_per_second if known else None,
+        peak_memory_bytes=known.peak_memory_bytes if known else log.peak_memory_bytes,
         evaluation_seconds=log.seconds,
         generation_tokens_per_second=generated / log.seconds if generated and log.seconds else None,
         seconds_per_request=log.seconds / len(log.predictions),

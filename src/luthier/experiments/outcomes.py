@@ -15,7 +15,7 @@ from luthier.experiments.search import SearchOutcome, settled
 from luthier.experiments.trained_arms import trained
 from luthier.experiments.units import Unit
 from luthier.records import Prediction
-from luthier.training.train_arm import Trained
+from luthier.training.trained import Trained
 
 
 @dataclass(frozen=True)

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from luthier.config.arms import Arm
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
-from luthier.data.encoding import Encoder
-from luthier.data.splits import digest_examples
-from luthier.errors import ConfigError, DataError, LuthierError, collecting, raise_faults
+from luthier.errors import DataError, LuthierError, collecting, raise_faults
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder
 from luthier.evaluation.requests import encode_requests
 from luthier.experiments.inputs import Inputs, RetainedTask, read_inputs
+from luthier.experiments.training_data import ArmsData, read_arms_data
 from luthier.files.digests import digest
 from luthier.methods.base import virtual_tokens
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.progress import say
-from luthier.records import Encoded, Example
+from luthier.records import Example
 from luthier.tasks.loader import TaskData, load_examples, load_splits
-from luthier.training.train_arm import TrainingData, naming
+from luthier.training.job import faults_naming_arm
 
 
 @dataclass(frozen=True)
@@ -37,9 +34,8 @@ class Plan:
         model: The base.
         target: The task that arms are trained on and measured by, with its test split.
         data: Its splits.
-        training: The same, encoded.
+        training: What the arms learn from.
         pool: Training examples as exemplars show them.
-        replayed: Training examples of the retained tasks, in turns.
         arms: What is compared.
         retained: The tasks on which forgetting is measured.
         texts: Held-out plain text.
@@ -50,9 +46,8 @@ class Plan:
     model: LanguageModel
     target: PreparedTask
     data: TaskData
-    training: TrainingData
+    training: ArmsData
     pool: tuple[Example, ...]
-    replayed: tuple[Encoded, ...]
     arms: tuple[Arm, ...]
     retained: tuple[PreparedTask, ...]
     texts: tuple[str, ...]
@@ -83,9 +78,9 @@ def read_plan(config: CompareConfig) -> Plan:
             retained += _prepare_retained(other, model, config)
     raise_faults("the comparison cannot start", faults)
     target = PreparedTask(task, make_encoder(model, task, config.data), data.test)
-    training, counts = encode_training(target.encoder, data, config.data.max_lost, where=config.task)
-    if any(arm.method for arm in inputs.arms):
-        _require_training(training, data, target.encoder, where=config.task)
+    training, counts = read_arms_data(
+        inputs.arms, target, data, retained, config.data, seed=config.seed, where=config.task
+    )
     return Plan(
         config,
         model,
@@ -93,7 +88,6 @@ def read_plan(config: CompareConfig) -> Plan:
         data,
         training,
         _exemplar_pool(inputs, config.data, config.seed),
-        _replayed(inputs.arms, retained, len(training.train), config.data, config.seed),
         inputs.arms,
         tuple(retained),
         inputs.texts,
@@ -105,37 +99,6 @@ def _exemplar_pool(inputs: Inputs, data: DataConfig, seed: int) -> tuple[Example
     if not any(arm.shots for arm in inputs.arms):
         return ()
     return tuple(load_examples(inputs.task, "train", limit=data.train, seed=seed, evaluation=True))
-
-
-def training_of(plan: Plan, arm: Arm) -> TrainingData:
-    """Return what an arm is trained on: the target's examples, and those of the retained tasks that it replays."""
-    if not arm.replay:
-        return plan.training
-    count = round(arm.replay * len(plan.training.train))
-    more = plan.replayed[:count]
-    key = digest(
-        [plan.training.digest, [[item.id, item.prompt_ids.tolist(), item.target_ids.tolist()] for item in more]]
-    )
-    return replace(plan.training, train=(*plan.training.train, *more), digest=key)
-
-
-def _replayed(
-    arms: Sequence[Arm], retained: Sequence[PreparedTask], examples: int, data: DataConfig, seed: int
-) -> tuple[Encoded, ...]:
-    """Encode as many training examples of the retained tasks as the arm that replays most of them takes, in turns."""
-    asking = [arm for arm in arms if arm.replay]
-    if not asking:
-        return ()
-    if not retained:
-        fix = "Name tasks with `retain`, or leave `replay` out."
-        raise ConfigError(
-            "no task is retained, so there is nothing to replay", where=f"arm '{asking[0].name}'", fix=fix
-        )
-    each = math.ceil(max(arm.replay for arm in asking) * examples / len(retained))
-    limits = data.model_copy(update={"train": each})
-    encoded = [other.encoder.encode_all(load_splits(other.task, limits, seed).train).encoded for other in retained]
-    turns = itertools.zip_longest(*encoded)
-    return tuple(item for turn in turns for item in turn if item is not None)
 
 
 def _prepare_retained(retained: RetainedTask, model: LanguageModel, config: CompareConfig) -> list[PreparedTask]:
@@ -161,7 +124,7 @@ def check_methods(arms: Sequence[Arm], model: LanguageModel) -> None:
     faults: list[LuthierError] = []
     for arm in arms:
         if arm.method is not None:
-            with collecting(faults), naming(arm):
+            with collecting(faults), faults_naming_arm(arm.name):
                 method = find_method(arm.method)
                 settings = read_settings(method, arm.settings, where="settings")
                 if arm.settings or virtual_tokens(settings):
@@ -180,47 +143,6 @@ def _virtual_tokens(arms: Sequence[Arm], *, searching: bool) -> int:
             if searching and (knob := method.space.get("virtual_tokens")):
                 lengths += knob.values
     return max(lengths)
-
-
-def _require_training(training: TrainingData, data: TaskData, encoder: Encoder, *, where: str) -> None:
-    if training.train:
-        return
-    if data.train:
-        reason = encoder.encode_all(data.train).dropped[0].reason
-        raise DataError(
-            f"none of the {len(data.train)} training examples fits ({reason})",
-            where=where,
-            fix="Use a model that holds longer texts, or shorten the rows.",
-        )
-    became = " ".join(data.report.sentences)
-    raise DataError("no training example is left", where=where, fix=f"What became of the rows: {became}")
-
-
-def encode_training(
-    encoder: Encoder, data: TaskData, max_lost: float, *, where: str
-) -> tuple[TrainingData, dict[str, Any]]:
-    """Encode the training and validation splits, and count what was cut and dropped.
-
-    Raises:
-        DataError: When more than the share ``max_lost`` of the training examples does not fit.
-    """
-    train = encoder.encode_all(data.train)
-    validation = encoder.encode_all(data.validation)
-    lost = len(train.dropped) / max(1, len(data.train))
-    if lost > max_lost:
-        raise DataError(
-            f"{len(train.dropped)} of {len(data.train)} training examples do not fit ({train.dropped[0].reason})",
-            where=where,
-            fix="Use a model that holds longer texts, shorten the targets, or raise data.max_lost.",
-        )
-    counts = {
-        "train_cut": train.cut,
-        "train_dropped": len(train.dropped),
-        "validation_cut": validation.cut,
-        "validation_dropped": len(validation.dropped),
-    }
-    key = digest([digest_examples(data.train), digest_examples(data.validation)])
-    return TrainingData(tuple(train.encoded), data.validation, tuple(validation.encoded), key), counts
 
 
 def require_test(plan: Plan) -> None:

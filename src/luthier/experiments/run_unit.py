@@ -21,7 +21,7 @@ from luthier.files.store import Entry
 from luthier.methods.adapter_io import load_adapter
 from luthier.methods.base import Attached
 from luthier.models.language_model import LanguageModel
-from luthier.training.train_arm import adapter_folder
+from luthier.training.trained import adapter_folder
 
 
 class AttachedAdapter:

@@ -28,7 +28,7 @@ from luthier.methods.registry import find_method
 from luthier.methods.search_space import Space, Span, defaults_of, space_of
 from luthier.progress import say
 from luthier.results.records import Search
-from luthier.training.train_arm import Watch
+from luthier.training.train_arm import OnValidation
 
 _STATES = {
     "complete": optuna.trial.TrialState.COMPLETE,
@@ -82,7 +82,7 @@ def search_arm(plan: Plan, arm: Arm) -> None:
         TrainingError: No trial came to an end.
     """
     assert arm.method is not None
-    if not plan.training.encoded_validation or not arm.training.validations:
+    if not plan.training.validation.records or not arm.training.validations:
         fix = "Give the task a validation split, and training.validations above 0; or search.trials=0."
         raise ConfigError("a search needs validation to choose on", where=f"arm '{arm.name}'", fix=fix)
     entry = search_entry(plan, arm)
@@ -200,8 +200,8 @@ def _train(plan: Plan, arm: Arm, trial: optuna.Trial, entry: Entry, seen: list[f
     score: float | None = None
     started = time.monotonic()
     try:
-        done = train(plan, arm, arm.seeds[0], watch=_watch(trial, seen))
-        score, scores = done.result["best_score"], done.validation_scores
+        done = train(plan, arm, arm.seeds[0], on_validation=_pruning(trial, seen))
+        score, scores = done.result.best_score, done.validation_scores
         ended = "complete" if score is not None and math.isfinite(score) else "failed"
     except _Pruned:
         ended, scores = "pruned", tuple(seen)
@@ -220,17 +220,17 @@ def _train(plan: Plan, arm: Arm, trial: optuna.Trial, entry: Entry, seen: list[f
         entry.finish()
 
 
-def _watch(trial: optuna.Trial, seen: list[float]) -> Watch:
-    """Return what is asked at each look at the validation split: whether the trial has fallen behind."""
+def _pruning(trial: optuna.Trial, seen: list[float]) -> OnValidation:
+    """Return what asks after each validation whether the trial has fallen behind."""
 
-    def watch(scores: Sequence[float]) -> None:
+    def on_validation(scores: Sequence[float]) -> None:
         for step in range(len(seen), len(scores)):
             trial.report(scores[step], step)
             seen.append(scores[step])
         if trial.should_prune():
             raise _Pruned
 
-    return watch
+    return on_validation
 
 
 def _outcome(found: Tried) -> str:

@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from luthier.config.arms import Arm
-from luthier.experiments.plan import Plan, training_of
+from luthier.experiments.plan import Plan
 from luthier.files.store import Entry
-from luthier.training.train_arm import Trained, Watch, read_trained, train_arm, training_entry
+from luthier.records import Encoded
+from luthier.training.job import TrainingJob, make_job, training_task
+from luthier.training.train_arm import OnValidation, train_arm
+from luthier.training.trained import Trained, read_trained
 
 
-def train(plan: Plan, arm: Arm, seed: int, *, watch: Watch | None = None) -> Trained:
+def job_of(plan: Plan, arm: Arm, seed: int) -> TrainingJob[Encoded]:
+    """Return the training of an arm with one seed: everything that its result depends on."""
+    config, target = plan.config, plan.target
+    task = training_task(target.task, target.encoder, config.decoding, batch_tokens=config.evaluation.batch_tokens)
+    return make_job(plan.model, arm, task, plan.training.of(arm), seed=seed)
+
+
+def train(plan: Plan, arm: Arm, seed: int, *, on_validation: OnValidation | None = None) -> Trained:
     """Train an arm of a plan with one seed, or find it in the store; see :func:`luthier.training.train_arm.train_arm`.
 
     Args:
         plan: What was read and checked.
         arm: With the hyper-parameters that it is trained with.
         seed: Of its random weights, data order and dropout.
-        watch: See there.
+        on_validation: See there.
     """
-    return train_arm(
-        plan.model,
-        plan.target.encoder,
-        plan.target.task,
-        training_of(plan, arm),
-        replace(arm, seeds=(seed,)),
-        out=plan.config.out,
-        decoding=plan.config.decoding,
-        evaluation=plan.config.evaluation,
-        watch=watch,
-    )
+    return train_arm(plan.model, job_of(plan, arm, seed), out=plan.config.out, on_validation=on_validation)
 
 
 def entry_of(plan: Plan, arm: Arm, seed: int) -> Entry:
     """Return the place of an arm, trained with one seed, in the store; it may not be there yet."""
-    return training_entry(
-        plan.model,
-        plan.target.encoder,
-        plan.target.task,
-        training_of(plan, arm),
-        replace(arm, seeds=(seed,)),
-        out=plan.config.out,
-        decoding=plan.config.decoding,
-    )
+    return job_of(plan, arm, seed).entry(plan.config.out)
 
 
 def trained(plan: Plan, arm: Arm, seed: int) -> Trained:

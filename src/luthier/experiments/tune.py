@@ -14,7 +14,7 @@ from luthier.errors import ConfigError
 from luthier.experiments.plan import read_plan
 from luthier.experiments.trained_arms import train
 from luthier.files.atomic import finish_folder, temporary_folder, writing
-from luthier.training.train_arm import Trained
+from luthier.training.trained import Trained
 
 
 def tune(config: TuneConfig) -> tuple[Trained, Path]:

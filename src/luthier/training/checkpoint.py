@@ -22,7 +22,7 @@ from luthier.files.atomic import finish_folder, temporary_folder
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """How far training has come.
 
     Attributes:
@@ -31,7 +31,7 @@ class Progress:
         supervised_tokens: Target tokens trained on.
         best_step: Step of the best weights so far, or None.
         best_score: Their validation score (higher is better), or None.
-        evaluations_without_gain: Since the best.
+        validations_without_gain: Since the best.
         validation_loss: The latest, or None.
     """
 
@@ -40,21 +40,21 @@ class Progress:
     supervised_tokens: int = 0
     best_step: int | None = None
     best_score: float | None = None
-    evaluations_without_gain: int = 0
+    validations_without_gain: int = 0
     validation_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All that training needs to go on."""
+    """Everything that training needs to go on."""
 
-    progress: Progress
+    progress: TrainingProgress
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
 
 
 def save_checkpoint(
-    folder: Path, progress: Progress, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]
+    folder: Path, progress: TrainingProgress, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]
 ) -> None:
     """Write a checkpoint atomically, and remove older ones once it is whole."""
     name = f"step-{progress.step:08d}"
@@ -80,7 +80,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     newest = complete[-1]
     try:
         checkpoint = Checkpoint(
-            Progress(**json.loads((newest / "progress.json").read_text())),
+            TrainingProgress(**json.loads((newest / "progress.json").read_text())),
             load_file(newest / "weights.safetensors"),
             load_file(newest / "optimizer.safetensors"),
         )

@@ -38,3 +38,9 @@ class TrainingLog:
 def read_log(path: Path) -> list[Line]:
     """Read a training log; a last line that a kill cut in half is left out."""
     return read_until_torn(path, json.loads)
+
+
+def validation_scores(path: Path, *, higher_is_better: bool) -> tuple[float, ...]:
+    """Return the validation scores of a training log, first to last, turned so that higher is better."""
+    sign = 1 if higher_is_better else -1
+    return tuple(sign * float(line["validation_score"] or 0) for line in read_log(path) if "validation_score" in line)

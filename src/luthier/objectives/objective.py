@@ -1,0 +1,138 @@
+"""What an objective is: it says what a training record is, how its loss is computed, and what the loss is divided by.
+
+An objective says why the weights move, a method says which weights move; neither names the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from luthier.config.base import Settings
+from luthier.data.batching import plan_batches
+from luthier.data.encoding import Encoder
+from luthier.models.language_model import LanguageModel
+from luthier.records import Dropped, Encoded, Example
+
+
+class TrainingRecord(Protocol):
+    """What an objective learns from: a frozen dataclass, such as a supervised pair or a preference pair."""
+
+    @property
+    def id(self) -> str:
+        """The id of the example that it was made of."""
+
+
+R = TypeVar("R", bound=TrainingRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch(Generic[R]):
+    """The records of one forward pass.
+
+    Attributes:
+        records: At least one.
+        step: All records of the optimizer step that this is a part of.
+        reference: For each record the log-probabilities (nats) that the reference gives to the target tokens of the
+            record's sequences, one sequence after another: float32 ``(target tokens,)``. Empty where the objective does
+            not need them.
+    """
+
+    records: Sequence[R]
+    step: Sequence[R]
+    reference: Sequence[Tensor] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LossSum:
+    """The loss of a micro-batch, before it is divided by the normaliser of the whole step.
+
+    Attributes:
+        total: Float32 scalar, differentiable: the sum over what the normaliser counts.
+        quantities: Further sums for the training log, by name; the log divides them by the same normaliser.
+    """
+
+    total: Tensor
+    quantities: Mapping[str, float] = field(default_factory=dict)
+
+
+class Objective(Protocol[R]):
+    """What training minimises. A new one is one module, and one line in ``objectives/registry.py``.
+
+    Attributes:
+        name: What the user calls it.
+        settings_class: Its own settings.
+    """
+
+    name: ClassVar[str]
+    settings_class: ClassVar[type[Settings]]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that it was made with."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether its loss reads the log-probabilities of the reference: the model without the trained method."""
+
+    def prepare(self, examples: Iterable[Example], encoder: Encoder) -> Iterator[R | Dropped]:
+        """Turn each example into a record, or say why it was dropped; in the order of the examples."""
+
+    def sequences(self, record: R) -> Sequence[Encoded]:
+        """Return the sequences that the loss of a record reads: the same objects at every call."""
+
+    def tokens(self, record: R) -> int:
+        """Return the tokens that a record takes in a forward pass. A record is never split over two of them."""
+
+    def normaliser(self, step: Sequence[R]) -> float:
+        """Return what the loss of a whole optimizer step is divided by: its supervised tokens, its pairs …"""
+
+    def loss(self, model: LanguageModel, batch: MicroBatch[R]) -> LossSum:
+        """Return the sum of the loss over a micro-batch."""
+
+
+def cut_into_micro_batches(
+    objective: Objective[R],
+    step: Sequence[R],
+    max_tokens: int,
+    *,
+    enough: int | None = None,
+    reference: Sequence[Tensor] = (),
+) -> list[MicroBatch[R]]:
+    """Cut an optimizer step into forward passes.
+
+    Losses are sums that are divided by the normaliser of the whole step, so the cut does not change the gradient.
+
+    Args:
+        objective: Counts the tokens of a record.
+        step: The records of the step.
+        max_tokens: Tokens of a forward pass, when it is padded to its longest record.
+        enough: Tokens that keep the device busy; see :func:`luthier.data.batching.plan_batches`.
+        reference: For each record the reference's log-probabilities; empty for none.
+    """
+    lengths = [objective.tokens(record) for record in step]
+    return [
+        MicroBatch([step[place] for place in places], step, [reference[place] for place in places] if reference else ())
+        for places in plan_batches(lengths, max_tokens, enough=enough)
+    ]
+
+
+def supervised_tokens(objective: Objective[R], records: Sequence[R]) -> int:
+    """Return the number of target tokens of some records."""
+    return sum(len(sequence.target_ids) for record in records for sequence in objective.sequences(record))
+
+
+@torch.no_grad()
+def mean_loss(objective: Objective[R], model: LanguageModel, batches: Sequence[MicroBatch[R]]) -> float:
+    """Return the loss over all batches divided by their normaliser; NaN, not measured, when there is nothing in them.
+
+    For cross-entropy these are nats per supervised token.
+    """
+    total = sum(float(objective.loss(model, batch).total.double()) for batch in batches)
+    normaliser = objective.normaliser([record for batch in batches for record in batch.records])
+    return total / normaliser if normaliser else math.nan

@@ -1,0 +1,43 @@
+"""The objectives and penalties, by name. Adding one is one module and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from luthier.config.validation import validate
+from luthier.errors import ConfigError, did_you_mean
+from luthier.objectives.cross_entropy import CrossEntropy
+from luthier.objectives.objective import Objective
+from luthier.objectives.penalty import L2StartingPoint, Penalty
+
+OBJECTIVES: Mapping[str, type[Any]] = {objective.name: objective for objective in (CrossEntropy,)}
+"""Classes that fulfil :class:`~luthier.objectives.objective.Objective` and are made with their settings."""
+PENALTIES: Mapping[str, type[Any]] = {penalty.name: penalty for penalty in (L2StartingPoint,)}
+"""Classes that fulfil :class:`~luthier.objectives.penalty.Penalty` and are made with their settings."""
+
+
+def find_objective(name: str, settings: Mapping[str, Any], *, where: str) -> Objective[Any]:
+    """Return an objective with its settings.
+
+    Raises:
+        ConfigError: When there is none of that name, or a setting is unknown or wrong.
+    """
+    if name not in OBJECTIVES:
+        raise ConfigError(f"unknown objective '{name}'", where=where, fix=did_you_mean(name, OBJECTIVES))
+    kind = OBJECTIVES[name]
+    made: Objective[Any] = kind(validate(kind.settings_class, settings, source=where))
+    return made
+
+
+def find_penalty(name: str, settings: Mapping[str, Any], *, where: str) -> Penalty:
+    """Return a penalty with its settings.
+
+    Raises:
+        ConfigError: When there is none of that name, or a setting is unknown or wrong.
+    """
+    if name not in PENALTIES:
+        raise ConfigError(f"unknown penalty '{name}'", where=where, fix=did_you_mean(name, PENALTIES))
+    kind = PENALTIES[name]
+    made: Penalty = kind(validate(kind.settings_class, settings, source=where))
+    return made

@@ -1,0 +1,35 @@
+"""What the last bits of a training depend on besides its data and settings: where it is computed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from luthier.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeSettings:
+    """Where something is computed.
+
+    Attributes:
+        device: Type of the device: ``cpu``, ``cuda`` …
+        dtype: Type of the model's weights.
+        threads: Threads of torch on a CPU, whose number changes the last bits of sums; 0 on an accelerator.
+    """
+
+    device: str
+    dtype: str
+    threads: int
+
+    @classmethod
+    def of(cls, model: LanguageModel) -> ComputeSettings:
+        """Describe how a model computes now."""
+        on_cpu = model.device.type == "cpu"
+        return cls(model.device.type, str(model.module.dtype), torch.get_num_threads() if on_cpu else 0)
+
+    def key_inputs(self) -> dict[str, Any]:
+        """Return the record as JSON can hold it."""
+        return asdict(self)

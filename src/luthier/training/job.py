@@ -1,0 +1,205 @@
+"""A training as a value: everything that the trained weights and the stored result depend on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+from luthier.config.arms import Arm
+from luthier.config.base import Settings
+from luthier.config.decoding import DecodingConfig
+from luthier.data.encoding import Encoder
+from luthier.data.splits import digest_examples
+from luthier.errors import ConfigError, Faults, TrainingError
+from luthier.evaluation.prepared_task import generation_settings_of, task_metrics_of
+from luthier.evaluation.requests import GenerationSettings
+from luthier.files.code_digest import code_digest
+from luthier.files.digests import digest
+from luthier.files.store import Entry, open_entry
+from luthier.methods.base import Method
+from luthier.methods.registry import find_method, read_settings
+from luthier.metrics.task_metrics import TaskMetrics
+from luthier.models.language_model import LanguageModel
+from luthier.objectives.objective import Objective, R
+from luthier.objectives.registry import find_objective
+from luthier.records import Example
+from luthier.tasks.schema import Task
+from luthier.training.compute import ComputeSettings
+from luthier.training.recipe import TrainingRecipe
+from luthier.training.stream import StepStream, TrainingSet, digest_records, shuffled_stream
+
+ENTRY_MODULES = ("luthier.training.train_arm",)
+"""The module from which the code of a training is reached."""
+
+
+@dataclass(frozen=True)
+class ValidationSet(Generic[R]):
+    """What the best weights are chosen by.
+
+    Attributes:
+        examples: Of the validation split, of which some are answered.
+        records: The same, as the objective's records, for the loss.
+        digest: Of all of it.
+    """
+
+    examples: tuple[Example, ...]
+    records: tuple[R, ...]
+    digest: str
+
+
+def validation_set(examples: tuple[Example, ...], records: tuple[R, ...]) -> ValidationSet[R]:
+    """Return a validation set with its digest."""
+    return ValidationSet(examples, records, digest([digest_examples(examples), digest_records(records)]))
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """The task as a training uses it: it answers validation examples, and the adapter's card describes it.
+
+    Attributes:
+        task: The task.
+        encoder: The model's encoder for it.
+        generation: How validation examples are answered.
+        batch_tokens: Tokens in one forward pass of validation.
+    """
+
+    task: Task
+    encoder: Encoder
+    generation: GenerationSettings
+    batch_tokens: int
+
+    @property
+    def metrics(self) -> TaskMetrics:
+        """How answers are judged."""
+        return task_metrics_of(self.task)
+
+    @property
+    def template(self) -> str:
+        """Name of the template of every evaluation; "" where the rows are conversations."""
+        return self.task.evaluation_template.name if self.task.templates else ""
+
+    def key_inputs(self) -> dict[str, Any]:
+        """Return everything of it that the trained weights, their score or their card depend on."""
+        metrics = self.metrics
+        return {
+            "name": self.task.name,
+            "template": self.template,
+            "encoder": self.encoder.signature,
+            "stop": list(self.generation.stop),
+            "max_new_tokens": self.generation.new_tokens,
+            "decoding": self.generation.decoding.model_dump(mode="json", exclude={"max_new_tokens"}),
+            # The other metrics of the task do not touch a training.
+            "metric": metrics.primary_metric,
+            "primary": metrics.primary,
+            "batch_tokens": self.batch_tokens,
+        }
+
+
+def training_task(task: Task, encoder: Encoder, decoding: DecodingConfig, *, batch_tokens: int) -> TrainingTask:
+    """Return a task as a training uses it; the user's limit of an answer wins over the task's."""
+    return TrainingTask(task, encoder, generation_settings_of(task, decoding), batch_tokens)
+
+
+@dataclass(frozen=True)
+class TrainingJob(Generic[R]):
+    """One training: two jobs with the same key inputs end with the same bits.
+
+    Attributes:
+        name: What messages and progress bars call it; it changes nothing.
+        model: Digest of the base.
+        task: The task.
+        method: What changes the model.
+        settings: The method's settings, checked.
+        recipe: The objective, its penalties, the training settings and the seed.
+        stream: The records of each step.
+        validation: What the best weights are chosen by.
+        compute: Where it is computed.
+    """
+
+    name: str
+    model: str
+    task: TrainingTask
+    method: Method
+    settings: Settings
+    recipe: TrainingRecipe[R]
+    stream: StepStream[R]
+    validation: ValidationSet[R]
+    compute: ComputeSettings
+
+    def key_inputs(self) -> dict[str, Any]:
+        """Return everything that the trained weights and the stored result depend on, as JSON can hold it."""
+        return {
+            "model": self.model,
+            "task": self.task.key_inputs(),
+            "method": [self.method.name, self.settings.model_dump(mode="json")],
+            **self.recipe.key_inputs(),
+            "stream": self.stream.digest,
+            "validation": self.validation.digest,
+            "compute": self.compute.key_inputs(),
+            "code": code_digest(ENTRY_MODULES),
+        }
+
+    def entry(self, out: Path) -> Entry:
+        """Return the place of its result in the store below ``out``; nothing is trained or written."""
+        return open_entry(out, "models", self.key_inputs())
+
+
+@dataclass(frozen=True)
+class TrainingData(Generic[R]):
+    """What an arm learns from, and what its best weights are chosen by."""
+
+    train: TrainingSet[R]
+    validation: ValidationSet[R]
+
+
+def make_job(
+    model: LanguageModel,
+    arm: Arm,
+    task: TrainingTask,
+    data: TrainingData[R],
+    *,
+    seed: int,
+) -> TrainingJob[R]:
+    """Return the training of an arm with one seed.
+
+    Args:
+        model: The base.
+        arm: With a method.
+        task: The target.
+        data: Made by the arm's objective.
+        seed: Of the method's random weights, the order of the data, and dropout.
+
+    Raises:
+        ConfigError: The method or the objective is unknown, or their settings are wrong.
+    """
+    assert arm.method is not None, "in-context learning trains nothing"
+    method = find_method(arm.method)
+    settings = read_settings(method, arm.settings, where=f"arm '{arm.name}', settings")
+    objective: Objective[R] = find_objective(arm.objective, {}, where=f"arm '{arm.name}', objective")
+    rate = arm.training.learning_rate or method.learning_rate
+    config = arm.training.model_copy(update={"learning_rate": rate})
+    return TrainingJob(
+        name=arm.name,
+        model=model.digest,
+        task=task,
+        method=method,
+        settings=settings,
+        recipe=TrainingRecipe(objective, config, seed),
+        stream=shuffled_stream(data.train, config, seed=seed),
+        validation=data.validation,
+        compute=ComputeSettings.of(model),
+    )
+
+
+@contextlib.contextmanager
+def faults_naming_arm(name: str) -> Iterator[None]:
+    """Put the name of an arm before the place of a fault that is raised inside."""
+    try:
+        yield
+    except (ConfigError, TrainingError) as fault:
+        raise type(fault)(fault.what, where=f"arm '{name}', {fault.where}", fix=fault.fix) from None
+    except Faults as several:
+        raise Faults(f"arm '{name}': {several.what}", several.faults) from None

@@ -1,0 +1,89 @@
+"""Log-probabilities of the reference, the model without the trained method: computed once, and stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from luthier.data.batching import ENOUGH, plan_batches
+from luthier.files.atomic import writing
+from luthier.files.code_digest import code_digest
+from luthier.files.store import Entry, open_entry, reading
+from luthier.models.language_model import LanguageModel
+from luthier.objectives.objective import R
+from luthier.records import Encoded
+from luthier.training.compute import ComputeSettings
+from luthier.training.recipe import PRECISIONS, TrainingRecipe
+
+ENTRY_MODULES = ("luthier.training.reference", "luthier.objectives.registry")
+_FILE = "reference.safetensors"
+
+
+def reference_logprobs(
+    model: LanguageModel, recipe: TrainingRecipe[R], records: Sequence[R], digest: str, *, out: Path
+) -> list[Tensor]:
+    """Return the log-probabilities (nats) that the model, as it is now, gives to the target tokens of each record.
+
+    Args:
+        model: With nothing attached, or with the adapter that training starts from.
+        recipe: Names the sequences of a record, the precision and the tokens of a forward pass.
+        records: What is trained or validated on.
+        digest: Of the records.
+        out: Folder of the store, where a later call finds them.
+
+    Returns:
+        For each record float32 ``(target tokens,)``, one sequence of the record after another, on the model's device;
+        nothing where the objective does not need them.
+
+    Raises:
+        StoreError: The store cannot be written, or its entry is damaged.
+    """
+    if not recipe.objective.needs_reference or not records:
+        return []
+    sequences = [recipe.objective.sequences(record) for record in records]
+    entry = _entry(model, recipe, digest, out)
+    with entry.held("reference"):
+        if not entry.finished:
+            flat = [sequence for own in sequences for sequence in own]
+            logprobs = _compute(model, recipe, flat)
+            with writing(entry.work):
+                save_file({"logprobs": torch.cat(logprobs)}, entry.work / _FILE)
+                entry.finish()
+    with reading(entry):
+        stored = load_file(entry.folder / _FILE)["logprobs"].to(model.device)
+        lengths = [sum(len(sequence.target_ids) for sequence in own) for own in sequences]
+        return list(torch.split(stored, lengths))
+
+
+def _entry(model: LanguageModel, recipe: TrainingRecipe[R], digest: str, out: Path) -> Entry:
+    inputs = {
+        "model": model.digest,
+        "records": digest,
+        "objective": recipe.key_inputs()["objective"],
+        "precision": recipe.config.precision,
+        "micro_tokens": recipe.config.micro_tokens,
+        "compute": ComputeSettings.of(model).key_inputs(),
+        "code": code_digest(ENTRY_MODULES),
+    }
+    return open_entry(out, "references", inputs)
+
+
+@torch.no_grad()
+def _compute(model: LanguageModel, recipe: TrainingRecipe[R], sequences: Sequence[Encoded]) -> list[Tensor]:
+    """Return float32 ``(target tokens,)`` on the CPU for each sequence, without dropout."""
+    found: list[Tensor] = [torch.empty(0)] * len(sequences)
+    training = model.module.training
+    model.module.eval()
+    lengths = [len(sequence.prompt_ids) + len(sequence.target_ids) for sequence in sequences]
+    with model.in_precision(PRECISIONS[recipe.config.precision]):
+        for places in plan_batches(lengths, recipe.config.micro_tokens, enough=ENOUGH):
+            batch = [sequences[place] for place in places]
+            logprobs = model.target_logprobs(batch).float().cpu()
+            for place, own in zip(places, torch.split(logprobs, [len(item.target_ids) for item in batch]), strict=True):
+                found[place] = own
+    model.module.train(training)
+    return found

@@ -1,0 +1,169 @@
+"""The data of an arm as a stream of optimizer steps: the records of step k can be found again from k alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Generic, Protocol
+
+import numpy as np
+
+from luthier.config.training import TrainingConfig
+from luthier.data.batching import plan_steps
+from luthier.data.encoding import Encoder
+from luthier.files.digests import digest
+from luthier.objectives.objective import Objective, R
+from luthier.records import Dropped, Example
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A number of records that come from one place, such as a task."""
+
+    name: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet(Generic[R]):
+    """The records that an arm learns from.
+
+    Attributes:
+        records: In a fixed order.
+        digest: Of their contents, in order.
+        origins: Where they come from, in their order.
+    """
+
+    records: tuple[R, ...]
+    digest: str
+    origins: tuple[Origin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRecords(Generic[R]):
+    """What became of some examples.
+
+    Attributes:
+        records: Of those that fit.
+        dropped: Those that do not fit, and why.
+        cut: Records whose input text was cut to fit.
+    """
+
+    records: tuple[R, ...]
+    dropped: tuple[Dropped, ...]
+    cut: int
+
+
+def prepare_records(objective: Objective[R], examples: Iterable[Example], encoder: Encoder) -> PreparedRecords[R]:
+    """Turn examples into the records of an objective, and count what was cut and dropped."""
+    records: list[R] = []
+    dropped: list[Dropped] = []
+    for item in objective.prepare(examples, encoder):
+        if isinstance(item, Dropped):
+            dropped.append(item)
+        else:
+            records.append(item)
+    cut = sum(any(sequence.cut_tokens for sequence in objective.sequences(record)) for record in records)
+    return PreparedRecords(tuple(records), tuple(dropped), cut)
+
+
+def training_set(name: str, records: Iterable[R]) -> TrainingSet[R]:
+    """Return the records that come from one place."""
+    kept = tuple(records)
+    return TrainingSet(kept, digest_records(kept), (Origin(name, len(kept)),))
+
+
+def with_replay(target: TrainingSet[R], replayed: TrainingSet[R]) -> TrainingSet[R]:
+    """Return the records of the target and, after them, those of other tasks: the simplest mixture."""
+    return TrainingSet(
+        (*target.records, *replayed.records),
+        digest([target.digest, replayed.digest]),
+        (*target.origins, *replayed.origins),
+    )
+
+
+class StepOrder(Protocol):
+    """Which records make each optimizer step."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+
+    @property
+    def passes(self) -> float:
+        """How often a record is read, on average."""
+
+    @property
+    def digest(self) -> str:
+        """Of everything that decides the order."""
+
+    def indices(self, step: int) -> Sequence[int]:
+        """Return the records of a step (from 0), found from its number alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepStream(Generic[R]):
+    """Optimizer steps over a training set.
+
+    Attributes:
+        data: The records.
+        order: Which of them make each step.
+    """
+
+    data: TrainingSet[R]
+    order: StepOrder
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.order.steps
+
+    @property
+    def digest(self) -> str:
+        """Of the records and their order."""
+        return digest([self.data.digest, self.order.digest])
+
+    def indices(self, step: int) -> Sequence[int]:
+        """Return the places of a step's records (from step 0) in the training set."""
+        return self.order.indices(step)
+
+
+def shuffled_stream(data: TrainingSet[R], config: TrainingConfig, *, seed: int) -> StepStream[R]:
+    """Return a stream that reads all records in every epoch, each epoch in another order."""
+    return StepStream(data, plan_steps(len(data.records), config, seed=seed))
+
+
+def digest_records(records: Iterable[Any]) -> str:
+    """Return a digest of everything in the records, in order.
+
+    Args:
+        records: Frozen dataclasses of numbers, strings, NumPy arrays, tuples of such, and dataclasses.
+
+    Raises:
+        TypeError: A record holds something else.
+    """
+    hashed = blake2b(digest_size=16)
+    for record in records:
+        _update(hashed, record)
+    return hashed.hexdigest()
+
+
+def _update(hashed: blake2b, value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        hashed.update(f"{value.dtype.str}{value.shape}".encode())
+        hashed.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, str | int | float | None):
+        text = repr(value).encode("utf-8", "surrogatepass")
+        hashed.update(b"%d:" % len(text) + text)
+    elif isinstance(value, tuple):
+        hashed.update(b"%d(" % len(value))
+        for item in value:
+            _update(hashed, item)
+    elif dataclasses.is_dataclass(value):
+        hashed.update(type(value).__name__.encode() + b"{")
+        for field in dataclasses.fields(value):
+            _update(hashed, getattr(value, field.name))
+    else:
+        raise TypeError(f"a record holds a {type(value).__name__}, which has no digest")
