@@ -19,7 +19,7 @@ from luthier.errors import StoreError, TrainingError
 from luthier.kernels.activation_checkpointing import recomputes
 from luthier.methods.base import snapshot
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.cross_entropy import cross_entropy
+from luthier.objectives.cross_entropy import CrossEntropy, cross_entropy
 from luthier.objectives.objective import mean_loss
 from luthier.records import Encoded
 from luthier.training.log import read_log
