@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from rows import LossFunction, held_out, losses, run, start, validations
+from safetensors.torch import save_file
 
 import luthier.training.checkpoint as checkpoints
 import luthier.training.validation as validation
