@@ -43,6 +43,7 @@ class Example:
         system: System message of a conversation, or "".
         group: Examples of one group share a passage; resampling keeps them together. "" means alone.
         part: Part of the split that is also scored by itself; "" where the task has no parts.
+        preamble: What stands before everything else, exemplars included; "" where there is nothing.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Example:
     system: str = ""
     group: str = ""
     part: str = ""
+    preamble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Prediction:
     Attributes:
         id: The example's id.
         task: Name of the task.
-        text: The generated text, or the chosen choice.
+        text: The generated text or the answer extracted from it, or the choice with the highest log-probability.
         targets: Acceptable answers.
         choices: The closed set of answers; empty for free text.
         choice_logprobs: Sum of token log-probabilities (nats) of each choice; empty for free text.
@@ -102,6 +104,8 @@ class Prediction:
         seconds: Wall seconds of the batch divided by its examples.
         finish: ``"stop"`` (end token or stop string), ``"length"``, or ``"choice"``.
         group: Copied from the example.
+        generated: The whole generated text where ``text`` was extracted from it; None where ``text`` is all of it.
+        unparsed: No answer was found in the generated text, so that ``text`` is empty: no metric counts it as right.
     """
 
     id: str
@@ -116,6 +120,8 @@ class Prediction:
     seconds: float = 0.0
     finish: str = "stop"
     group: str = ""
+    generated: str | None = None
+    unparsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Few-shot exemplars: from the training split only, seeded, as many as fit."""
+"""Few-shot exemplars: from the pool only, drawn by a seed or the first, as many as fit."""
 
 from __future__ import annotations
 
@@ -78,3 +78,18 @@ def test_by_tokens_nothing_is_cut_and_one_more_would_not_fit() -> None:
     assert 0 < shown.used[0] < 10
     for item, larger in zip(shown.examples, more.examples, strict=True):
         assert encoder.length(item) + 20 <= 100 < encoder.length(larger) + 20
+
+
+def test_the_first_of_the_pool_whatever_the_seed() -> None:
+    known = tuple(Turn(item.prompt, item.targets[0]) for item in POOL)
+    for seed in range(3):
+        shown = add_exemplars(TEST, POOL, 3, seed=seed, fits=everything, order="first")
+        assert {item.turns for item in shown.examples} == {known[:3]}
+    backwards = add_exemplars(TEST, POOL[::-1], 3, seed=0, fits=everything, order="first")
+    assert {item.turns for item in backwards.examples} == {known[:-4:-1]}
+
+
+def test_the_first_exemplar_is_never_what_is_asked() -> None:
+    pool = [example("leak", TEST[1].prompt, "the very answer"), *POOL]
+    shown = add_exemplars(TEST, pool, 2, seed=0, fits=everything, order="first")
+    assert shown.examples[0].turns == tuple(Turn(item.prompt, item.targets[0]) for item in POOL[:2])

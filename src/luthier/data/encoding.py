@@ -230,7 +230,7 @@ class Encoder:
         return self._chat_layout(example, self._chat) if self._chat else self._plain_layout(example)
 
     def _plain_layout(self, example: Example) -> _Layout:
-        head = f"{example.system}\n\n" if example.system else ""
+        head = example.preamble + (f"{example.system}\n\n" if example.system else "")
         for turn in example.turns:
             gap = "" if not turn.prompt or turn.prompt[-1].isspace() else " "
             head += f"{turn.prompt}{gap}{turn.reply}\n\n"
@@ -246,11 +246,13 @@ class Encoder:
 
     def _chat_layout(self, example: Example, chat: ChatFormat) -> _Layout:
         mask = self._mask
-        masked = [mask(example.system), mask(example.prompt)]
+        # A preamble has no message of its own: in a conversation the system message is what stands before everything.
+        instructions = "\n\n".join(part for part in (example.preamble.strip(), example.system) if part)
+        masked = [mask(instructions), mask(example.prompt)]
         turns = tuple(Turn(mask(turn.prompt), mask(turn.reply)) for turn in example.turns)
         system, prompt = masked
         text = chat.render(system, turns, prompt)
-        changed = [system, prompt, *turns] != [example.system, example.prompt, *example.turns]
+        changed = [system, prompt, *turns] != [instructions, example.prompt, *example.turns]
         end = len(text) - len(chat.after_prompt)
         stripped = prompt.strip()  # many templates strip the message
         start = end - len(stripped) if not text[:end].endswith(prompt) else end - len(prompt)

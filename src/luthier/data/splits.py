@@ -101,7 +101,9 @@ class DuplicateIndex:
 
     def add(self, split: str, example: Example) -> None:
         """Remember an example; the order of the calls is the order of everything that is returned."""
-        asked = "\x1e".join([example.system, *(f"{t.prompt}\x1f{t.reply}" for t in example.turns), example.prompt])
+        asked = "\x1e".join(
+            [example.preamble + example.system, *(f"{t.prompt}\x1f{t.reply}" for t in example.turns), example.prompt]
+        )
         self._splits.append(NAMES.index(split))
         self._ids.append(hash64(example.id, "luthier id"))
         self._prompts.append(hash64(asked, "luthier prompt"))

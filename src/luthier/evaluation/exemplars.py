@@ -1,10 +1,11 @@
-"""Few-shot exemplars: drawn from the training split only, seeded, as many as fit."""
+"""Few-shot exemplars: drawn by a seed or taken in order, the same for every example, as many as fit."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from luthier.records import Example, Turn
 
@@ -23,25 +24,34 @@ class ExamplesWithExemplars:
 
 
 def add_exemplars(
-    examples: Sequence[Example], pool: Sequence[Example], shots: int, *, seed: int, fits: Callable[[Example], bool]
+    examples: Sequence[Example],
+    pool: Sequence[Example],
+    shots: int,
+    *,
+    seed: int,
+    fits: Callable[[Example], bool],
+    order: Literal["drawn", "first"] = "drawn",
 ) -> ExamplesWithExemplars:
     """Put exemplars before each prompt.
 
-    All examples get the same exemplars in the same order, so that their common prefix is read once; an example that
-    cannot hold them all gets the first that fit.
+    All examples get the same exemplars in the same order, so that their common prefix is computed once; an example that
+    cannot hold them all gets the first that fit. An exemplar is whole or left out; it is never an evaluated example.
 
     Args:
         examples: What is evaluated.
-        pool: Training examples, rendered by the template of the evaluated ones.
+        pool: What exemplars are taken from, rendered by the template of the evaluated examples.
         shots: Exemplars wanted.
         seed: Decides which.
         fits: Whether an example with its exemplars and its answer fits the model.
+        order: ``drawn`` by the seed whatever the order of the pool, or the ``first`` of the pool.
     """
     prompts = {example.prompt for example in examples}
     # An exemplar that is itself evaluated would give its answer away.
-    candidates = sorted((item for item in pool if item.prompt not in prompts), key=lambda item: item.id)
-    drawn = random.Random(seed).sample(candidates, min(shots, len(candidates)))
-    turns = tuple(Turn(item.prompt, item.targets[0]) for item in drawn)
+    candidates = [item for item in pool if item.prompt not in prompts]
+    if order == "drawn":
+        candidates.sort(key=lambda item: item.id)
+        candidates = random.Random(seed).sample(candidates, min(shots, len(candidates)))
+    turns = tuple(Turn(item.prompt, item.targets[0]) for item in candidates[:shots])
     filled = tuple(_fill(example, turns, fits) for example in examples)
     counts = [len(new.turns) - len(old.turns) for new, old in zip(filled, examples, strict=True)]
     return ExamplesWithExemplars(filled, (min(counts, default=0), max(counts, default=0)))

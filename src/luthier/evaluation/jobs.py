@@ -22,6 +22,7 @@ from luthier.evaluation.requests import (
 )
 from luthier.evaluation.response_cache import CachedRequest, cache_file, request_key
 from luthier.files.store import Entry, open_entry
+from luthier.metrics.extraction import Extraction
 from luthier.models.language_model import LanguageModel
 from luthier.records import Dropped, Prediction
 
@@ -43,6 +44,8 @@ class EvaluationJob:
         cut: Examples whose input text was cut to fit.
         label: What the progress bar says.
         device: Where the model is.
+        extraction: How answers are taken out of generated text when the log is read; the log itself holds the whole
+            text, so that another expression needs no new answers.
     """
 
     entry: Entry
@@ -54,6 +57,7 @@ class EvaluationJob:
     cut: int
     label: str
     device: torch.device
+    extraction: Extraction | None = None
 
 
 def task_job(model: LanguageModel, prepared: PreparedTask, context: EvaluationContext, *, label: str) -> EvaluationJob:
@@ -93,6 +97,7 @@ def task_job(model: LanguageModel, prepared: PreparedTask, context: EvaluationCo
         cut=sum(any(item.cut_tokens for item in request.items) for request in requests),
         label=label,
         device=model.device,
+        extraction=prepared.task.extraction,
     )
 
 

@@ -70,10 +70,15 @@ def with_exemplars(
     def fits(example: Example) -> bool:
         return fits_whole(example, prepared.encoder, new_tokens=new_tokens)
 
-    found = add_exemplars(prepared.examples, pool, shots, seed=seed, fits=fits)
+    found = add_exemplars(prepared.examples, pool, shots, seed=seed, fits=fits, order=prepared.task.exemplars.order)
     return replace(prepared, examples=found.examples), found.used
 
 
 def signature_context(task: Task, shots: int) -> dict[str, str]:
     """Return what a score depends on besides the metric; it joins the score's signature."""
-    return {"task": f"{task.name}-v{task.version}", "split": "test", "shots": str(shots), "prompt": task.digest[:8]}
+    context = {"task": f"{task.name}-v{task.version}", "split": "test", "shots": str(shots), "prompt": task.digest[:8]}
+    if shots and task.exemplars.signature:
+        context["exemplars"] = task.exemplars.signature
+    if task.extraction is not None:
+        context["extract"] = task.extraction.signature
+    return context

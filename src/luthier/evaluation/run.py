@@ -21,6 +21,7 @@ from luthier.files.atomic import writing
 from luthier.files.jsonl import append_lines, read_until_torn
 from luthier.files.store import reading
 from luthier.kernels.peak_memory import peak_bytes, reset_peak
+from luthier.metrics.extraction import extract_answers
 from luthier.metrics.prediction_log import read_predictions, write_predictions
 from luthier.progress import progress, say
 from luthier.records import Prediction
@@ -43,6 +44,11 @@ class PredictionLog:
     seconds: float
     peak_memory_bytes: int | None
     cached: int = 0
+
+    @property
+    def unparsed(self) -> int:
+        """Answers that were not found in the generated text."""
+        return sum(prediction.unparsed for prediction in self.predictions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +82,18 @@ def run(job: EvaluationJob) -> None:
 
 
 def read_log(job: EvaluationJob) -> PredictionLog:
-    """Read a finished log.
+    """Read a finished log, and take the answers out of generated text where the task says how.
 
     Raises:
         StoreError: When it is damaged.
+        DataError: When taking an answer out of a text takes too long.
     """
     folder = job.entry.folder
     with reading(job.entry):
         costs = _COSTS.validate_json((folder / "costs.json").read_bytes())
-        predictions = tuple(read_predictions(folder / "predictions.jsonl"))
-        return PredictionLog(predictions, costs.seconds, costs.peak_memory_bytes, costs.cached)
+        predictions = read_predictions(folder / "predictions.jsonl")
+    answers = extract_answers(predictions, job.extraction)
+    return PredictionLog(answers, costs.seconds, costs.peak_memory_bytes, costs.cached)
 
 
 def _run(job: EvaluationJob) -> None:

@@ -22,7 +22,7 @@ from luthier.progress import say
 from luthier.records import Score
 from luthier.results.records import Change
 from luthier.results.scores import change, score
-from luthier.tasks.loader import library_names, load_examples, load_task
+from luthier.tasks.loader import library_names, load_examples, load_exemplar_pool, load_task
 from luthier.tasks.schema import Task
 from luthier.tasks.task_sets import PLAIN_TEXT, expand
 
@@ -127,10 +127,12 @@ class _Evaluator:
     def evaluate(self, prepared: PreparedTask) -> Evaluated:
         """Evaluate one task."""
         task = prepared.task
-        pool = load_examples(task, "train", limit=None, seed=self.seed, evaluation=True) if self.shots else []
+        pool = load_exemplar_pool(task, limit=None, seed=self.seed) if self.shots else ()
         prompted, used = with_exemplars(prepared, pool, self.shots, self.context.decoding, seed=self.seed)
         job = self._answered(prompted, self.engines.answers, task.name)
         log, signature = read_log(job), signature_context(task, self.shots)
+        if log.unparsed:
+            say(f"{task.name}: no answer was found in {log.unparsed} of {len(log.predictions)} generated texts")
         if self.engines.answers:
             signature["engine"] = self.config.engine
         scores = score(log.predictions, prepared.metrics, self.config, signature)

@@ -14,6 +14,7 @@ from luthier.methods.adapter_io import CARD, load_adapter, read_card
 from luthier.methods.merging import Merged
 from luthier.methods.merging import merge as fold
 from luthier.methods.peft_files import CONFIG
+from luthier.metrics.extraction import extract_answers
 from luthier.metrics.scoring import score_predictions
 from luthier.models.load import load_model
 from luthier.tasks.loader import library_names, load_examples, load_task
@@ -46,7 +47,7 @@ def merge(config: MergeConfig) -> Merged:
 
     def primary() -> float:
         batches = predict_all(model, encoder, requests, how, batch_tokens=config.evaluation.batch_tokens)
-        predictions = [prediction for batch in batches for prediction in batch]
+        predictions = extract_answers([prediction for batch in batches for prediction in batch], task.extraction)
         scores = score_predictions(predictions, [task_metrics.primary_metric], resamples=0)
         return next(score.value for score in scores if score.metric == task_metrics.primary)
 

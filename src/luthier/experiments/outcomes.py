@@ -95,15 +95,17 @@ def _seed_outcome(plan: Plan, arm: Arm, seed: int | None) -> SeedOutcome:
     retains = seed is not None and bool(plan.retained or plan.texts)
     logs = _retention_logs(plan, Unit("retain", arm.name, seed)) if retains else RetentionLogs((), None)
     done = None if seed is None else trained(plan, arm, seed)
-    notes = (*_fit_notes([job]), *logs.notes)
-    return SeedOutcome(plan.config.seed if seed is None else seed, done, read_log(job), shots_used, logs, notes)
+    log = read_log(job)
+    notes = (*_fit_notes([job]), *_unparsed_notes([job], [log]), *logs.notes)
+    return SeedOutcome(plan.config.seed if seed is None else seed, done, log, shots_used, logs, notes)
 
 
 def _retention_logs(plan: Plan, unit: Unit) -> RetentionLogs:
     jobs = retention_jobs(plan, unit)
     logs = [read_log(job) for job in jobs]
     count = len(plan.retained)
-    return RetentionLogs(tuple(logs[:count]), logs[count] if len(logs) > count else None, _fit_notes(jobs))
+    notes = (*_fit_notes(jobs), *_unparsed_notes(jobs, logs))
+    return RetentionLogs(tuple(logs[:count]), logs[count] if len(logs) > count else None, notes)
 
 
 def _fit_notes(jobs: Sequence[EvaluationJob]) -> tuple[str, ...]:
@@ -116,3 +118,12 @@ def _fit_notes(jobs: Sequence[EvaluationJob]) -> tuple[str, ...]:
             reason = job.dropped[0].reason
             notes.append(f"{job.label}: {len(job.dropped)} examples do not fit and were not answered ({reason})")
     return tuple(notes)
+
+
+def _unparsed_notes(jobs: Sequence[EvaluationJob], logs: Sequence[PredictionLog]) -> tuple[str, ...]:
+    """Say where no answer was found in the generated text; such answers count as wrong."""
+    return tuple(
+        f"{job.label}: no answer was found in {log.unparsed} of {len(log.predictions)} generated texts (wrong)"
+        for job, log in zip(jobs, logs, strict=True)
+        if log.unparsed
+    )

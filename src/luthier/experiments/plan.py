@@ -21,7 +21,7 @@ from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.progress import say
 from luthier.records import Example
-from luthier.tasks.loader import TaskData, load_examples, load_splits
+from luthier.tasks.loader import TaskData, load_examples, load_exemplar_pool, load_splits
 from luthier.training.job import faults_naming_arm
 
 
@@ -98,7 +98,7 @@ def read_plan(config: CompareConfig) -> Plan:
 def _exemplar_pool(inputs: Inputs, data: DataConfig, seed: int) -> tuple[Example, ...]:
     if not any(arm.shots for arm in inputs.arms):
         return ()
-    return tuple(load_examples(inputs.task, "train", limit=data.train, seed=seed, evaluation=True))
+    return load_exemplar_pool(inputs.task, limit=data.train, seed=seed)
 
 
 def _prepare_retained(retained: RetainedTask, model: LanguageModel, config: CompareConfig) -> list[PreparedTask]:

@@ -6,6 +6,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -35,6 +36,11 @@ def check_predictions(predictions: Sequence[Prediction]) -> None:
         if not p.targets
     ]
     raise_faults(f"{len(faults)} predictions cannot be scored", faults)
+
+
+Normalisation: TypeAlias = Literal["sum", "tokens", "characters", "bytes"]
+"""What the log-probability of a choice is divided by before choices are compared; ``sum``: by nothing."""
+NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
 
 
 def choice_logprobs(prediction: Prediction, metric: str) -> FloatArray:
@@ -67,32 +73,52 @@ def choice_logprobs(prediction: Prediction, metric: str) -> FloatArray:
     return values
 
 
-def answer(prediction: Prediction) -> str:
-    """The choice with the highest log-probability (the first of equals), or the stripped text where there is none."""
-    if not prediction.choice_logprobs:
-        return prediction.text.strip()
-    return prediction.choices[int(choice_logprobs(prediction, "accuracy").argmax())]
+def answer(prediction: Prediction, by: Normalisation = "sum") -> str:
+    """The choice with the highest log-probability (the first of equals), or the stripped text where there is none.
 
-
-def normalised_answer(prediction: Prediction) -> str:
-    """The choice with the highest log-probability *per token*: longer choices are not punished for their length.
+    Args:
+        prediction: What the model answered.
+        by: What log-probabilities are divided by, so that longer choices are not punished for their length:
+            ``tokens`` (the end token included), ``characters`` (lm-eval's ``acc_norm``) or UTF-8 ``bytes``.
 
     Raises:
-        DataError: The log-probabilities or token counts of the choices are missing or do not fit.
+        DataError: ``by`` is not ``sum`` and the log-probabilities or token counts are missing, or they do not fit.
     """
-    values = choice_logprobs(prediction, "accuracy_normalised")
+    if not prediction.choice_logprobs and by == "sum":
+        return prediction.text.strip()
+    metric = "accuracy" if by == "sum" else "accuracy_normalised" if by == "tokens" else f"accuracy:by={by}"
+    values = choice_logprobs(prediction, metric)
+    return prediction.choices[int((values / choice_lengths(prediction, by)).argmax())]
+
+
+def choice_lengths(prediction: Prediction, by: Normalisation) -> FloatArray:
+    """What the log-probability of each choice is divided by, float64 ``(choices,)``; at least 1.
+
+    Raises:
+        DataError: Token counts are wanted, and their number is wrong.
+    """
+    if by == "tokens":
+        return np.maximum(_token_counts(prediction), 1.0)
+    if by == "sum":
+        return np.ones(len(prediction.choices))
+    texts = [choice.encode("utf-8", "surrogatepass") if by == "bytes" else choice for choice in prediction.choices]
+    return np.maximum([float(len(text)) for text in texts], 1.0)
+
+
+def _token_counts(prediction: Prediction) -> FloatArray:
+    values = prediction.choice_logprobs
     if len(prediction.choice_tokens) != len(values):
         raise DataError(
             f"There are {len(values)} choices and {len(prediction.choice_tokens)} token counts.",
             where=f"prediction '{prediction.id}'",
             fix="Log `choice_tokens` with the predictions, or use the metric 'accuracy'.",
         )
-    return prediction.choices[int((values / np.maximum(prediction.choice_tokens, 1)).argmax())]
+    return np.array(prediction.choice_tokens, dtype=np.float64)
 
 
 def is_right(prediction: Prediction, given: str) -> bool:
-    """Whether the answer equals one of the targets, white space at their ends aside."""
-    return any(given.strip() == target.strip() for target in prediction.targets)
+    """Whether the answer equals one of the targets, white space at their ends aside; never where none was found."""
+    return not prediction.unparsed and any(given.strip() == target.strip() for target in prediction.targets)
 
 
 def squad_normalise(text: str) -> str:
@@ -129,7 +155,9 @@ def exact_match_metric(normalise: str) -> Metric:
     clean: Callable[[str], str] = squad_normalise if normalise == "squad" else str.strip
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
-        return with_count([float(clean(p.text) in {clean(t) for t in p.targets}) for p in predictions])
+        return with_count(
+            [float(not p.unparsed and clean(p.text) in {clean(t) for t in p.targets}) for p in predictions]
+        )
 
     options = f"normalise:{normalise}"
     return Metric("exact_match", ("exact_match",), "exact_match", True, options, statistics, mean_of, proportion=True)
@@ -139,6 +167,9 @@ def best_target_metric(name: str, score: Callable[[str, str], float]) -> Metric:
     """Mean over examples of the best score against any of the targets."""
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
-        return with_count([max(score(p.text, target) for target in p.targets) for p in predictions])
+        # SQuAD's normalisation can leave nothing of a target: an answer that was not found must not equal it.
+        return with_count(
+            [0.0 if p.unparsed else max(score(p.text, target) for target in p.targets) for p in predictions]
+        )
 
     return Metric(name, (name,), name, True, "normalise:squad", statistics, mean_of)

@@ -123,6 +123,8 @@ def _checked(row: dict[str, object]) -> Prediction:
         seconds=_float(row.get("seconds", 0.0), "seconds"),
         finish=_string(row, "finish"),
         group=_string(row, "group"),
+        generated=None if row.get("generated") is None else _string(row, "generated"),
+        unparsed=_truth(row, "unparsed"),
     )
 
 
@@ -130,6 +132,13 @@ def _string(row: dict[str, object], name: str) -> str:
     value = row.get(name, _DEFAULTS[name])
     if not isinstance(value, str):
         raise TypeError(f"'{name}' must be a string, not {value!r}.")
+    return value
+
+
+def _truth(row: dict[str, object], name: str) -> bool:
+    value = row.get(name, _DEFAULTS[name])
+    if not isinstance(value, bool):
+        raise TypeError(f"'{name}' must be true or false, not {value!r}.")
     return value
 
 

@@ -39,12 +39,23 @@ def _plain(build: Callable[[], Metric]) -> Entry:
     return Entry(lambda settings: build(), {})
 
 
+_BY = Option("sum", answers.NORMALISATIONS)
+
+
+def _normalisation(settings: Mapping[str, str]) -> answers.Normalisation:
+    return next(by for by in answers.NORMALISATIONS if by == settings["by"])
+
+
+def _of_choices(build: Callable[[answers.Normalisation], Metric]) -> Entry:
+    return Entry(lambda settings: build(_normalisation(settings)), {"by": _BY})
+
+
 def _entries() -> dict[str, Entry]:
     best_target = answers.best_target_metric
     return {
-        "accuracy": _plain(classification.accuracy),
+        "accuracy": _of_choices(classification.accuracy),
         "accuracy_normalised": _plain(classification.accuracy_normalised),
-        "balanced_accuracy": _plain(classification.balanced_accuracy_metric),
+        "balanced_accuracy": _of_choices(classification.balanced_accuracy_metric),
         "bertscore": Entry(
             lambda s: semantic.bertscore_metric(s["model"], s["layer"]), {"model": Option(""), "layer": Option("")}
         ),
@@ -65,9 +76,12 @@ def _entries() -> dict[str, Entry]:
         "exact_match": Entry(
             lambda s: answers.exact_match_metric(s["normalise"]), {"normalise": Option("strip", ("strip", "squad"))}
         ),
-        "f1": _plain(classification.f1_metric),
-        "f1_binary": Entry(lambda s: classification.f1_binary_metric(s["positive"]), {"positive": Option("1")}),
-        "mcc": _plain(classification.mcc_metric),
+        "f1": _of_choices(classification.f1_metric),
+        "f1_binary": Entry(
+            lambda s: classification.f1_binary_metric(s["positive"], _normalisation(s)),
+            {"positive": Option("1"), "by": _BY},
+        ),
+        "mcc": _of_choices(classification.mcc_metric),
         "negation": _plain(negation.negation_metric),
         "nli": Entry(lambda s: nli.nli_metric(s["model"]), {"model": Option("")}),
         "pearson": _plain(correlation.pearson_metric),
@@ -120,7 +134,8 @@ def get_metric(name: str) -> Metric:
 
 
 def metric_of_output(output: str) -> str:
-    """Name of the metric that gives the output ``output`` (``"rougeL"`` → ``"rouge"``), default settings.
+    """Name of the metric that gives the output ``output`` (``"rougeL"`` → ``"rouge"``, ``"accuracy_by_bytes"`` →
+    ``"accuracy:by=bytes"``).
 
     Raises:
         ConfigError: No metric gives it.
@@ -132,6 +147,13 @@ def metric_of_output(output: str) -> str:
 
 
 def _owners() -> dict[str, str]:
-    """The metric that gives each output, with its default settings."""
+    """The metric that gives each output, with its default settings where they do not name the output."""
     owners = {"bertscore": "bertscore", "nli": "nli"}  # They cannot be built without a model.
-    return owners | {out: name for name in metric_names() if name not in owners for out in get_metric(name).outputs}
+    owners |= {out: name for name in metric_names() if name not in owners for out in get_metric(name).outputs}
+    normalised = [f"{name}:by={by}" for name in metric_names() for by in _by_of(name)]
+    return owners | {out: name for name in normalised for out in get_metric(name).outputs}
+
+
+def _by_of(name: str) -> tuple[str, ...]:
+    """Return the ways to normalise choices that a metric has besides its default."""
+    return answers.NORMALISATIONS[1:] if "by" in metric_options(name) else ()

@@ -55,13 +55,14 @@ def score_predictions(
     clusters = clusters_of(predictions)
     plan = _Plan(clusters, confidence, resamples, seed)
     references = reference_count(predictions)
+    unparsed = _unparsed(predictions)
     scores: list[Score] = []
     for metric, rows, ends in zip(chosen, stats, _intervals(chosen, stats, plan), strict=True):
         values, details = metric.evaluate(rows), metric.details(rows.sum(axis=0))
         signature = score_signature(metric, references, ends.method, context or {})
         for i, output in enumerate(metric.outputs):
             low, high = ends.ends[i]
-            detail = details[i] if details else {}
+            detail = dict(details[i] if details else {}) | unparsed
             value, n = float(values[i]), len(predictions)
             scores.append(Score(output, value, n, low, high, signature, dict(detail), confidence))
     return scores
@@ -71,6 +72,13 @@ def reference_count(predictions: Sequence[Prediction]) -> str:
     """References an example, ``"var"`` where they differ."""
     counts = {len(prediction.targets) for prediction in predictions}
     return str(counts.pop()) if len(counts) == 1 else "var"
+
+
+def _unparsed(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Return the share of predictions in which no answer was found, where answers are extracted."""
+    if all(prediction.generated is None for prediction in predictions):
+        return {}
+    return {"unparsed": sum(prediction.unparsed for prediction in predictions) / len(predictions)}
 
 
 @dataclass(frozen=True)

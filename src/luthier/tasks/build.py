@@ -16,9 +16,10 @@ from luthier.data.sources import SPLITS, Source
 from luthier.data.splits import Fractions
 from luthier.data.templates import Template
 from luthier.errors import ConfigError, TaskError, raise_faults
+from luthier.metrics.extraction import Extraction
 from luthier.tasks.faults import line_of, task_faults
-from luthier.tasks.schema import PromptTemplate, TargetSource, Task
-from luthier.tasks.spec import SourceSpec, TargetSpec, TaskSpec, TemplateSpec
+from luthier.tasks.schema import ExemplarSource, PromptTemplate, TargetSource, Task
+from luthier.tasks.spec import SHOTS, ExtractSpec, FewShotSpec, SourceSpec, TargetSpec, TaskSpec, TemplateSpec
 
 _SHARED = ("format", "columns", "delimiter", "quoting", "field", "revision")
 
@@ -70,7 +71,11 @@ def build_task(spec: TaskSpec, path: Path, lines: Mapping[KeyPath, int] | None =
         chance=spec.chance,
         stop=spec.stop,
         max_new_tokens=spec.max_new_tokens,
-        few_shot=spec.few_shot.shots,
+        few_shot=_shots(spec.few_shot),
+        exemplars=texts.exemplars(spec.few_shot),
+        # A Jinja text loses one newline at its end, and a preamble must end as it is written.
+        preamble=texts.template(f"{spec.preamble}\n", "preamble") if spec.preamble is not None else None,
+        extraction=_extraction(spec.extract),
         chat=spec.chat,
         citation=spec.citation,
         licence=spec.licence,
@@ -99,6 +104,15 @@ class _Texts:
         listed = enumerate(spec.targets or ())
         return TargetSource(tuple(self.template(text, *at, "targets", n) for n, text in listed))
 
+    def exemplars(self, spec: FewShotSpec) -> ExemplarSource:
+        if spec.rows is None:
+            return ExemplarSource(spec.split, "first" if spec.order == "first" else "drawn")
+        where = [
+            f"{self.path}{line_of(self.lines, ('few_shot', 'rows', n))}, few_shot.rows.{n}"
+            for n in range(len(spec.rows))
+        ]
+        return ExemplarSource(order="first", rows=spec.rows, where=tuple(where))
+
     def prompt_templates(self, spec: TaskSpec) -> tuple[PromptTemplate, ...]:
         return tuple(self._prompt_template(item, n) for n, item in enumerate(spec.templates))
 
@@ -110,9 +124,22 @@ class _Texts:
         return PromptTemplate(item.name, prompt, targets, item.held_out)
 
 
+def _shots(spec: FewShotSpec) -> int:
+    if spec.shots is not None:
+        return spec.shots
+    return SHOTS if spec.rows is None else len(spec.rows)
+
+
+def _extraction(spec: ExtractSpec | None) -> Extraction | None:
+    return None if spec is None else Extraction(spec.find, "last" if spec.which == "last" else "first")
+
+
 def spec_digest(spec: BaseModel) -> str:
-    """Return a digest of what a task's file says: 32 hexadecimal digits."""
-    content = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    """Return a digest of what a task's file says: 32 hexadecimal digits.
+
+    A key that holds its default does not count, so that a new key does not change the digests of older files.
+    """
+    content = json.dumps(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
     return blake2b(content.encode(), digest_size=16).hexdigest()
 
 

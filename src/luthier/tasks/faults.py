@@ -10,6 +10,7 @@ from luthier.data.hub import parse_id
 from luthier.data.sources import SPLITS
 from luthier.data.templates import Template
 from luthier.errors import ConfigError, DataError, LuthierError, TaskError, did_you_mean
+from luthier.tasks.exemplar_pool import fixed_exemplar
 from luthier.tasks.schema import Task
 from luthier.tasks.spec import SourceSpec, TaskSpec
 
@@ -35,6 +36,7 @@ def task_faults(spec: TaskSpec, task: Task, where: str, lines: Mapping[KeyPath, 
         if fault_ is not None:
             yield fault_
     yield from _metric_faults(spec, where, lines)
+    yield from _exemplar_faults(task)
 
 
 def _all_templates(task: Task) -> Iterator[Template]:
@@ -44,6 +46,21 @@ def _all_templates(task: Task) -> Iterator[Template]:
     for targets in (task.targets, *task.split_targets.values()):
         yield from targets.templates
     yield from task.choice_templates
+    yield from (item for item in (task.part, task.preamble) if item is not None)
+
+
+def _exemplar_faults(task: Task) -> Iterator[LuthierError]:
+    """Yield what is wrong with fixed exemplars, unless a template is not even Jinja."""
+    try:
+        for template in _all_templates(task):
+            template.check()
+    except TaskError:
+        return
+    for number in range(len(task.exemplars.rows)):
+        try:
+            fixed_exemplar(task, number)
+        except LuthierError as fault:
+            yield TaskError(fault.what, where=fault.where, fix=fault.fix)
 
 
 def _path_fault(source: SourceSpec, folder: Path, where: str) -> LuthierError | None:
@@ -67,9 +84,15 @@ def _metric_faults(spec: TaskSpec, where: str, lines: Mapping[KeyPath, int]) -> 
     from luthier.metrics.registry import get_metric
 
     outputs: list[str] = []
+    has_choices = bool(spec.choices or spec.choices_column)
     for number, name in enumerate(spec.metrics):
         try:
-            outputs += get_metric(name).outputs
+            metric = get_metric(name)
+            outputs += metric.outputs
+            if not has_choices and any(option.startswith("by:") for option in metric.options.split("|")):
+                what = f"'{name}' divides the log-probabilities of choices, and the task has no choices"
+                at = f"{where}{line_of(lines, ('metrics', number))}"
+                yield TaskError(what, where=at, fix="Give the task `choices`, or leave `:by=` out.")
         except ConfigError as fault:
             yield TaskError(fault.what, where=f"{where}{line_of(lines, ('metrics', number))}", fix=fault.fix)
     if not spec.metrics:

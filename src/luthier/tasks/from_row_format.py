@@ -10,7 +10,8 @@ from luthier.data.row_formats import RowFormat
 from luthier.data.sources import Source
 from luthier.data.splits import Fractions
 from luthier.data.templates import Template
-from luthier.tasks.schema import PromptTemplate, TargetSource, Task
+from luthier.tasks.schema import ExemplarSource, PromptTemplate, TargetSource, Task
+from luthier.tasks.spec import SHOTS
 
 
 def task_name(path: str) -> str:
@@ -46,7 +47,10 @@ def task_from_row_format(source: Source, row_format: RowFormat) -> Task:
         chance=None,
         stop=(),
         max_new_tokens=128,
-        few_shot=3,
+        few_shot=SHOTS,
+        exemplars=ExemplarSource(),
+        preamble=None,
+        extraction=None,
         chat=row_format.chat,
         citation="",
         licence="",

@@ -15,6 +15,7 @@ from luthier.data.splits import NAMES, digest_examples
 from luthier.errors import DataError, TaskError, did_you_mean
 from luthier.records import Example
 from luthier.tasks.build import read_task
+from luthier.tasks.exemplar_pool import fixed_exemplar
 from luthier.tasks.from_row_format import task_from_row_format
 from luthier.tasks.rows import TaskRows
 from luthier.tasks.schema import Task
@@ -103,6 +104,28 @@ def load_splits(task: Task, data: DataConfig, seed: int) -> TaskData:
         held[item.split].append(item.example)
     train, validation, test = (tuple(held[name]) for name in NAMES)
     return TaskData(train, validation, test, report, digest_examples((*train, *validation, *test)))
+
+
+def load_exemplar_pool(task: Task, *, limit: int | None, seed: int) -> tuple[Example, ...]:
+    """Return the examples that exemplars are taken from, rendered by the evaluation template.
+
+    Args:
+        task: Says where they come from.
+        limit: How many training examples there are to draw from; all when not given. The first rows of a split, fixed
+            rows and rows of another split do not depend on it.
+        seed: Decides which training examples are drawn.
+
+    Returns:
+        Fixed exemplars in the order of the file, or a split in the order of its rows.
+
+    Raises:
+        DataError: When the task has no such split, or rows cannot be read.
+    """
+    source = task.exemplars
+    if source.rows:
+        return tuple(fixed_exemplar(task, number) for number in range(len(source.rows)))
+    limited = source.split == "train" and source.order == "drawn"
+    return tuple(load_examples(task, source.split, limit=limit if limited else None, seed=seed, evaluation=True))
 
 
 def load_examples(

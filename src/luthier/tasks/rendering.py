@@ -93,6 +93,7 @@ def render_with(
         choices = _choices(task, row)
         span = find_input(prompt, row, _input_column(task, row), template.prompt.render)
         part = task.part.render(row).strip() if task.part is not None else ""
+        preamble = task.preamble.render(row) if task.preamble is not None else ""
     except LuthierError as fault:
         raise _located(fault, where) from None
     if not prompt.strip():
@@ -102,12 +103,32 @@ def render_with(
     if choices and (strays := [target for target in targets if target not in choices]):
         what = f"the target '{strays[0]}' is not among the choices"
         raise DataError(what, where=where, fix=did_you_mean(strays[0], choices))
-    return _whole(Example(key, task.name, template.name, prompt, targets, choices, span, group=group, part=part), where)
+    example = Example(
+        id=key,
+        task=task.name,
+        template=template.name,
+        prompt=prompt,
+        targets=targets,
+        choices=choices,
+        input_span=span,
+        group=group,
+        part=part,
+        preamble=preamble,
+    )
+    return _whole(example, where)
 
 
 def _whole(example: Example, where: str) -> Example:
     """Return an example whose texts can be written: JSON can hold half of a character, files and tokenizers cannot."""
-    texts = (example.id, example.group, example.system, example.prompt, *example.targets, *example.choices)
+    texts = (
+        example.id,
+        example.group,
+        example.preamble,
+        example.system,
+        example.prompt,
+        *example.targets,
+        *example.choices,
+    )
     try:
         for text in (*texts, *(text for turn in example.turns for text in (turn.prompt, turn.reply))):
             text.encode()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from luthier.data.row_formats import RowFormat
 from luthier.data.sources import Source
 from luthier.data.splits import Fractions
 from luthier.data.templates import Template
+from luthier.metrics.extraction import Extraction
+from luthier.records import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,30 @@ class PromptTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class ExemplarSource:
+    """Where the exemplars of a task come from.
+
+    Attributes:
+        split: ``train`` or ``validation``: the split that they are taken from.
+        order: ``drawn`` by the seed, or the ``first`` rows of the split.
+        rows: Fixed rows, rendered by the evaluation template, instead of a split; all of them in order.
+        where: File and line of each fixed row, for messages.
+    """
+
+    split: str = "train"
+    order: Literal["drawn", "first"] = "drawn"
+    rows: tuple[Row, ...] = ()
+    where: tuple[str, ...] = ()
+
+    @property
+    def signature(self) -> str:
+        """What a score's signature says of it; "" for the default."""
+        if self.rows:
+            return "fixed"
+        return "" if self == ExemplarSource() else f"{self.order}-{self.split}"
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A task, whose rows can be read.
 
@@ -61,7 +88,10 @@ class Task:
         chance: Its value by guessing, or None.
         stop: Texts that end a generated answer.
         max_new_tokens: Tokens of a generated answer at most.
-        few_shot: Exemplars of the few-shot arm.
+        few_shot: Number of exemplars of the few-shot arm.
+        exemplars: Where exemplars come from.
+        preamble: Renders what stands before everything else, exemplars included; None for nothing.
+        extraction: How an answer is taken out of generated text; None where the whole text is the answer.
         chat: Whether the model's chat template is used.
         citation: Whom to cite.
         licence: Licence of the data.
@@ -92,6 +122,9 @@ class Task:
     stop: tuple[str, ...]
     max_new_tokens: int
     few_shot: int
+    exemplars: ExemplarSource
+    preamble: Template | None
+    extraction: Extraction | None
     chat: bool
     citation: str
     licence: str

@@ -43,7 +43,8 @@ def show_task(task: Task) -> RenderableType:
         "metrics": f"{', '.join(task.metrics)}; decided by {task.primary}",
         "chance": _chance(task),
         "answer": f"at most {task.max_new_tokens} tokens" + (f", ends at {task.stop}" if task.stop else ""),
-        "few-shot": f"{task.few_shot} exemplars",
+        "extract": _extraction(task),
+        "few-shot": _exemplars(task),
         "chat template": "used where the model has one" if task.chat else "not used",
         "language": task.language,
         "licence": task.licence,
@@ -54,6 +55,11 @@ def show_task(task: Task) -> RenderableType:
         if value:
             table.add_row(*_texts(name, value))
     panels = [
+        Panel(Text(item.source.removesuffix("\n")), title=Text("preamble"))
+        for item in (task.preamble,)
+        if item is not None
+    ]
+    panels += [
         Panel(Text(item.prompt.source), title=Text(item.name + (" (held out)" if item.held_out else "")))
         for item in task.templates
     ]
@@ -96,7 +102,7 @@ def _examples(task: Task, row: Row, split: str, template: str | None, where: str
 
 
 def _panel(number: int, example: Example) -> Panel:
-    text = Text()
+    text = Text(example.preamble, style="italic")
     if example.system:
         text.append(f"{example.system}\n\n", style="italic")
     for turn in example.turns:
@@ -111,6 +117,18 @@ def _panel(number: int, example: Example) -> Panel:
     if example.choices:
         text.append(f"\nchoices: {', '.join(example.choices)}", style="dim")
     return Panel(text, title=Text(f"row {number} · {example.template}"), title_align="left")
+
+
+def _exemplars(task: Task) -> str:
+    source = task.exemplars
+    if source.rows:
+        return f"{task.few_shot} of {len(source.rows)} fixed exemplars"
+    how = "the first of" if source.order == "first" else "drawn from"
+    return f"{task.few_shot} exemplars, {how} the {source.split} split"
+
+
+def _extraction(task: Task) -> str:
+    return "" if task.extraction is None else f"the {task.extraction.which} match of {task.extraction.find}"
 
 
 def _chance(task: Task) -> str:

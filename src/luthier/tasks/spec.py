@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from luthier.config.base import Fraction, Settings
 from luthier.data.sources import SPLITS
 from luthier.files.tables import FORMATS
+from luthier.metrics.extraction import check_pattern
 
+SHOTS = 3
+"""Exemplars of the few-shot arm where the task does not say."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
@@ -100,8 +104,58 @@ class TargetSplits(Settings):
 class FewShotSpec(Settings):
     """Exemplars before the prompt."""
 
-    shots: int = Field(default=3, ge=0)
-    """Exemplars of the task's few-shot arm, drawn from its training split."""
+    shots: int | None = Field(default=None, ge=0)
+    """Exemplars of the task's few-shot arm: 3, or as many as there are ``rows``, when not given."""
+    split: str = "train"
+    """The split that exemplars are taken from: ``train`` or ``validation``."""
+    order: str = "drawn"
+    """``drawn`` by the seed, or the ``first`` rows of the split."""
+    rows: tuple[dict[str, Any], ...] | None = None
+    """Fixed exemplars, in order, as rows that the evaluation template renders; instead of a split."""
+
+    @field_validator("split")
+    @classmethod
+    def _known_split(cls, name: str) -> str:
+        if name == "test":
+            raise ValueError("must be one of train, validation: exemplars from test would show what is asked")
+        return _one_of(name, ("train", "validation")) or name
+
+    @field_validator("order")
+    @classmethod
+    def _known_order(cls, name: str) -> str:
+        return _one_of(name, ("drawn", "first")) or name
+
+    @model_validator(mode="after")
+    def _rows_alone(self) -> FewShotSpec:
+        if self.rows is None:
+            return self
+        if not self.rows:
+            raise ValueError("rows is empty: write the fixed exemplars, or leave it out")
+        if both := sorted({"split", "order"} & self.model_fields_set):
+            raise ValueError(f"rows are fixed exemplars in their order: leave out {' and '.join(both)}")
+        if self.shots is not None and self.shots > len(self.rows):
+            raise ValueError(f"{self.shots} shots are wanted, and there are {len(self.rows)} rows")
+        return self
+
+
+class ExtractSpec(Settings):
+    """How an answer is taken out of generated text, once, before any metric is computed."""
+
+    find: str
+    """Regular expression with a group; its first group that holds text is the answer."""
+    which: str = "first"
+    """Whether the ``first`` or the ``last`` match counts."""
+
+    @field_validator("find")
+    @classmethod
+    def _pattern(cls, find: str) -> str:
+        check_pattern(find)
+        return find
+
+    @field_validator("which")
+    @classmethod
+    def _known_match(cls, name: str) -> str:
+        return _one_of(name, ("first", "last")) or name
 
 
 class FractionsSpec(Settings):
@@ -181,8 +235,12 @@ class TaskSpec(Settings):
     """Texts that end a generated answer."""
     max_new_tokens: int = Field(default=64, ge=1)
     """Tokens of a generated answer at most."""
+    preamble: str | None = Field(default=None, min_length=1)
+    """Jinja text that stands before everything else, exemplars included, as it is written."""
     few_shot: FewShotSpec = FewShotSpec()
     """Exemplars before the prompt."""
+    extract: ExtractSpec | None = None
+    """How an answer is taken out of generated text; the whole text when not given."""
     split: FractionsSpec = FractionsSpec()
     """Shares of the splits that the source does not have itself."""
     chat: bool = True
@@ -242,6 +300,8 @@ class TaskSpec(Settings):
             _one_target(self)
         if self.choices and self.choices_column:
             raise ValueError("give either choices or choices_column")
+        if self.extract is not None and (self.choices or self.choices_column):
+            raise ValueError("extract takes an answer out of generated text, and a task with choices generates none")
         return self
 
 

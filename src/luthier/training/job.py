@@ -94,6 +94,7 @@ class TrainingTask:
             # The other metrics of the task do not touch a training.
             "metric": metrics.primary_metric,
             "primary": metrics.primary,
+            "extract": self.task.extraction.signature if self.task.extraction else "",
             "batch_tokens": self.batch_tokens,
         }
 

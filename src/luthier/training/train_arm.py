@@ -18,6 +18,7 @@ from luthier.files.store import Entry
 from luthier.kernels.peak_memory import peak_bytes, reset_peak
 from luthier.methods.adapter_io import Card, save_adapter
 from luthier.methods.base import Attached, count
+from luthier.metrics.extraction import extract_answers
 from luthier.metrics.scoring import score_predictions
 from luthier.models.language_model import LanguageModel
 from luthier.objectives.objective import R, cut_into_micro_batches, mean_loss
@@ -108,7 +109,7 @@ def _validator(model: LanguageModel, job: TrainingJob[R], reference: Sequence[Te
 
     def validate() -> Validation:
         batches = predict_all(model, task.encoder, requests, task.generation, batch_tokens=task.batch_tokens)
-        predictions = [prediction for batch in batches for prediction in batch]
+        predictions = extract_answers([own for batch in batches for own in batch], task.task.extraction)
         scores = score_predictions(predictions, [metrics.primary_metric], resamples=0)
         value = next(score.value for score in scores if score.metric == metrics.primary)
         loss = mean_loss(objective, model, loss_batches)

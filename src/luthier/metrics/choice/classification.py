@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from luthier.errors import DataError
-from luthier.metrics.answer_extraction import answer, is_right, normalised_answer
+from luthier.metrics.answer_extraction import Normalisation, answer, is_right
 from luthier.metrics.metric import Details, FloatArray, Metric, divide, mean_of, with_count
 from luthier.records import Prediction
 
 MOST_LABELS = 1000
 
 
-def accuracy_metric(name: str, answered: Callable[[Prediction], str]) -> Metric:
-    """Share of right answers, where ``answered`` says what the model answered."""
+def named_by(metric: Metric, by: Normalisation) -> Metric:
+    """Name the outputs of a metric for how choices are normalised, so that both kinds stand in one table apart."""
+    if by == "sum":
+        return metric
+    outputs = tuple(f"{output}_by_{by}" for output in metric.outputs)
+    options = "|".join(part for part in (metric.options, f"by:{by}") if part)
+    return replace(metric, outputs=outputs, primary=f"{metric.primary}_by_{by}", options=options)
+
+
+def accuracy_metric(name: str, by: Normalisation) -> Metric:
+    """Share of right answers, where the log-probabilities of choices are normalised by ``by``."""
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
-        return with_count([float(is_right(p, answered(p))) for p in predictions])
+        return with_count([float(is_right(p, answer(p, by))) for p in predictions])
 
     return Metric(name, (name,), name, True, "", statistics, mean_of, proportion=True)
 
 
-def label_statistics(predictions: Sequence[Prediction], name: str) -> FloatArray:
+def label_statistics(predictions: Sequence[Prediction], name: str, by: Normalisation) -> FloatArray:
     """Count labels: ``(n, 3 · labels)``, the columns being label given, label true, and both.
 
+    Where no answer was found, the label given is the empty text, which is never true.
     An example with several targets counts as true for the one that was given, or else for the first.
 
     Raises:
         DataError: There are more labels than any classification has: the answers are free text.
     """
-    given = [answer(p) for p in predictions]
+    given = [answer(p, by) for p in predictions]
     true = [g if is_right(p, g) else p.targets[0].strip() for p, g in zip(predictions, given, strict=True)]
     given = [g.strip() for g in given]
     index = {label: i for i, label in enumerate(sorted({*given, *true}))}
@@ -55,11 +66,11 @@ def _thirds(sums: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     return given, true, both
 
 
-def f1_metric() -> Metric:
+def f1_metric(by: Normalisation = "sum") -> Metric:
     """Macro F1 (mean over the labels that occur) and micro F1 of single-label answers."""
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
-        return label_statistics(predictions, "f1")
+        return label_statistics(predictions, "f1", by)
 
     def aggregate(sums: FloatArray) -> FloatArray:
         given, true, both = _thirds(sums)
@@ -68,14 +79,15 @@ def f1_metric() -> Metric:
         micro = divide(2 * both.sum(-1), (given + true).sum(-1))
         return np.stack([macro, micro], axis=-1)
 
-    return Metric("f1", ("f1_macro", "f1_micro"), "f1_macro", True, "", statistics, aggregate, context_free=False)
+    metric = Metric("f1", ("f1_macro", "f1_micro"), "f1_macro", True, "", statistics, aggregate, context_free=False)
+    return named_by(metric, by)
 
 
-def f1_binary_metric(positive: str) -> Metric:
+def f1_binary_metric(positive: str, by: Normalisation = "sum") -> Metric:
     """F1 of one label against all others; 0 when it is neither given nor true (scikit-learn's ``zero_division=0``)."""
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
-        given = np.array([answer(p).strip() == positive for p in predictions])
+        given = np.array([not p.unparsed and answer(p, by).strip() == positive for p in predictions])
         true = np.array([positive in {t.strip() for t in p.targets} for p in predictions])
         return np.stack([given, true, given & true], axis=1).astype(np.float64)
 
@@ -87,14 +99,15 @@ def f1_binary_metric(positive: str) -> Metric:
         return ({"precision": both / given if given else 0.0, "recall": both / true if true else 0.0},)
 
     options = f"positive:{positive}"
-    return Metric("f1_binary", ("f1_binary",), "f1_binary", True, options, statistics, aggregate, details)
+    metric = Metric("f1_binary", ("f1_binary",), "f1_binary", True, options, statistics, aggregate, details)
+    return named_by(metric, by)
 
 
-def balanced_accuracy_metric() -> Metric:
+def balanced_accuracy_metric(by: Normalisation = "sum") -> Metric:
     """Mean over the true labels of the recall of each."""
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
-        return label_statistics(predictions, "balanced_accuracy")
+        return label_statistics(predictions, "balanced_accuracy", by)
 
     def aggregate(sums: FloatArray) -> FloatArray:
         _, true, both = _thirds(sums)
@@ -102,14 +115,14 @@ def balanced_accuracy_metric() -> Metric:
         return divide(divide(both, true, 0.0).sum(-1), labels)[..., None]
 
     name = "balanced_accuracy"
-    return Metric(name, (name,), name, True, "", statistics, aggregate, context_free=False)
+    return named_by(Metric(name, (name,), name, True, "", statistics, aggregate, context_free=False), by)
 
 
-def mcc_metric() -> Metric:
+def mcc_metric(by: Normalisation = "sum") -> Metric:
     """Matthews correlation for any number of labels (Gorodkin 2004); 0 when either side is constant."""
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
-        return label_statistics(predictions, "mcc")
+        return label_statistics(predictions, "mcc", by)
 
     def aggregate(sums: FloatArray) -> FloatArray:
         given, true, both = _thirds(sums)
@@ -118,14 +131,14 @@ def mcc_metric() -> Metric:
         spread = (n**2 - (given**2).sum(-1)) * (n**2 - (true**2).sum(-1))
         return divide(covariance, np.sqrt(spread), 0.0)[..., None]
 
-    return Metric("mcc", ("mcc",), "mcc", True, "", statistics, aggregate, context_free=False)
+    return named_by(Metric("mcc", ("mcc",), "mcc", True, "", statistics, aggregate, context_free=False), by)
 
 
-def accuracy() -> Metric:
+def accuracy(by: Normalisation = "sum") -> Metric:
     """Share of right answers: of the likeliest choice, or of the text where there are no choices."""
-    return accuracy_metric("accuracy", answer)
+    return named_by(accuracy_metric("accuracy", by), by)
 
 
 def accuracy_normalised() -> Metric:
     """Share of right answers when the likeliest choice is taken per token."""
-    return accuracy_metric("accuracy_normalised", normalised_answer)
+    return accuracy_metric("accuracy_normalised", "tokens")
