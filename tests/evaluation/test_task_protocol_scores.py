@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 
+from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluate import EvaluateConfig
+from luthier.data.encoding import Encoder
 from luthier.evaluation import jobs
 from luthier.evaluation import requests as answering
 from luthier.experiments.evaluate import Evaluated, evaluate
 from luthier.records import Prediction
 from luthier.results.records import read_results
+from luthier.tasks.loader import load_task
+from luthier.training.job import training_task
 from small_job import COLOUR, ECHO, QUICK, luthier, write_job, write_task
-from tiny_models import tiny_folder
+from tiny_models import make_tokenizer, tiny_folder
 
 FIXED = {"rows": [{"id": "a", "text": "a blue hen sat", "answer": "hen", "colour": "blue"}]}
 
@@ -145,6 +149,16 @@ def test_a_comparison_scores_extracted_answers_and_says_what_was_not_found(folde
         "score", "-p", folder / "runs" / "done" / "predictions" / "zero_shot.jsonl", "--metric", "exact_match"
     )
     assert "0.5" in scored.out
+
+
+def test_extraction_is_in_the_key_of_a_training(folder: Path) -> None:
+    """The best weights are chosen by the score of extracted answers."""
+    found = []
+    for changes in ({}, {"extract": {"find": "(a)"}}, {"extract": {"find": "(b)"}}):
+        task = load_task(str(write_task(folder, ECHO, **changes)))
+        encoder = Encoder(make_tokenizer(), encoder_decoder=False, max_length=100)
+        found.append(training_task(task, encoder, DecodingConfig(), batch_tokens=100).key_inputs())
+    assert len({str(inputs) for inputs in found}) == 3
 
 
 def test_choices_are_normalised_where_the_choice_is_taken(folder: Path) -> None:

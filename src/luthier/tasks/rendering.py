@@ -185,13 +185,13 @@ def _input_column(task: Task, row: Row) -> str | None:
 def _conversation(task: Task, row: Row, key: str, where: str) -> Iterator[Example]:
     assert task.row_format is not None
     try:
-        said = list(exchanges(row, task.row_format, where))
+        conversation = list(exchanges(row, task.row_format, where))
     except DataError as fault:
         # Published collections hold such conversations; a column that is missing altogether is another matter.
         if task.row_format.conversation not in row:
             raise _no_column(task.row_format.conversation, row, where) from None
         raise LeftOut(fault.what, where=fault.where, fix=fault.fix) from None
-    for number, exchange in enumerate(said):
+    for number, exchange in enumerate(conversation):
         if not exchange.prompt.strip() or not exchange.reply.strip():
             raise LeftOut(f"message {number + 1} is empty", where=where)
         start = len(exchange.prompt) - len(exchange.prompt.lstrip())

@@ -67,7 +67,7 @@ def show_task(task: Task) -> RenderableType:
 
 
 def preview(task: Task, *, split: str = "train", rows: int = 1, template: str | None = None) -> RenderableType:
-    """Return the prompts and targets of the first rows of a split, in the words of every template.
+    """Return the prompts and targets of the first rows of a split, rendered by every template.
 
     Args:
         task: The task.

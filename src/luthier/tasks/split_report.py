@@ -27,7 +27,7 @@ class SplitReport:
         left_out_rows: The first of them, with the reason.
         left_out_why: What they have in common.
         sources: What was read, hub datasets with their commit.
-        sentences: All of this, as it is to be said.
+        sentences: All of this in sentences for the user.
     """
 
     rows: int
