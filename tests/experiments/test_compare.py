@@ -246,7 +246,7 @@ def test_retained_by_default_is_what_the_model_can_hold(tmp_path: Path, capsys: 
     job = write_job(tmp_path / "job")
     few = {"arms": ["zero_shot"], "retain": None, "retention_text": None, "data": {"max_length": 24}}
     results = read_results(compare(comparison("llama", job, tmp_path / "runs", **few)))
-    assert "reading_qa: not watched, 200 of 200 examples do not fit" in capsys.readouterr().err
+    assert "reading_qa: not retained, 200 of 200 examples do not fit" in capsys.readouterr().err
     # "test 0: a red cat sat\nanimal:", a begin token and 4 tokens of answer are more than 24.
     assert results.arms[0].notes == ("zero_shot: echo: the input text of 6 of 6 examples was cut to fit",)
 

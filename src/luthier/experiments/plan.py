@@ -68,8 +68,7 @@ def read_plan(config: CompareConfig) -> Plan:
     model, task = inputs.model, inputs.task
     faults: list[LuthierError] = []
     with collecting(faults):
-        check_methods(inputs.arms, model)
-        model.keep_free(_virtual_tokens(inputs.arms, searching=config.search.trials > 0))
+        model.keep_free(check_methods(inputs.arms, model, searching=config.search.trials > 0))
     with collecting(faults):
         data = load_splits(task, config.data, config.seed)
     retained: list[PreparedTask] = []
@@ -110,38 +109,34 @@ def _prepare_retained(retained: RetainedTask, model: LanguageModel, config: Comp
         new_tokens = generation_settings_of(task, config.decoding).new_tokens
         _, dropped = encode_requests(examples, encoder, new_tokens=new_tokens)
         if len(dropped) > config.data.max_lost * len(examples):
-            say(f"{task.name}: not watched, {len(dropped)} of {len(examples)} examples do not fit this model")
+            say(f"{task.name}: not retained, {len(dropped)} of {len(examples)} examples do not fit this model")
             return []
     return [PreparedTask(task, encoder, tuple(examples))]
 
 
-def check_methods(arms: Sequence[Arm], model: LanguageModel) -> None:
+def check_methods(arms: Sequence[Arm], model: LanguageModel, *, searching: bool) -> int:
     """Check that the methods of all arms exist, and that their settings fit the model.
+
+    Returns:
+        Tokens that the longest soft prompt takes: they are kept free for every arm, so that all read the same text.
 
     Raises:
         LuthierError: All faults; each names its arm.
     """
     faults: list[LuthierError] = []
+    lengths = [0]
     for arm in arms:
         if arm.method is not None:
             with collecting(faults), faults_naming_arm(arm.name):
                 method = find_method(arm.method)
                 settings = read_settings(method, arm.settings, where="settings")
+                lengths.append(virtual_tokens(settings))
+                if searching and (knob := method.space.get("virtual_tokens")):
+                    lengths += knob.values
                 if arm.settings or virtual_tokens(settings):
                     # Settings can name layers that this model does not have: that must not show after hours.
                     method.attach(model, settings, seed=arm.seeds[0]).detach()
     raise_faults("the arms have faults", faults)
-
-
-def _virtual_tokens(arms: Sequence[Arm], *, searching: bool) -> int:
-    """Tokens that the longest soft prompt takes: they are kept free for every arm, so that all read the same text."""
-    lengths = [0]
-    for arm in arms:
-        if arm.method is not None:
-            method = find_method(arm.method)
-            lengths.append(virtual_tokens(read_settings(method, arm.settings, where="settings")))
-            if searching and (knob := method.space.get("virtual_tokens")):
-                lengths += knob.values
     return max(lengths)
 
 

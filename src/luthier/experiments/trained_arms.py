@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from luthier.config.arms import Arm
 from luthier.experiments.plan import Plan
 from luthier.files.store import Entry
@@ -15,7 +17,8 @@ def job_of(plan: Plan, arm: Arm, seed: int) -> TrainingJob[Encoded]:
     """Return the training of an arm with one seed: everything that its result depends on."""
     config, target = plan.config, plan.target
     task = training_task(target.task, target.encoder, config.decoding, batch_tokens=config.evaluation.batch_tokens)
-    return make_job(plan.model, arm, task, plan.training.of(arm), seed=seed)
+    job = make_job(plan.model, arm, task, plan.training.of(arm), seed=seed)
+    return replace(job, name=f"{arm.name}, seed {seed}") if len(arm.seeds) > 1 else job
 
 
 def train(plan: Plan, arm: Arm, seed: int, *, on_validation: OnValidation | None = None) -> Trained:
