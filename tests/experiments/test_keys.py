@@ -143,6 +143,8 @@ TASK_KEYS: dict[str, Case] = {
     "primary": Case("exact_match", TRAINED),
     "stop": Case([], TRAINED | ASKED),
     "max_new_tokens": Case(6, TRAINED | ASKED),
+    "preamble": Case("Name the animals.\n", TEXTS),
+    "extract": Case({"find": r"(\w+)"}, TRAINED),  # answers are logged whole; extraction chooses the weights
     "few_shot": Case({"shots": 1}, NOTHING),  # the arm says how many: 2_shot
     "split": Case({"train": 0.6, "validation": 0.2, "test": 0.2}, NOTHING),  # the source has all three splits
     "chat": Case(False, NOTHING),  # the model has no chat template
@@ -253,6 +255,14 @@ def test_another_way_to_judge_is_another_training(job: Path) -> None:
     before = keys_of(plan_of(job, bleu))
     after = keys_of(plan_of(job, bleu | {"metrics": ["bleu:lowercase=yes"]}))
     assert differing(before, after) - {"run"} == TRAINED
+
+
+def test_other_exemplars_are_other_questions(job: Path, before: dict[str, str]) -> None:
+    """Where exemplars come from: the first rows of the training split, or fixed ones, instead of drawn ones."""
+    fixed = [{"text": "a red owl sat", "answer": "owl"}, {"text": "a blue hen sat", "answer": "hen"}]
+    for few_shot in ({"order": "first"}, {"rows": fixed}):
+        after = keys_of(plan_of(job, TASK | {"few_shot": few_shot}))
+        assert differing(before, after) - {"run"} == {"answer", "time"}
 
 
 def test_threads_are_in_every_key(job: Path, before: dict[str, str]) -> None:
