@@ -38,7 +38,7 @@ TASK_CHANGES: dict[str, dict[str, Any]] = {
     "primary": {"primary": "exact_match"},
     "name of the template": {"templates": [{"name": "other", "prompt": "{{ text }}\nanimal:"}]},
     "prompt": {"templates": [{"name": "plain", "prompt": "{{ text }}\nwhich animal?"}]},
-    "extraction of the answer": {"extract": {"find": "[a-z]+"}},
+    "extraction of the answer": {"extract": {"find": "([a-z]+)"}},
     "name": {"name": "other_echo"},
 }
 TASK_LEFT_ALONE: dict[str, dict[str, Any]] = {
