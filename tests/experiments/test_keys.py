@@ -278,14 +278,14 @@ def test_threads_are_in_every_key(job: Path, before: dict[str, str]) -> None:
 def test_an_arm_says_everything_that_it_is_trained_with(job: Path, before: dict[str, str]) -> None:
     plan = plan_of(job)
     _, arm = plan.arms
-    changed = {
+    changed: dict[str, Any] = {
         "method": "adapter",
         "settings": {"rank": 3},
         "training": TrainingConfig(steps=9),
         "replay": 0.5,
     }
     # There is one objective; another name is refused before there is a key.
-    kept = {"name": "another", "shots": 1, "seeds": (0, 1)}
+    kept: dict[str, Any] = {"name": "another", "shots": 1, "seeds": (0, 1)}
     assert set(changed | kept) | {"objective"} == set(Arm.__dataclass_fields__), "a new field of an arm needs a line"
     for name, value in changed.items():
         other = replace(arm, **{name: value} | ({"settings": {}} if name == "method" else {}))
