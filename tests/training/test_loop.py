@@ -180,11 +180,11 @@ def test_the_best_weights_are_those_of_the_best_metric(tmp_path: Path) -> None:
     ):
         model, attached = start()
         seen: dict[int, dict[str, torch.Tensor]] = {}
-        look = scripted(values, higher_is_better=higher)
+        measure = scripted(values, higher_is_better=higher)
 
         def validate() -> Validation:
             seen[len(seen)] = snapshot(attached)  # noqa: B023 - called within this pass
-            return look()  # noqa: B023
+            return measure()  # noqa: B023
 
         folder = tmp_path / f"{values}{higher}"
         done = run(model, attached, folder, validate=validate)

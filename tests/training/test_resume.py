@@ -51,13 +51,13 @@ def counted(calls: list[int], at: int) -> LossFunction:
 def failing(validate: Validate, at: int) -> Validate:
     calls = [0]
 
-    def look() -> Validation:
+    def measure() -> Validation:
         calls[0] += 1
         if calls[0] == at:
             raise BrokenOff
         return validate()
 
-    return look
+    return measure
 
 
 def same_end(

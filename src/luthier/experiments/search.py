@@ -53,11 +53,11 @@ _OUTCOME = TypeAdapter(SearchOutcome)
 
 @dataclass(frozen=True)
 class Tried:
-    """One trial: its validation scores (higher is better) from first to last look, and how it ended.
+    """One trial: its validation scores (higher is better) from the first validation to the last, and how it ended.
 
     Attributes:
         parameters: What was tried.
-        scores: At each look.
+        scores: At each validation.
         score: Of the weights that are kept; None where it did not come to its end.
         ended: ``complete``, ``pruned`` or ``failed``.
         seconds: Wall time.

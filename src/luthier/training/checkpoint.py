@@ -1,7 +1,7 @@
 """Checkpoints from which a killed run goes on to the same bits.
 
 A checkpoint is one folder: ``weights.safetensors``, ``optimizer.safetensors``, ``random.safetensors`` and
-``progress.json``. It is written under another name and renamed when whole, so the newest folder is always complete.
+``progress.json``. It is written under another name and renamed when it is complete, so the newest folder is always complete.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from luthier.files.atomic import finish_folder, temporary_folder
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """How far training has come.
+    """How far a training has come: part of a checkpoint.
 
     Attributes:
-        step: Optimizer steps done.
-        seconds: Wall seconds spent in them, over all processes.
-        supervised_tokens: Target tokens trained on.
-        best_step: Step of the best weights so far, or None.
-        best_score: Their validation score (higher is better), or None.
-        validations_without_gain: Since the best.
-        validation_loss: The latest, or None.
+        step: The number of optimizer steps taken.
+        seconds: The wall time of these steps, over all processes.
+        supervised_tokens: The number of target tokens trained on.
+        best_step: The step of the best weights so far, or None.
+        best_score: The validation score of these weights (higher is better), or None.
+        validations_without_gain: The number of validations since the best one.
+        validation_loss: The latest validation loss, or None.
     """
 
     step: int = 0

@@ -1,4 +1,4 @@
-"""``log.jsonl``: one line a step, and one a validation."""
+"""The training log, ``log.jsonl``: one line for each step, and one for each validation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Line: TypeAlias = dict[str, float | int | str | None]
 
 
 class TrainingLog:
-    """Appends lines; when a killed run goes on, the lines after its checkpoint are forgotten.
+    """Appends lines to the log; when a killed run goes on, the lines after its checkpoint are removed.
 
     Args:
-        path: Of the file.
-        step: Of the checkpoint; 0 for none.
-        also: Takes every line that is written, too.
+        path: The path of the file.
+        step: The step of the checkpoint; 0 for none.
+        also: Called with every line that is written.
     """
 
     def __init__(self, path: Path, *, step: int, also: Callable[[Line], None] = lambda _: None) -> None:
@@ -30,7 +30,7 @@ class TrainingLog:
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def append(self, line: Line) -> None:
-        """Write one line and hand it to the system."""
+        """Write one line and hand it to the operating system."""
         append_lines(self.path, [json.dumps(line)])
         self._also(line)
 
