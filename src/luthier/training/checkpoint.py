@@ -1,7 +1,8 @@
 """Checkpoints from which a killed run goes on to the same bits.
 
 A checkpoint is one folder: ``weights.safetensors``, ``optimizer.safetensors``, ``random.safetensors`` and
-``progress.json``. It is written under another name and renamed when it is complete, so the newest folder is always complete.
+``progress.json``. It is written under another name and renamed when it is complete, so the newest
+folder is always complete.
 """
 
 from __future__ import annotations
