@@ -221,24 +221,14 @@ def _check(settings: CheckConfig, _: bool) -> None:
 
 
 def _score(settings: ScoreConfig, as_json: bool) -> None:
-    from luthier.metrics.score_command import run_score
+    from luthier.metrics.score_command import Output, ScoreSettings, run_score
+    from luthier.metrics.score_inputs import Columns, ScoreInputs
 
+    columns = Columns(settings.prediction_column, settings.reference_column, settings.id_column)
     run_score(
-        settings.predictions,
-        settings.references,
-        metrics=settings.metrics,
-        as_json=as_json,
-        by=settings.by,
-        explain_id=settings.explain,
-        per_example=settings.per_example,
-        prediction_column=settings.prediction_column,
-        reference_column=settings.reference_column,
-        id_column=settings.id_column,
-        allow_empty=settings.allow_empty,
-        confidence=settings.confidence,
-        resamples=settings.resamples,
-        seed=settings.seed,
-        test=settings.test,
+        ScoreInputs(settings.predictions, settings.references, columns, settings.allow_empty),
+        ScoreSettings(settings.metrics, settings.confidence, settings.resamples, settings.seed, settings.test),
+        Output(as_json, settings.by, settings.explain, settings.per_example),
     )
 
 

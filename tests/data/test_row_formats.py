@@ -1,4 +1,4 @@
-"""Shapes of rows, and the exchanges in them."""
+"""Formats of rows, and the exchanges in them."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,29 @@ from metric_rows import with_choices
 from luthier.data.sources import Source, read_rows
 from luthier.errors import Faults, LuthierError
 from luthier.metrics.prediction_log import write_predictions
-from luthier.metrics.score_command import run_score
+from luthier.metrics.score_command import Output, ScoreSettings, run_score
+from luthier.metrics.score_inputs import Columns, ScoreInputs
 
 GIVEN = ["It is very cold outside", "outside cold it is", "cold cold cold cold"]
 TRUE = ["It is cold outside"] * 3
 Scored = Callable[..., dict[str, Any]]
+
+
+def score(
+    predictions: Sequence[Path],
+    references: Sequence[Path] = (),
+    *,
+    prediction_column: str = "",
+    reference_column: str = "",
+    allow_empty: bool = False,
+    metrics: Sequence[str] = ("rouge",),
+    confidence: float = 0.95,
+    **output: Any,
+) -> None:
+    """Run the command."""
+    columns = Columns(prediction_column, reference_column)
+    inputs = ScoreInputs(tuple(predictions), tuple(references), columns, allow_empty)
+    run_score(inputs, ScoreSettings(tuple(metrics), confidence), Output(**output))
 
 
 @pytest.fixture
@@ -29,7 +47,7 @@ def scored(capsys: pytest.CaptureFixture[str]) -> Scored:
     """Run the command with ``--json`` and parse what it prints."""
 
     def run(*args: Any, **settings: Any) -> dict[str, Any]:
-        run_score(*args, as_json=True, **settings)
+        score(*args, as_json=True, **settings)
         found: dict[str, Any] = json.loads(capsys.readouterr().out)
         return found
 
@@ -109,14 +127,14 @@ def test_rows_that_have_no_line_are_named_by_their_number(tmp_path: Path) -> Non
     for name in ("t.parquet", "array.json"):
         write_table(tmp_path / name, rows)
         with pytest.raises(LuthierError, match="row 2: 'prediction' is missing"):
-            run_score([tmp_path / name])
+            score([tmp_path / name])
 
 
 def test_all_faults_of_a_table_are_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text('{"prediction": "a", "target": "a"}\nno\n{"prediction": "a", "target": "a"}\n[]\n')
     with pytest.raises(Faults) as faults:
-        run_score([path])
+        score([path])
     assert [fault.where for fault in faults.value.faults] == [f"{path}, line 2", f"{path}, line 4"]
 
 
@@ -182,7 +200,7 @@ def test_rows_for_each_example(files: tuple[Path, Path], tmp_path: Path, scored:
 def test_table_on_a_terminal(files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "[bold]q.txt"
     other.write_text("\n".join(TRUE) + "\n")
-    run_score([files[0], other], [files[1]], metrics=["rouge"])
+    score([files[0], other], [files[1]], metrics=["rouge"])
     shown = capsys.readouterr().out
     assert "0.7130" in shown  # (8/9 + 1 + 1/4) / 3
     assert "[bold]q.txt" in shown
@@ -191,12 +209,12 @@ def test_table_on_a_terminal(files: tuple[Path, Path], tmp_path: Path, capsys: p
 
 
 def test_a_worked_example(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    run_score([files[0]], [files[1]], explain_id="3")
+    score([files[0]], [files[1]], explain_id="3")
     shown = capsys.readouterr().out
     assert "1 × cold  clipped: 4 times here, 1 in the reference" in shown
     assert "1 of 4 in the prediction, of 4 in the reference" in shown
     assert "longest common subsequence, 1 words\n  cold" in shown
-    run_score([files[0]], [files[1]], explain_id="1", metrics=["rouge", "bleu"])
+    score([files[0]], [files[1]], explain_id="1", metrics=["rouge", "bleu"])
     shown = capsys.readouterr().out
     assert "longest common subsequence, 4 words\n  it is cold outside" in shown
     assert "sentence BLEU  " in shown
@@ -215,7 +233,7 @@ def test_refusals_name_the_line(got: bytes, wanted: bytes, message: str, files: 
     files[0].write_bytes(got)
     files[1].write_bytes(wanted)
     with pytest.raises(LuthierError, match=message):
-        run_score([files[0]], [files[1]])
+        score([files[0]], [files[1]])
 
 
 def test_empty_answers_can_be_scored_when_asked_for(files: tuple[Path, Path], scored: Scored) -> None:
@@ -246,18 +264,18 @@ def test_damaged_tables_are_told(name: str, content: bytes, message: str, tmp_pa
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(LuthierError, match=message):
-        run_score([path])
+        score([path])
 
 
 def test_wrong_settings_are_told(files: tuple[Path, Path]) -> None:
     with pytest.raises(LuthierError, match="Did you mean 'rouge'"):
-        run_score([files[0]], [files[1]], metrics=["rogue"])
+        score([files[0]], [files[1]], metrics=["rogue"])
     with pytest.raises(LuthierError, match="There is no example '9'"):
-        run_score([files[0]], [files[1]], explain_id="9")
+        score([files[0]], [files[1]], explain_id="9")
     with pytest.raises(LuthierError, match="no column 'topic'"):
-        run_score([files[0]], [files[1]], by="topic")
+        score([files[0]], [files[1]], by="topic")
     with pytest.raises(LuthierError, match="between 0 and 1"):
-        run_score([files[0]], [files[1]], confidence=95)
+        score([files[0]], [files[1]], confidence=95)
 
 
 def test_windows_line_ends_and_other_separators_are_no_lines(files: tuple[Path, Path], scored: Scored) -> None:
@@ -269,7 +287,7 @@ def test_windows_line_ends_and_other_separators_are_no_lines(files: tuple[Path, 
 def test_the_headings_say_the_level_of_the_intervals(
     files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_score([files[0], files[1]], [files[1]], confidence=0.8)
+    score([files[0], files[1]], [files[1]], confidence=0.8)
     headings = [line for line in capsys.readouterr().out.splitlines() if "┃" in line]
     assert any("80 % interval" in line for line in headings)
     # The table of differences is wider and may wrap its heading.

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from luthier.data.chat import ChatFormat, read_format
+from luthier.data.cutting import cut_range, moved_span
 from luthier.data.tokenizer_adapter import Offsets, adapt_tokenizer, added_around, marks_words, special_names
 from luthier.errors import ModelError
 from luthier.records import Dropped, Encoded, Example, TokenIds, Turn
@@ -239,7 +240,7 @@ class Encoder:
             # A space that ends the prompt belongs to the answer's first token, as in natural text.
             prompt = prompt.rstrip(" ") or prompt
         text = head + prompt
-        span = _moved(example.input_span, len(head), len(text))
+        span = moved_span(example.input_span, len(head), len(text))
         blank = text[len(text.rstrip()) :]
         lead = "" if self.encoder_decoder or blank else " "
         return _Layout(text, span, blank, lead, literal=self._special is not None and bool(self._special.search(text)))
@@ -259,7 +260,7 @@ class Encoder:
         span = None
         if text[:end].endswith(stripped):
             trimmed = 0 if text[:end].endswith(prompt) else len(prompt) - len(prompt.lstrip())
-            span = _moved(example.input_span, start - trimmed, end)
+            span = moved_span(example.input_span, start - trimmed, end)
         return _Layout(text, span, self._chat_anchor(chat), chat.lead, masked=changed)
 
     def _chat_anchor(self, chat: ChatFormat) -> str:
@@ -338,7 +339,7 @@ class Encoder:
         body, offsets = self._body(layout)
         if offsets is None:
             return Dropped(example.id, NO_OFFSETS)
-        gap = _cut_range(layout.text, layout.span, offsets, excess)
+        gap = cut_range(layout.text, layout.span, offsets, excess)
         if gap is None:
             return Dropped(example.id, PROMPT_TOO_LONG)
         kept = [*self._head(body), *body[: gap[0]], *body[gap[1] :], *self._tail(body)]
@@ -374,33 +375,6 @@ class Encoder:
 
 
 _MASKED_OR_NOT = re.compile("([\U000f0000-\U000ffffd])\\1*|[^\U000f0000-\U000ffffd]+")
-
-
-def _cut_range(text: str, span: tuple[int, int], offsets: Offsets, excess: int) -> tuple[int, int] | None:
-    """Return the tokens ``[first, last)`` at the head of the span whose removal frees ``excess`` places.
-
-    At least one token of the span stays. Tokens that share a character go together.
-    """
-    inside = [place for place, characters in enumerate(offsets) if _lies_in(text, characters, span)]
-    if len(inside) <= excess:
-        return None
-    first, last = inside[0], inside[0] + excess
-    while last < inside[-1] and offsets[last][0] < offsets[last - 1][1]:
-        last += 1
-    return first, last
-
-
-def _lies_in(text: str, characters: tuple[int, int], span: tuple[int, int]) -> bool:
-    start, end = characters
-    while start < end and text[start].isspace() and start < span[0]:
-        start += 1
-    return span[0] <= start < end <= span[1]
-
-
-def _moved(span: tuple[int, int] | None, by: int, limit: int) -> tuple[int, int] | None:
-    if span is None:
-        return None
-    return max(span[0] + by, 0), min(span[1] + by, limit)
 
 
 def _array(ids: Sequence[int]) -> TokenIds:

@@ -8,36 +8,58 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 from luthier.errors import ConfigError, DataError, did_you_mean
 from luthier.metrics.overlap.explain import explain
 from luthier.metrics.registry import get_metric
-from luthier.metrics.score_inputs import Columns, System, load_systems, values_of
+from luthier.metrics.score_inputs import ScoreInputs, System, load_systems, values_of
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.significance import Difference, holm, paired_difference
 from luthier.records import Prediction, Score
 
 
 @dataclass(frozen=True)
-class Settings:
+class ScoreSettings:
     """How to score and compare.
 
     Attributes:
-        metrics: Names as `luthier.metrics.registry.get_metric` takes them.
+        metrics: Names as `luthier.metrics.registry.get_metric` takes them; each may be a comma-separated list
+            (``"rouge,bleu:tokenize=zh"``).
         confidence: Of the intervals.
-        resamples: Bootstrap resamples.
+        resamples: Bootstrap resamples; 0 for no intervals.
         seed: Of the resamples.
         test: Paired test between systems, one of `luthier.metrics.significance.TESTS`.
     """
 
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] = ("rouge",)
     confidence: float = 0.95
     resamples: int = 1000
     seed: int = 0
     test: str = "randomisation"
+
+    def names(self) -> tuple[str, ...]:
+        """Return the name of each metric."""
+        return tuple(name.strip() for given in self.metrics for name in given.split(",") if name.strip())
+
+
+@dataclass(frozen=True)
+class Output:
+    """What to print and write.
+
+    Attributes:
+        as_json: Print JSON instead of tables.
+        by: Score each value of this column by itself as well; "" for none.
+        explain_id: Print how the score of this example comes about (an id, or a line number) instead of scores.
+        per_example: Write one row for each example to this file (JSONL, or TSV by its ending).
+    """
+
+    as_json: bool = False
+    by: str = ""
+    explain_id: str = ""
+    per_example: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -56,87 +78,59 @@ class Report:
     differences: Sequence[tuple[str, Difference, float]]
 
 
-def run_score(
-    predictions: Sequence[Path],
-    references: Sequence[Path] = (),
-    *,
-    metrics: Sequence[str] = ("rouge",),
-    as_json: bool = False,
-    by: str = "",
-    explain_id: str = "",
-    per_example: Path | None = None,
-    prediction_column: str = "",
-    reference_column: str = "",
-    id_column: str = "",
-    allow_empty: bool = False,
-    confidence: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-    test: str = "randomisation",
-) -> None:
+def run_score(inputs: ScoreInputs, settings: ScoreSettings, output: Output) -> None:
     """Score predictions and print the result.
 
     Args:
-        predictions: One file for each system: text (one answer a line), any table that training reads (JSON lines, an
-            array of JSON, CSV, TSV, Parquet; gzipped or not), or the log of a run. With several, the first is compared
-            with each of the others, in pairs.
-        references: Files with the right answers, several for several references; none where the prediction files
-            hold them.
-        metrics: Names, each may be a comma-separated list (``"rouge,bleu:tokenize=zh"``).
-        as_json: Print JSON instead of tables.
-        by: Score each value of this column on its own as well.
-        explain_id: Print how the score of this example comes about (an id, or a line number) instead of scores.
-        per_example: Write one row for each example to this file (JSONL, or TSV by its ending).
-        prediction_column: Column of the predictions; "" recognises it.
-        reference_column: Column of the references; "" recognises it.
-        id_column: Column of the ids; "" recognises it, or numbers the rows.
-        allow_empty: Score empty lines as empty answers.
-        confidence: Of the intervals.
-        resamples: Bootstrap resamples.
-        seed: Of the resamples.
-        test: Paired test between systems.
+        inputs: The files. With several systems, the first is compared with each of the others, in pairs.
+        settings: How to score and compare.
+        output: What to print and write.
 
     Raises:
         ConfigError: A metric, setting or test is not known.
         DataError: A file is missing, damaged or does not fit the others.
+        Faults: Several rows are malformed.
     """
-    names = tuple(name.strip() for given in metrics for name in given.split(",") if name.strip())
+    names = settings.names()
     for name in names:
         get_metric(name)
-    _check_settings(names, confidence, resamples, predictions)
-    columns = Columns(prediction_column, reference_column, id_column)
-    systems = load_systems(predictions, references, columns, allow_empty=allow_empty)
-    if explain_id:
-        _print(_explained(systems, explain_id, names))
+    settings = replace(settings, metrics=names)
+    _check_settings(settings, inputs.predictions)
+    systems = load_systems(inputs)
+    if output.explain_id:
+        _print(_explained(systems, output.explain_id, names))
         return
-    settings = Settings(names, confidence, resamples, seed, test)
-    if per_example is not None:
-        _write_rows(per_example, systems, names)
+    if output.per_example is not None:
+        _write_rows(output.per_example, systems, names)
+    by = output.by
     report = Report(
         {system.name: _scored(system.predictions, settings) for system in systems},
         {s.name: {v: _scored(part, settings) for v, part in values_of(s, by)} for s in systems} if by else {},
         _compared(systems, settings),
     )
-    if as_json:
+    if output.as_json:
         _print(json.dumps(as_plain(report), ensure_ascii=False, indent=2))
     else:
         _print_tables(report, by)
 
 
-def _check_settings(names: Sequence[str], confidence: float, resamples: int, predictions: Sequence[Path]) -> None:
+def _check_settings(settings: ScoreSettings, predictions: Sequence[Path]) -> None:
     if not predictions:
         raise ConfigError("No file of predictions was given.", fix="Name one with --predictions.")
-    if not names:
+    if not settings.metrics:
         raise ConfigError("No metric was asked for.", fix="Name one, e.g. --metric rouge.")
-    if not 0 < confidence < 1:
+    if not 0 < settings.confidence < 1:
         raise ConfigError(
-            f"A confidence of {confidence:g} makes no interval.", fix="Give a number between 0 and 1, e.g. 0.95."
+            f"A confidence of {settings.confidence:g} makes no interval.",
+            fix="Give a number between 0 and 1, e.g. 0.95.",
         )
-    if resamples < 0:
-        raise ConfigError(f"{resamples} resamples cannot be drawn.", fix="Give 0 (no intervals) or some hundreds.")
+    if settings.resamples < 0:
+        raise ConfigError(
+            f"{settings.resamples} resamples cannot be drawn.", fix="Give 0 (no intervals) or some hundreds."
+        )
 
 
-def _scored(predictions: Sequence[Prediction], settings: Settings) -> list[Score]:
+def _scored(predictions: Sequence[Prediction], settings: ScoreSettings) -> list[Score]:
     return score_predictions(
         predictions,
         settings.metrics,
@@ -146,7 +140,7 @@ def _scored(predictions: Sequence[Prediction], settings: Settings) -> list[Score
     )
 
 
-def _compared(systems: Sequence[System], settings: Settings) -> list[tuple[str, Difference, float]]:
+def _compared(systems: Sequence[System], settings: ScoreSettings) -> list[tuple[str, Difference, float]]:
     """Compare the first system with each other one on every output, with Holm's correction over the systems."""
     rows: list[tuple[str, Difference, float]] = []
     for name in settings.metrics:
@@ -157,7 +151,7 @@ def _compared(systems: Sequence[System], settings: Settings) -> list[tuple[str, 
     return rows
 
 
-def _difference(first: System, second: System, metric: str, output: str, settings: Settings) -> Difference:
+def _difference(first: System, second: System, metric: str, output: str, settings: ScoreSettings) -> Difference:
     return paired_difference(
         first.predictions,
         second.predictions,

@@ -47,27 +47,36 @@ class Columns:
     identity: str = ""
 
 
-def load_systems(
-    predictions: Sequence[Path], references: Sequence[Path], columns: Columns, *, allow_empty: bool
-) -> list[System]:
-    """Read what several systems answered to the same examples.
+@dataclass(frozen=True)
+class ScoreInputs:
+    """Which files to score.
 
-    Args:
-        predictions: One file a system.
+    Attributes:
+        predictions: One file for each system: text with one answer a line, a table, a log of a run, or its folder.
         references: Files with the right answers; several are several references for each example. None where the
             prediction files hold them.
         columns: Columns of tables.
         allow_empty: Score empty lines as empty answers instead of refusing them.
+    """
+
+    predictions: tuple[Path, ...]
+    references: tuple[Path, ...] = ()
+    columns: Columns = Columns()
+    allow_empty: bool = False
+
+
+def load_systems(inputs: ScoreInputs) -> list[System]:
+    """Read what several systems answered to the same examples.
 
     Raises:
-        DataError: A file cannot be read, or does not fit the others; file and line are named.
+        DataError: A file cannot be read, or does not fit the others; the file and the line are named.
         Faults: Several such faults.
     """
-    truths = [_load_references(path, columns.reference) for path in references]
-    names = _names(predictions)
+    truths = [_load_references(path, inputs.columns.reference) for path in inputs.references]
+    names = _names(inputs.predictions)
     return [
-        _load_system(path, name, truths, columns, allow_empty=allow_empty)
-        for path, name in zip(predictions, names, strict=True)
+        _load_system(path, name, truths, inputs.columns, allow_empty=inputs.allow_empty)
+        for path, name in zip(inputs.predictions, names, strict=True)
     ]
 
 
@@ -252,13 +261,13 @@ def _as_text(value: object) -> str:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Short names that tell the files apart."""
+    """Return short names that tell the files apart."""
     short = [path.name if path.suffix else path.stem for path in paths]
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
 
 def values_of(system: System, column: str) -> Iterator[tuple[str, list[Prediction]]]:
-    """Predictions by the values of a column, in the order of first appearance.
+    """Yield the predictions by the values of a column, in the order of their first appearance.
 
     Raises:
         DataError: There is no such column.
