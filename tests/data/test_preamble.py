@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from luthier.data.duplicates import DuplicateIndex
 from luthier.data.encoding import Encoder
-from luthier.data.splits import DuplicateIndex, digest_examples
+from luthier.data.splits import digest_examples
 from luthier.records import Encoded, Example, Turn
 from tiny import CHATML, byte_tokenizer
 

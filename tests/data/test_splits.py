@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data.splits import DuplicateIndex, Fractions, assign, digest_examples, position, subset
+from luthier.data.duplicates import DuplicateIndex
+from luthier.data.splits import Fractions, assign, digest_examples, position, subset
 from luthier.records import Example, Turn
 
 NONE: frozenset[str] = frozenset()
@@ -59,7 +60,7 @@ def test_draw_does_not_depend_on_the_order_of_the_rows_but_on_the_seed() -> None
     assert set(subset(examples, 10, 0)) != set(subset(examples, 10, 1))
 
 
-def ledger(*items: tuple[str, str, str]) -> DuplicateIndex:
+def index_of(*items: tuple[str, str, str]) -> DuplicateIndex:
     made = DuplicateIndex()
     for number, (split, prompt, target) in enumerate(items):
         made.add(split, example(str(number), prompt, target))
@@ -67,7 +68,7 @@ def ledger(*items: tuple[str, str, str]) -> DuplicateIndex:
 
 
 def test_duplicates_and_overlaps_leave_training_only() -> None:
-    found = ledger(
+    found = index_of(
         ("train", "a", "1"),
         ("train", "a", "1"),  # again in training
         ("train", "a", "2"),  # another answer: kept

@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from luthier.data.splits import NAMES, DuplicateIndex, Overlaps, draw_key, draw_mask, hash64
+from luthier.data.duplicates import DuplicateIndex, Overlaps
+from luthier.data.splits import NAMES, draw_key, draw_mask, hash64
 from luthier.errors import DataError
 from luthier.tasks.rendering import left_out_why
 from luthier.tasks.rows import TaskExample, TaskRows
