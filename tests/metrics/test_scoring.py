@@ -13,7 +13,7 @@ from metric_rows import answered, labels, with_choices
 from luthier.errors import ConfigError, DataError, Faults
 from luthier.metrics.registry import get_metric, metric_names, metric_of_output, metric_options
 from luthier.metrics.scoring import score_predictions
-from luthier.metrics.significance import paired_difference
+from luthier.metrics.significance import PairedComparison, paired_difference
 from luthier.records import Prediction
 
 # A model is needed for those that are left out; they have their own tests.
@@ -96,7 +96,7 @@ def test_statistics_of_every_metric_suit_a_paired_difference() -> None:
         if name in ("pearson", "spearman"):
             continue
         asked = "f1_binary:positive=yes" if name == "f1_binary" else name
-        found = paired_difference(first, second, asked, permutations=200, resamples=200)
+        found = paired_difference(first, second, asked, settings=PairedComparison(permutations=200, resamples=200))
         values = [score_predictions(rows, [asked], resamples=0) for rows in (first, second)]
         at = get_metric(asked).outputs.index(found.output)
         assert found.value == pytest.approx(values[0][at].value - values[1][at].value), name
@@ -166,4 +166,9 @@ def test_scores_and_differences_state_the_level_of_their_interval() -> None:
         (score,) = score_predictions(predictions, ["accuracy"], confidence=level)
         assert score.confidence == level
         assert f"{100 * level:g}%" in score.signature
-        assert paired_difference(predictions, predictions, "accuracy", confidence=level).confidence == level
+        assert (
+            paired_difference(
+                predictions, predictions, "accuracy", settings=PairedComparison(confidence=level)
+            ).confidence
+            == level
+        )

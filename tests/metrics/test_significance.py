@@ -31,6 +31,7 @@ from luthier.metrics.resampling import (
     wilson_interval,
 )
 from luthier.metrics.significance import (
+    PairedComparison,
     bootstrap_p_value,
     holm,
     mcnemar_p_value,
@@ -127,7 +128,7 @@ def test_detectable_difference_of_a_comparison_is_that_of_its_values() -> None:
     given = [str(v) for v in rng.integers(0, 2, size=300)]
     a, b = answered(given, ["1"] * 300), answered(given[::-1], ["1"] * 300)
     values = np.array([float(x == "1") - float(y == "1") for x, y in zip(given, given[::-1], strict=True)])
-    found = paired_difference(a, b, "exact_match", resamples=4000, permutations=100)
+    found = paired_difference(a, b, "exact_match", settings=PairedComparison(resamples=4000, permutations=100))
     assert found.detectable == pytest.approx(minimum_detectable_effect(values), rel=0.05)
 
 
@@ -148,7 +149,10 @@ def test_paired_tests_agree_with_sacrebleu(test: str, kind: str) -> None:
     _, scores = PairedTest(systems, {"BLEU": sacrebleu.BLEU(references=[truth])}, None, kind, n_samples=2000)()
     expected: Any = next(value for key, value in scores.items() if "BLEU" in key)
     found = paired_difference(
-        answered(first, truth), answered(second, truth), "bleu", test=test, resamples=2000, permutations=2000
+        answered(first, truth),
+        answered(second, truth),
+        "bleu",
+        settings=PairedComparison(test=test, resamples=2000, permutations=2000),
     )
     assert found.value == pytest.approx(expected[0].score - expected[1].score, abs=1e-9)
     # Two independent draws of 2,000: p-values agree within their Monte-Carlo error.
@@ -170,7 +174,7 @@ def test_a_system_does_not_differ_from_itself() -> None:
 def test_a_large_difference_is_found_and_its_sign_is_first_minus_second() -> None:
     right, wrong = answered(["a"] * 30, ["a"] * 30), answered(["b"] * 30, ["a"] * 30)
     for test in ("randomisation", "mcnemar"):
-        found = paired_difference(right, wrong, "exact_match", test=test)
+        found = paired_difference(right, wrong, "exact_match", settings=PairedComparison(test=test))
         assert (found.value, found.significant) == (1.0, True)
 
 
@@ -179,7 +183,12 @@ def test_ranks_can_be_compared_too() -> None:
     true = rng.normal(size=120)
     near, far = [str(v) for v in true + rng.normal(size=120) * 0.3], [str(v) for v in true + rng.normal(size=120) * 2]
     truth = [str(v) for v in true]
-    found = paired_difference(answered(near, truth), answered(far, truth), "spearman", permutations=1000, resamples=500)
+    found = paired_difference(
+        answered(near, truth),
+        answered(far, truth),
+        "spearman",
+        settings=PairedComparison(permutations=1000, resamples=500),
+    )
     assert found.significant
     assert 0 < found.low < found.value < found.high
 
@@ -195,11 +204,11 @@ def test_ids_must_match() -> None:
 def test_what_does_not_fit_is_told() -> None:
     rows = answered(["a", "b"], ["a", "b"])
     with pytest.raises(ConfigError, match="not shares of right answers"):
-        paired_difference(rows, rows, "rouge", test="mcnemar")
+        paired_difference(rows, rows, "rouge", settings=PairedComparison(test="mcnemar"))
     with pytest.raises(ConfigError, match="Did you mean 'rougeL'"):
         paired_difference(rows, rows, "rouge", "rougel")
     with pytest.raises(ConfigError, match="Did you mean 'bootstrap'"):
-        paired_difference(rows, rows, "rouge", test="bootstrp")
+        paired_difference(rows, rows, "rouge", settings=PairedComparison(test="bootstrp"))
 
 
 def test_one_group_is_not_compared() -> None:
@@ -288,7 +297,7 @@ def test_false_alarms_are_as_rare_as_stated(test: str, grouped: bool) -> None:
             for chance in skill
         )
         alarms += paired_difference(
-            a, b, "exact_match", test=test, permutations=500, resamples=50, seed=trial
+            a, b, "exact_match", settings=PairedComparison(test=test, permutations=500, resamples=50, seed=trial)
         ).significant
     # 5 %, with three standard errors of 600 trials; the exact McNemar test is conservative by construction.
     assert (0.0 if test == "mcnemar" else 0.024) <= alarms / 600 <= 0.076

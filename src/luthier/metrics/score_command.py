@@ -17,7 +17,7 @@ from luthier.metrics.overlap.explain import explain
 from luthier.metrics.registry import get_metric
 from luthier.metrics.score_inputs import ScoreInputs, System, load_systems, values_of
 from luthier.metrics.scoring import score_predictions
-from luthier.metrics.significance import Difference, holm, paired_difference
+from luthier.metrics.significance import Difference, PairedComparison, holm, paired_difference
 from luthier.records import Prediction, Score
 
 
@@ -157,10 +157,12 @@ def _difference(first: System, second: System, metric: str, output: str, setting
         second.predictions,
         metric,
         output,
-        test=settings.test,
-        confidence=settings.confidence,
-        resamples=max(settings.resamples, 100),
-        seed=settings.seed,
+        settings=PairedComparison(
+            test=settings.test,
+            confidence=settings.confidence,
+            resamples=max(settings.resamples, 100),
+            seed=settings.seed,
+        ),
     )
 
 

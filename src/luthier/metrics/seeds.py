@@ -51,7 +51,7 @@ from luthier.metrics.seed_estimate import (
     spread_of,
 )
 from luthier.metrics.seed_runs import Log, PairedRuns, Runs, linearised, paired_runs, same_examples
-from luthier.metrics.significance import Difference, paired_difference
+from luthier.metrics.significance import Difference, PairedComparison, paired_difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +215,9 @@ def difference_over_seeds(
             pairs.second[0],
             metric,
             output,
-            confidence=1 - alpha,
-            alpha=alpha,
-            resamples=resamples,
-            permutations=permutations,
-            seed=seed,
+            settings=PairedComparison(
+                confidence=1 - alpha, alpha=alpha, resamples=resamples, permutations=permutations, seed=seed
+            ),
         )
         return _difference_of_one_run(found, pairs.seeds)
     return _difference_of_runs(chosen, name, pairs, alpha)

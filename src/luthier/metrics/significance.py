@@ -64,26 +64,11 @@ class Difference:
     confidence: float = 0.95
 
 
-def paired_difference(
-    a: Sequence[Prediction],
-    b: Sequence[Prediction],
-    metric: str,
-    output: str | None = None,
-    *,
-    test: str = "randomisation",
-    confidence: float = 0.95,
-    alpha: float = 0.05,
-    resamples: int = 1000,
-    permutations: int = 10_000,
-    seed: int = 0,
-) -> Difference:
-    """Compare two systems on the same examples, aligned by id.
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """How two systems are compared.
 
-    Args:
-        a: Predictions of the first system.
-        b: Predictions of the second, in any order.
-        metric: Name as `luthier.metrics.registry.get_metric` takes it.
-        output: Which of its outputs; None for its primary one.
+    Attributes:
         test: ``"randomisation"`` (approximate randomisation: exchange the systems on random groups; exact for any
             number), ``"bootstrap"`` (Koehn 2004, as sacrebleu does it), or ``"mcnemar"`` (exact; shares of right
             answers without groups only).
@@ -92,6 +77,35 @@ def paired_difference(
         resamples: Bootstrap resamples for the interval, and for the bootstrap test.
         permutations: Exchanges of the randomisation test.
         seed: Of both.
+    """
+
+    test: str = "randomisation"
+    confidence: float = 0.95
+    alpha: float = 0.05
+    resamples: int = 1000
+    permutations: int = 10_000
+    seed: int = 0
+
+
+_DEFAULTS = PairedComparison()
+
+
+def paired_difference(
+    a: Sequence[Prediction],
+    b: Sequence[Prediction],
+    metric: str,
+    output: str | None = None,
+    *,
+    settings: PairedComparison = _DEFAULTS,
+) -> Difference:
+    """Compare two systems on the same examples, aligned by id.
+
+    Args:
+        a: Predictions of the first system.
+        b: Predictions of the second, in any order.
+        metric: Name as `luthier.metrics.registry.get_metric` takes it.
+        output: Which of its outputs; None for its primary one.
+        settings: The test, and the levels.
 
     Raises:
         ConfigError: The metric, output or test is not known or does not fit.
@@ -103,23 +117,23 @@ def paired_difference(
     stats_a, stats_b = chosen.statistics(a), chosen.statistics(b)
     clusters = clusters_of(a)
     value = float(chosen.evaluate(stats_a)[at] - chosen.evaluate(stats_b)[at])
+    alpha, confidence = settings.alpha, settings.confidence
     if clusters.count < 2:
         method = "none: one group says nothing about others"
         nan = math.nan
         return Difference(chosen.outputs[at], value, nan, nan, nan, len(a), method, alpha, False, confidence=confidence)
-    samples = _differences(chosen, stats_a, stats_b, clusters, resamples, seed)[:, at]
+    samples = _differences(chosen, stats_a, stats_b, clusters, settings.resamples, settings.seed)[:, at]
     left_out = (jackknifed(chosen, stats_a, clusters) - jackknifed(chosen, stats_b, clusters))[:, at]
     low, high = _interval(samples, value, left_out, confidence)
-    if test == "mcnemar":
+    if settings.test == "mcnemar":
         p_value = _mcnemar(chosen, stats_a[:, 1 + at], stats_b[:, 1 + at], clusters)
-    elif test == "bootstrap":
+    elif settings.test == "bootstrap":
         p_value = bootstrap_p_value(samples, value)
-    elif test == "randomisation":
+    elif settings.test == "randomisation":
         joint = (stats_a, stats_b) if chosen.context_free else _joint_statistics(chosen, a, b)
-        p_value = _randomisation(chosen, *joint, clusters, at, permutations, seed)
+        p_value = _randomisation(chosen, *joint, clusters, at, settings.permutations, settings.seed)
     else:
-        raise ConfigError(f"Unknown test '{test}'.", fix=did_you_mean(test, TESTS))
-    method = _method_words(test, permutations, resamples, confidence, clusters)
+        raise ConfigError(f"Unknown test '{settings.test}'.", fix=did_you_mean(settings.test, TESTS))
     return Difference(
         output=chosen.outputs[at],
         value=value,
@@ -127,7 +141,7 @@ def paired_difference(
         high=high,
         p_value=p_value,
         n=len(a),
-        method=method,
+        method=_method_words(settings.test, settings.permutations, settings.resamples, confidence, clusters),
         alpha=alpha,
         significant=p_value < alpha,
         detectable=_detectable(float(np.std(samples, ddof=1)), alpha, _POWER) if len(samples) > 1 else math.nan,

@@ -17,7 +17,7 @@ from luthier.metrics.registry import get_metric
 from luthier.metrics.scoring import reference_count, score_predictions, score_signature
 from luthier.metrics.seed_runs import Log, Runs
 from luthier.metrics.seeds import difference_over_seeds, scores_over_seeds
-from luthier.metrics.significance import holm, paired_difference
+from luthier.metrics.significance import PairedComparison, holm, paired_difference
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Score, Variance
 from luthier.results.records import Change, Pair, RetentionResult
@@ -84,9 +84,9 @@ def change(a: Log, b: Log, task_metrics: TaskMetrics, config: ScoringConfig) -> 
         b,
         task_metrics.primary_metric,
         task_metrics.primary,
-        confidence=config.confidence,
-        alpha=1 - config.confidence,
-        resamples=config.resamples,
+        settings=PairedComparison(
+            confidence=config.confidence, alpha=1 - config.confidence, resamples=config.resamples
+        ),
     )
     return Change(
         value=found.value,
