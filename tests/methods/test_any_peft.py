@@ -150,6 +150,8 @@ def published(name: str, config: Any, folder: Path, base: str) -> torch.Tensor:
     model = tiny_model(name)
     auto: Any = AutoModelForSeq2SeqLM if model.encoder_decoder else AutoModelForCausalLM
     config.task_type = "SEQ_2_SEQ_LM" if model.encoder_decoder else "CAUSAL_LM"
+    if hasattr(config, "fan_in_fan_out"):
+        config.fan_in_fan_out = name == "gpt2"  # peft sets it by itself, and warns
     plain = peft.get_peft_model(auto.from_pretrained(tiny_folder(name)), config).eval()
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier.kernels import fused_cross_entropy as head_module
+from luthier.kernels.activation_checkpointing import recompute_activations
 from luthier.kernels.attention import groups
 from luthier.kernels.fused_cross_entropy import logprobs_of_targets
 from luthier.kernels.variable_length import NAME, as_now, attend, bounds, padding_free, trimmed
@@ -116,7 +117,7 @@ def test_gradients_of_encoder_decoders_are_those_of_the_padded_way(name: str, re
         if recompute and laid_out:
             model.module.train()
             context = partial(as_now, model.module)
-            model.module.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": context})
+            recompute_activations(model.module, context)
         (way(items) * weights).sum().backward()
         found.append({key: w.grad.clone() for key, w in model.module.named_parameters() if w.grad is not None})
     require_same_gradients(*found)
@@ -248,7 +249,7 @@ def test_recomputed_activations_see_what_the_first_ones_saw() -> None:
         model.module.train()
         if recompute:
             context = partial(as_now, model.module)
-            model.module.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": context})
+            recompute_activations(model.module, context)
         model.target_logprobs(encoded(3, LENGTHS)).sum().backward()
         found.append({key: weight.grad.clone() for key, weight in model.module.named_parameters()})
     for key, gradient in found[0].items():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from rows import ROWS, held_out, losses, run, start
 
+from luthier.kernels.activation_checkpointing import recompute_activations
 from luthier.methods.base import snapshot
 from luthier.models.frozen_activations import reuse_frozen_activations
 from luthier.models.language_model import LanguageModel
@@ -100,7 +101,7 @@ def test_not_where_lower_blocks_draw_or_recompute() -> None:
     model.module.model.layers[0].self_attn.attention_dropout = 0.1
     assert not possible(model)
     model, _ = start("selective", last=1)
-    model.module.gradient_checkpointing_enable({"use_reentrant": False})
+    recompute_activations(model.module)
     assert not possible(model)
 
 

@@ -8,6 +8,7 @@ alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -60,6 +61,10 @@ class _Worker:
         self.process.wait()
         for thread in self.threads:
             thread.join()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(BrokenPipeError):  # what the dead worker was never told
+                if pipe is not None:
+                    pipe.close()
 
 
 def run_in_workers(

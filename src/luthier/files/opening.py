@@ -30,7 +30,6 @@ def open_bytes(path: Path) -> BinaryIO:
     try:
         with path.open("rb") as handle:
             head = handle.read(8)
-        opened = cast(BinaryIO, gzip.open(path) if head.startswith(b"\x1f\x8b") else path.open("rb"))  # noqa: SIM115
     except OSError as fault:
         raise DataError(f"cannot read the file ({fault.strerror})", where=where, fix="Check the path.") from None
     if not head:
@@ -40,7 +39,7 @@ def open_bytes(path: Path) -> BinaryIO:
             raise DataError(f"the file is {name}", where=where, fix="Unpack it, or compress it with gzip.")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError("not UTF-8: the file begins with a UTF-16 mark", where=where, fix=SAVE_AS_UTF8)
-    return opened
+    return cast(BinaryIO, gzip.open(path) if head.startswith(b"\x1f\x8b") else path.open("rb"))
 
 
 def peek(path: Path, size: int = 1 << 14) -> bytes:

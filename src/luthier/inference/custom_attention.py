@@ -72,7 +72,13 @@ def standing_before(model: LanguageModel) -> Memory:
     )
 
 
-def read(model: LanguageModel, tokens: TokenIds, positions: Tensor, layout: Layout, **head: Any) -> Any:
+def read(
+    model: LanguageModel,
+    tokens: TokenIds,
+    positions: Tensor,
+    layout: Layout,
+    logits_to_keep: Tensor | None = None,
+) -> Any:
     """Run a decoder over tokens in a layout.
 
     Args:
@@ -80,15 +86,17 @@ def read(model: LanguageModel, tokens: TokenIds, positions: Tensor, layout: Layo
         tokens: int32 ``(tokens,)``.
         positions: int64 ``(tokens,)``.
         layout: What they attend to.
-        **head: ``logits_to_keep`` for the logits there; without it the head is not asked.
+        logits_to_keep: int64, the places whose logits are wanted; without it the head is not asked.
 
     Returns:
         The module's output; of one row.
     """
     ids = torch.from_numpy(tokens.astype("int64")).to(model.device)[None]  # (1, T)
-    module = model.module if head else model.module.base_model
+    given = {"input_ids": ids, "position_ids": positions[None], "use_cache": False, "luthier_layout": layout}
     with model.precision(), attention_implementation(model.module, NAME):
-        return module(input_ids=ids, position_ids=positions[None], use_cache=False, luthier_layout=layout, **head)
+        if logits_to_keep is None:
+            return model.module.base_model(**given)
+        return model.module(**given, logits_to_keep=logits_to_keep)
 
 
 class AttentionOptions(TypedDict, total=False):

@@ -18,6 +18,7 @@ from luthier.config.training import TrainingConfig
 from luthier.data.batching import ENOUGH, ENOUGH_ON_ACCELERATOR
 from luthier.errors import TrainingError
 from luthier.files.atomic import writing
+from luthier.kernels.activation_checkpointing import keep_activations, recompute_activations
 from luthier.kernels.peak_memory import peak_bytes
 from luthier.kernels.variable_length import as_now
 from luthier.methods.base import Attached, load_weights, snapshot
@@ -284,13 +285,11 @@ def _training_mode(model: LanguageModel, config: TrainingConfig) -> Iterator[Non
     """Turn dropout on inside, and recomputed activations if they are asked for; off again after, whatever happens."""
     model.module.train()
     if config.activation_checkpointing:
-        model.module.gradient_checkpointing_enable(
-            {"use_reentrant": False, "context_fn": partial(as_now, model.module)}
-        )
+        recompute_activations(model.module, partial(as_now, model.module))
     try:
         with model.in_precision(PRECISIONS[config.precision]):
             yield
     finally:
         model.module.eval()
         if config.activation_checkpointing:
-            model.module.gradient_checkpointing_disable()
+            keep_activations(model.module)
