@@ -7,9 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
-
 from luthier.errors import DataError
 from luthier.files.opening import GZIP_FAULTS, damaged_gzip, open_bytes
 from luthier.records import Row
@@ -32,6 +29,9 @@ def read_parquet(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _parquet_rows(path: Path, name: str) -> Iterator[tuple[int, Row]]:
+    import pyarrow  # heavy: only whoever has a Parquet file waits for it
+    import pyarrow.parquet
+
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
