@@ -162,7 +162,8 @@ def test_perplexity_by_hand() -> None:
         ("rogue", "Did you mean 'rouge'"),
         ("bleu:tokenise=13a", "Did you mean 'tokenize'"),
         ("bleu:tokenize=12a", "Did you mean '13a'"),
-        ("mcc:x=1", "'mcc' has no settings"),
+        ("spearman:x=1", "'spearman' has no settings"),
+        ("mcc:x=1", "Unknown setting 'x=1' of the metric 'mcc'"),
         ("rougeL", "'rougeL' is an output of the metric 'rouge'"),
     ],
 )
