@@ -13,10 +13,12 @@ from torch import Tensor
 
 from luthier.config.decoding import DecodingConfig
 from luthier.inference.capabilities import capabilities_of
-from luthier.inference.generation import _closed_up, generate
+from luthier.inference.generation import generate
 from luthier.inference.kv_slots import KVSlots
+from luthier.inference.running_batch import PendingSequence
+from luthier.inference.scheduler import _compacted
 from luthier.inference.scoring import answer_logprobs
-from luthier.inference.stop_conditions import Answer, Generation, StopConditions, cut
+from luthier.inference.stop_conditions import GeneratedText, Generation, StopConditions, cut
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
@@ -152,15 +154,17 @@ def test_what_all_prompts_begin_with_is_read_and_held_once() -> None:
     answers(model, asked, None)
     own = [len(prompt.prompt_ids) - 40 for prompt in asked]
     assert read[:2] == [40, sum(own)]
-    slots = KVSlots(model, [prompt.prompt_ids for prompt in asked], 14, 40 + 2 * (max(own) + 14))
+    known = sorted((PendingSequence(prompt.prompt_ids, 14) for prompt in asked), key=lambda own: -len(own.prompt_ids))
+    slots = KVSlots(model, known, 40 + 2 * (max(own) + 14))
+    slots.admit(known[: slots.room(known)])
     assert (slots.shared, slots.rows, slots.size) == (40, 2, max(own) + 14)
 
 
 def test_those_behind_move_into_the_places_of_those_that_have_ended() -> None:
-    assert _closed_up([True, True, True]) == [0, 1, 2]
-    assert _closed_up([True, False, True, True]) == [0, 3, 2]
-    assert _closed_up([False, True, False]) == [1]
-    assert _closed_up([False, False]) == []
+    assert _compacted([True, True, True]) == [0, 1, 2]
+    assert _compacted([True, False, True, True]) == [0, 3, 2]
+    assert _compacted([False, True, False]) == [1]
+    assert _compacted([False, False]) == []
 
 
 # Text is decoded a few tokens at a time.
@@ -191,7 +195,7 @@ def decode(ids: list[int]) -> str:
 )
 @settings(max_examples=400, deadline=None)
 def test_stop_strings_are_found_where_decoding_the_whole_finds_them(tokens: list[int], stop: list[str]) -> None:
-    answer = Answer(StopConditions(decode, 1000, stop=stop))
+    answer = GeneratedText(StopConditions(decode, 1000, stop=stop))
     for number, token in enumerate(tokens, start=1):
         whole = decode(tokens[:number])
         expected = "stop" if any(string in whole for string in stop) else None
@@ -208,7 +212,7 @@ def test_long_answers_are_not_decoded_again_at_every_step() -> None:
         seen.append(len(ids))
         return decode(ids)
 
-    answer = Answer(StopConditions(counted, 1000, stop=["zz"]))
+    answer = GeneratedText(StopConditions(counted, 1000, stop=["zz"]))
     for _ in range(500):
         answer.add(0)
     assert sum(seen) <= 4 * 500

@@ -12,6 +12,7 @@ from torch import Tensor
 from luthier.config.decoding import DecodingConfig
 from luthier.inference.generation import generate
 from luthier.inference.stop_conditions import Generation, StopConditions, cut
+from luthier.models.adapter_cache import AdapterCache
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, TokenIds
 from tiny_models import EOS, encoded, make_tokenizer, tiny_model
@@ -26,6 +27,8 @@ class Script(LanguageModel):
 
     def __init__(self, scripts: Sequence[Sequence[int]]) -> None:
         self.scripts = scripts
+        self.soft_prompt = None
+        self.adapters = AdapterCache()
 
     def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:
         raise NotImplementedError

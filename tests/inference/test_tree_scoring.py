@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.inference.capabilities import Capabilities, capabilities_of
-from luthier.inference.prefix_tree import WORTH, grow, in_common
+from luthier.inference.prefix_tree import MIN_SHARED, build_prefix_tree, common_prefix
 from luthier.inference.scoring import answer_logprobs, score_answers
 from luthier.inference.tree_scoring import _rows, count_tokens, plan_passes, tree_logprobs
 from luthier.models.language_model import LanguageModel
@@ -144,7 +144,7 @@ def test_a_model_is_tried_again_when_its_parts_have_changed() -> None:
 def test_what_rows_begin_with_in_common_stands_once() -> None:
     block, question, other = range(10, 20), range(30, 36), range(40, 45)
     rows = [ids(*block, *question, 7), ids(*block, *other), ids(*block, *question, 8, 9), ids(*block, *question)]
-    tree = grow(rows)
+    tree = build_prefix_tree(rows)
     # 10 of the block, 6 and 5 of the questions, and 7, 8, 9.
     assert sorted(tree.tokens.tolist()) == sorted([*block, *question, *other, 7, 8, 9])
     for index, row in enumerate(rows):
@@ -155,15 +155,15 @@ def test_what_rows_begin_with_in_common_stands_once() -> None:
 
 
 def test_few_tokens_in_common_are_repeated() -> None:
-    assert len(grow([ids(1, 2, 3, 4, 5), ids(1, 2, 3, 6, 7)]).tokens) == 10
-    assert len(grow([ids(1, 2, 3, 4, 5), ids(1, 2, 3, 4, 7)]).tokens) == 6
-    assert len(grow([ids(1, 2), ids(1, 2), ids(1, 2)]).tokens) == 2  # the same row is one row
+    assert len(build_prefix_tree([ids(1, 2, 3, 4, 5), ids(1, 2, 3, 6, 7)]).tokens) == 10
+    assert len(build_prefix_tree([ids(1, 2, 3, 4, 5), ids(1, 2, 3, 4, 7)]).tokens) == 6
+    assert len(build_prefix_tree([ids(1, 2), ids(1, 2), ids(1, 2)]).tokens) == 2  # the same row is one row
 
 
 @given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=14), min_size=1, max_size=12), st.integers(1, 5))
 @settings(max_examples=200, deadline=None)
 def test_a_tree_holds_every_row(rows: list[list[int]], worth: int) -> None:
-    tree = grow([ids(*row) for row in rows], worth=worth)
+    tree = build_prefix_tree([ids(*row) for row in rows], min_shared=worth)
     ends = tree.ends()
     for index, row in enumerate(rows):
         places = tree.places(index, 0, len(row))
@@ -186,10 +186,10 @@ def test_no_pass_reads_more_than_its_budget(items: list[Encoded], budget: int) -
     before: TokenIds | None = None
     for step in passes:
         tokens = [row.tokens for row in step.rows]
-        assert len(step.rows) == 1 or len(grow(tokens, skip=step.skip, worth=WORTH).tokens) <= budget
+        assert len(step.rows) == 1 or len(build_prefix_tree(tokens, skip=step.skip, min_shared=MIN_SHARED).tokens) <= budget
         if step.skip:
             assert before is not None
-            assert all(in_common(before, row) >= step.skip for row in tokens)
+            assert all(common_prefix(before, row) >= step.skip for row in tokens)
             assert all(row.first >= step.skip for row in step.rows)
         before = step.rows[-1].tokens
 
@@ -215,7 +215,7 @@ def test_a_block_is_read_once_over_all_passes() -> None:
     read = counting(model)
     found, _ = tree_logprobs(model, items, 130)
     # The block, and each question with its four options; a pass may repeat what is not worth a node.
-    assert 80 + 12 * 14 <= read() <= 80 + 12 * 14 + 12 * WORTH
+    assert 80 + 12 * 14 <= read() <= 80 + 12 * 14 + 12 * MIN_SHARED
     assert len(plan_passes(_rows(items), 130)) > 1
     whole, _ = tree_logprobs(model, items, 10_000)
     torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-5)

@@ -11,7 +11,7 @@ from luthier.config.decoding import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.data.encoding import Encoder
 from luthier.inference.engine import Engine, TorchEngine
-from luthier.inference.prefix_tree import in_common, sort_key
+from luthier.inference.prefix_tree import common_prefix, sort_key
 from luthier.inference.scoring import BUDGET
 from luthier.inference.stop_conditions import StopConditions
 from luthier.models.language_model import LanguageModel
@@ -104,7 +104,7 @@ def _plan_choices(requests: Sequence[Request], closed: Sequence[int], most: int)
         items = requests[index].items
         prompt = items[0].prompt_ids
         answers = sum(len(item.target_ids) for item in items)
-        alike = in_common(requests[batches[-1][-1]].items[0].prompt_ids, prompt) if batches else 0
+        alike = common_prefix(requests[batches[-1][-1]].items[0].prompt_ids, prompt) if batches else 0
         size += len(prompt) - alike + answers
         if not batches or size > most:
             batches.append([])

@@ -28,7 +28,7 @@ def search_beams(
     model: LanguageModel,
     prompts: Sequence[Encoded],
     decoding: DecodingConfig,
-    ending: StopConditions,
+    stop_conditions: StopConditions,
     *,
     budget: int | None = None,
 ) -> list[Generation]:
@@ -38,23 +38,23 @@ def search_beams(
         model: In evaluation mode.
         prompts: Their ``prompt_ids`` are read.
         decoding: Beams and length penalty.
-        ending: What ends an answer; a beam that holds a stop string is finished, as one with an end token.
+        stop_conditions: What ends an answer; a beam that holds a stop string is finished, as one with an end token.
         budget: Tokens of prompts and answers, of all beams, held at a time at most; one prompt is always held.
 
     Returns:
         Generations in the order of the prompts; none depends on its neighbours (float32).
     """
-    lengths = [len(prompt.prompt_ids) + model.virtual_tokens + ending.limit for prompt in prompts]
+    lengths = [len(prompt.prompt_ids) + model.virtual_tokens + stop_conditions.limit for prompt in prompts]
     batches = plan_batches(lengths, (budget or sys.maxsize) // decoding.beams)
     found: dict[int, Generation] = {}
     for batch in batches:
-        rows = _search(model, [prompts[index].prompt_ids for index in batch], decoding, ending)
-        found |= {index: up_to_end(row, ending) for index, row in zip(batch, rows, strict=True)}
+        rows = _search(model, [prompts[index].prompt_ids for index in batch], decoding, stop_conditions)
+        found |= {index: up_to_end(row, stop_conditions) for index, row in zip(batch, rows, strict=True)}
     return [found[index] for index in range(len(prompts))]
 
 
 def _search(
-    model: LanguageModel, prompts: Sequence[TokenIds], decoding: DecodingConfig, ending: StopConditions
+    model: LanguageModel, prompts: Sequence[TokenIds], decoding: DecodingConfig, stop_conditions: StopConditions
 ) -> list[list[int]]:
     """Return the tokens of the best beam of each prompt, and whatever fills its row behind its end."""
     inputs = _inputs(model, prompts, decoding.beams)
@@ -62,13 +62,13 @@ def _search(
     config = GenerationConfig(
         num_beams=decoding.beams,
         length_penalty=decoding.length_penalty,
-        max_new_tokens=ending.limit,
+        max_new_tokens=stop_conditions.limit,
         do_sample=False,
-        eos_token_id=sorted(ending.end_ids) or None,
-        pad_token_id=min(ending.end_ids, default=0),
+        eos_token_id=sorted(stop_conditions.end_ids) or None,
+        pad_token_id=min(stop_conditions.end_ids, default=0),
         decoder_start_token_id=getattr(model, "start_id", None),
     )
-    stops = StoppingCriteriaList([_StopStrings(ending, read)] if ending.stop else [])
+    stops = StoppingCriteriaList([_StopStrings(stop_conditions, read)] if stop_conditions.stop else [])
     with model.precision(), _generating_by(model.module, config):
         sequences: Tensor = model.module.generate(**inputs, generation_config=config, stopping_criteria=stops)
     answers: list[list[int]] = sequences[:, read:].tolist()  # (B, new)
@@ -111,17 +111,17 @@ class _StopStrings(StoppingCriteria):
     """Finishes beams whose text holds a stop string.
 
     Args:
-        ending: What ends an answer.
+        stop_conditions: What ends an answer.
         read: Tokens that stand before the answer in a row.
     """
 
-    def __init__(self, ending: StopConditions, read: int) -> None:
-        self.ending = ending
+    def __init__(self, stop_conditions: StopConditions, read: int) -> None:
+        self.stop_conditions = stop_conditions
         self.read = read
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """Whether each row ``(rows, tokens)`` has ended: bool ``(rows,)``."""
-        texts = [self.ending.decode(row) for row in input_ids[:, self.read :].tolist()]
+        texts = [self.stop_conditions.decode(row) for row in input_ids[:, self.read :].tolist()]
         return torch.tensor(
-            [any(string in text for string in self.ending.stop) for text in texts], device=input_ids.device
+            [any(string in text for string in self.stop_conditions.stop) for text in texts], device=input_ids.device
         )

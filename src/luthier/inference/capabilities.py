@@ -15,6 +15,7 @@ from torch import Tensor
 
 from luthier.inference.encoder_once import encoder_once_logprobs
 from luthier.inference.kv_slots import KVSlots
+from luthier.inference.running_batch import PendingSequence
 from luthier.inference.tree_scoring import tree_logprobs
 from luthier.kernels.verification import LOGPROBS, evaluation_mode, verify
 from luthier.models.decoder import DecoderModel
@@ -116,12 +117,13 @@ def _slots_agree(model: LanguageModel, items: Sequence[Encoded], expected: Tenso
 def _logprobs_from_slots(model: LanguageModel, chosen: Sequence[Encoded]) -> Tensor:
     """Log-probability of the two target tokens of each of two examples: float32 ``(2,)``, in nats."""
     first, second = (torch.from_numpy(item.target_ids.astype(np.int64)).to(model.device) for item in chosen)
-    slots = KVSlots(model, [item.prompt_ids for item in chosen], 3, None)
+    pending = [PendingSequence(item.prompt_ids, 3) for item in chosen]
+    slots = KVSlots(model, pending, None)
     found = torch.zeros(2)
-    slots.admit([chosen[0].prompt_ids])
+    slots.admit(pending[:1])
     found[0] += slots.logits.log_softmax(dim=-1)[0, first[0]].cpu()
     slots.advance(first[:1])
-    slots.admit([chosen[1].prompt_ids])
+    slots.admit(pending[1:])
     logs = slots.logits.log_softmax(dim=-1).cpu()
     found += torch.stack([logs[0, first[1]], logs[1, second[0]]])
     slots.keep(torch.tensor([1], device=model.device))

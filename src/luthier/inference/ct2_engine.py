@@ -19,9 +19,9 @@ from torch import Tensor
 from luthier.config.decoding import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.errors import ConfigError, ModelError
-from luthier.inference.prefix_tree import in_common, sort_key
+from luthier.inference.prefix_tree import common_prefix, sort_key
 from luthier.inference.static_prompts import CALL, group
-from luthier.inference.stop_conditions import Answer, Generation, StopConditions, up_to_end
+from luthier.inference.stop_conditions import GeneratedText, Generation, StopConditions, up_to_end
 from luthier.records import Encoded, TokenIds
 
 Precision: TypeAlias = Literal["float32", "int8"]
@@ -91,7 +91,7 @@ class CTranslate2:
         self,
         prompts: Sequence[Encoded],
         decoding: DecodingConfig,
-        ending: StopConditions,
+        stop_conditions: StopConditions,
         *,
         budget: int | None = None,
     ) -> list[Generation]:
@@ -100,7 +100,7 @@ class CTranslate2:
         Args:
             prompts: Their ``prompt_ids`` are read.
             decoding: Greedy.
-            ending: What ends an answer.
+            stop_conditions: What ends an answer.
             budget: Tokens of prompts and answers held at a time at most; one sequence is always held.
 
         Returns:
@@ -114,32 +114,32 @@ class CTranslate2:
         if not prompts:
             return []
         rows = [prompt.prompt_ids for prompt in prompts]
-        self._require_seen(max(map(len, rows)) + ending.limit)
+        self._require_seen(max(map(len, rows)) + stop_conditions.limit)
         shared = 0 if self.encoder_decoder else _shared(rows)
         found: dict[int, Generation] = {}
-        for chosen in _batches([len(row) for row in rows], shared, ending.limit, budget):
-            answers = self._write([rows[index] for index in chosen], shared, ending)
+        for chosen in _batches([len(row) for row in rows], shared, stop_conditions.limit, budget):
+            answers = self._write([rows[index] for index in chosen], shared, stop_conditions)
             found |= dict(zip(chosen, answers, strict=True))
         self._let_go(shared, budget)
         return [found[index] for index in range(len(prompts))]
 
-    def _write(self, rows: Sequence[TokenIds], shared: int, ending: StopConditions) -> list[Generation]:
-        watched = [Answer(ending) for _ in rows]
+    def _write(self, rows: Sequence[TokenIds], shared: int, stop_conditions: StopConditions) -> list[Generation]:
+        watched = [GeneratedText(stop_conditions) for _ in rows]
 
         def ended(step: Any) -> bool:
             return watched[step.batch_id].add(step.token_id) is not None
 
         common: dict[str, Any] = {
             "beam_size": 1,
-            "end_token": sorted(ending.end_ids),
+            "end_token": sorted(stop_conditions.end_ids),
             "return_end_token": True,
-            "callback": ended if ending.stop else None,
+            "callback": ended if stop_conditions.stop else None,
         }
         if self.encoder_decoder:
             output = self._runner.translate_batch(
                 [_names(row) for row in rows],
                 max_input_length=0,
-                max_decoding_length=ending.limit,
+                max_decoding_length=stop_conditions.limit,
                 min_decoding_length=0,
                 **common,
             )
@@ -149,11 +149,11 @@ class CTranslate2:
                 [_names(row[shared:]) for row in rows],
                 static_prompt=_names(rows[0][:shared]) or None,
                 include_prompt_in_result=False,
-                max_length=ending.limit,
+                max_length=stop_conditions.limit,
                 **common,
             )
             written = [own.sequences_ids[0] for own in output]
-        return [up_to_end(tokens, ending) for tokens in written]
+        return [up_to_end(tokens, stop_conditions) for tokens in written]
 
     def _by_step(self, items: Sequence[Encoded], budget: int) -> Iterator[float]:
         """Score each token by the distribution that follows what stands before it, shared beginnings read once."""
@@ -268,7 +268,7 @@ def _worth_steps(batch: Sequence[Encoded]) -> set[int]:
         alike.setdefault(sort_key(item.prompt_ids), []).append(index)
     order = sorted(alike)
     prompts = [batch[alike[key][0]].prompt_ids for key in order]
-    shared = [0, *(in_common(one, other) for one, other in itertools.pairwise(prompts)), 0]
+    shared = [0, *(common_prefix(one, other) for one, other in itertools.pairwise(prompts)), 0]
     chosen: set[int] = set()
     for place, key in enumerate(order):
         prompt = len(prompts[place])
@@ -314,7 +314,7 @@ def _batches(lengths: Sequence[int], shared: int, new_tokens: int, budget: int |
 def _shared(rows: Sequence[TokenIds]) -> int:
     """Return how many tokens all rows begin with in common, where that is worth reading them apart."""
     low, high = min(rows, key=sort_key), max(rows, key=sort_key)
-    shared = min(in_common(low, high), min(len(row) for row in rows) - 1)
+    shared = min(common_prefix(low, high), min(len(row) for row in rows) - 1)
     return shared if len(rows) > 1 and shared >= _WORTH else 0
 
 

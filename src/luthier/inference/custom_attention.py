@@ -33,7 +33,7 @@ class Layout(Protocol):
 
 
 @dataclass
-class Memory:
+class KeyValues:
     """Keys and values of one path of tokens, in every layer: each ``(key heads, tokens, size)``."""
 
     keys: dict[int, Tensor] = field(default_factory=dict)
@@ -44,35 +44,35 @@ class Memory:
         """Tokens of the path."""
         return next(iter(self.keys.values())).shape[1] if self.keys else 0
 
-    def first(self, tokens: int) -> Memory:
+    def first(self, tokens: int) -> KeyValues:
         """Return the head of the path."""
-        return Memory(
+        return KeyValues(
             {layer: key[:, :tokens] for layer, key in self.keys.items()},
             {layer: value[:, :tokens] for layer, value in self.values.items()},
         )
 
-    def then(self, other: Memory) -> Memory:
+    def then(self, other: KeyValues) -> KeyValues:
         """Return this path with another behind it."""
         if not self.keys or not other.keys:
             return self if self.keys else other
-        return Memory(
+        return KeyValues(
             {layer: torch.cat([key, other.keys[layer]], dim=1) for layer, key in self.keys.items()},
             {layer: torch.cat([value, other.values[layer]], dim=1) for layer, value in self.values.items()},
         )
 
 
-def standing_before(model: LanguageModel) -> Memory:
+def virtual_key_values(model: LanguageModel) -> KeyValues:
     """Return the keys and values that a method has put before every row; mostly none."""
     if model.soft_prompt is None or model.soft_prompt.cache is None:
-        return Memory()
+        return KeyValues()
     layers = model.soft_prompt.cache(1).layers
-    return Memory(
+    return KeyValues(
         {index: layer.keys[0] for index, layer in enumerate(layers)},
         {index: layer.values[0] for index, layer in enumerate(layers)},
     )
 
 
-def read(
+def forward_layout(
     model: LanguageModel,
     tokens: TokenIds,
     positions: Tensor,

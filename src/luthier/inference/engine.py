@@ -32,7 +32,7 @@ class Engine(Protocol):
         self,
         prompts: Sequence[Encoded],
         decoding: DecodingConfig,
-        ending: StopConditions,
+        stop_conditions: StopConditions,
         *,
         budget: int | None = None,
     ) -> list[Generation]:
@@ -55,9 +55,9 @@ class TorchEngine:
         self,
         prompts: Sequence[Encoded],
         decoding: DecodingConfig,
-        ending: StopConditions,
+        stop_conditions: StopConditions,
         *,
         budget: int | None = None,
     ) -> list[Generation]:
         """See :class:`Engine`."""
-        return generate(self.model, prompts, decoding, ending, budget=budget)
+        return generate(self.model, prompts, decoding, stop_conditions, budget=budget)

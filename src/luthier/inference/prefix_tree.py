@@ -17,7 +17,7 @@ import numpy.typing as npt
 from luthier.records import TokenIds
 
 Places: TypeAlias = npt.NDArray[np.int64]
-WORTH = 4
+MIN_SHARED = 4
 """Tokens in common that are worth a node: attention to one more place costs about as much as reading three tokens."""
 
 
@@ -81,24 +81,24 @@ def sort_key(row: TokenIds) -> bytes:
     return row.astype(">u4").tobytes()
 
 
-def in_common(one: TokenIds, other: TokenIds) -> int:
+def common_prefix(one: TokenIds, other: TokenIds) -> int:
     """Return how many tokens two rows begin with in common."""
     shorter = min(len(one), len(other))
     differs = np.flatnonzero(one[:shorter] != other[:shorter])
     return int(differs[0]) if len(differs) else shorter
 
 
-def grow(rows: Sequence[TokenIds], *, skip: int = 0, worth: int = WORTH) -> PrefixTree:
+def build_prefix_tree(rows: Sequence[TokenIds], *, skip: int = 0, min_shared: int = MIN_SHARED) -> PrefixTree:
     """Lay rows out as a tree.
 
     Args:
         rows: In any order; each longer than ``skip``.
         skip: First tokens of every row, the same in all, that are left out.
-        worth: Tokens in common that make a node; fewer are repeated.
+        min_shared: Tokens in common that make a node; fewer are repeated.
     """
     order = sorted(range(len(rows)), key=lambda index: sort_key(rows[index]))
     ordered = [rows[index] for index in order]
-    alike = [0, *(in_common(one, other) for one, other in itertools.pairwise(ordered))]
+    alike = [0, *(common_prefix(one, other) for one, other in itertools.pairwise(ordered))]
     drawn: list[tuple[int, int, int, int]] = []  # parent, start, stop, depth
     pieces: list[TokenIds] = []
     leaves = [0] * len(rows)
@@ -108,7 +108,7 @@ def grow(rows: Sequence[TokenIds], *, skip: int = 0, worth: int = WORTH) -> Pref
         low, high, depth, parent = left.pop()
         shared = min(alike[low + 1 : high], default=len(ordered[low]))
         same = shared == len(ordered[high - 1])  # sorted: then all of them are the shared tokens
-        if shared > depth and (same or shared - depth >= worth):
+        if shared > depth and (same or shared - depth >= min_shared):
             piece = ordered[low][depth:shared]
             drawn.append((parent, place, place + len(piece), depth))
             pieces.append(piece)

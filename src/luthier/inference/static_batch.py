@@ -1,77 +1,58 @@
-"""Sequences that are being generated, and others that take the places of those that have ended."""
+"""A batch that sequences join only when all sequences in it have ended: for models without verified KV slots."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from luthier.inference.running_batch import PendingSequence
 from luthier.models.language_model import Continuation, LanguageModel
-from luthier.records import TokenIds
-
-
-class RunningBatch(Protocol):
-    """A batch of sequences that others may join.
-
-    Attributes:
-        logits: float32 ``(running, vocabulary)`` of the next tokens.
-    """
-
-    logits: Tensor
-
-    def room(self, longest: int) -> int:
-        """Return how many sequences can be admitted whose prompts are not longer than this."""
-
-    def admit(self, prompts: Sequence[TokenIds]) -> None:
-        """Read prompts and stand ready to generate after each, behind the running sequences."""
-
-    def advance(self, tokens: Tensor) -> None:
-        """Append one token to each sequence: int64 ``(running,)``; renews ``logits``."""
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these sequences only: int64 ``(kept,)``, indices into the present batch."""
 
 
 class StaticBatch:
-    """The model's own continuation: sequences join only when all others have ended.
+    """A :class:`~luthier.inference.running_batch.RunningBatch` over the model's own continuation.
 
     Args:
         model: Any model.
-        new_tokens: Tokens that are generated after a prompt at most.
-        budget: Tokens held at most, or None for all prompts at once.
+        budget: Maximum number of tokens held at a time, padding included; None is no limit. One sequence is always
+            admitted to an empty batch.
     """
 
-    def __init__(self, model: LanguageModel, new_tokens: int, budget: int | None) -> None:
+    def __init__(self, model: LanguageModel, budget: int | None) -> None:
         self.model = model
-        self.new_tokens = new_tokens
         self.budget = budget
         self.logits = torch.empty(0)
         self._continuation: Continuation | None = None
 
-    def room(self, longest: int) -> int:
-        """See :class:`RunningBatch`."""
+    def room(self, pending: Iterable[PendingSequence]) -> int:
+        """See :class:`~luthier.inference.running_batch.RunningBatch`."""
         if self._continuation is not None:
             return 0
-        if self.budget is None:
-            return sys.maxsize
-        return max(1, self.budget // (longest + self.model.virtual_tokens + self.new_tokens))
+        count = longest = 0
+        for sequence in pending:
+            if self.budget is not None:
+                own = len(sequence.prompt_ids) + self.model.virtual_tokens + sequence.new_tokens
+                longest = max(longest, own)
+                if count and (count + 1) * longest > self.budget:
+                    break
+            count += 1
+        return count
 
-    def admit(self, prompts: Sequence[TokenIds]) -> None:
-        """See :class:`RunningBatch`."""
-        self._continuation = self.model.begin(prompts)
+    def admit(self, pending: Sequence[PendingSequence]) -> None:
+        """See :class:`~luthier.inference.running_batch.RunningBatch`."""
+        self._continuation = self.model.begin([sequence.prompt_ids for sequence in pending])
         self.logits = self._continuation.logits
 
     def advance(self, tokens: Tensor) -> None:
-        """See :class:`RunningBatch`."""
+        """See :class:`~luthier.inference.running_batch.RunningBatch`."""
         assert self._continuation is not None
         self._continuation.advance(tokens)
         self.logits = self._continuation.logits
 
     def keep(self, rows: Tensor) -> None:
-        """See :class:`RunningBatch`."""
+        """See :class:`~luthier.inference.running_batch.RunningBatch`."""
         assert self._continuation is not None
         if not len(rows):
             self._continuation = None

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from luthier.inference.prefix_tree import in_common, sort_key
+from luthier.inference.prefix_tree import common_prefix, sort_key
 from luthier.records import TokenIds
 
 CALL = 12
@@ -40,7 +40,7 @@ def _cheapest(contexts: Sequence[TokenIds], order: Sequence[int]) -> tuple[int, 
     """Return the cost of sorted contexts in tokens, and their groups."""
     lengths = [len(contexts[index]) for index in order]
     # What the first and the last of sorted contexts share, all share; the last token of each is read for its logits.
-    shared = min(in_common(contexts[order[0]], contexts[order[-1]]), min(lengths) - 1) if len(order) > 1 else 0
+    shared = min(common_prefix(contexts[order[0]], contexts[order[-1]]), min(lengths) - 1) if len(order) > 1 else 0
     together = shared + sum(lengths) - len(lengths) * shared + CALL * len(set(lengths))
     branches = [list(own) for _, own in itertools.groupby(order, key=lambda index: int(contexts[index][shared]))]
     if len(branches) > 1:

@@ -1,11 +1,11 @@
-"""How an answer ends: the end token, a stop string anywhere in its text, or the limit of tokens."""
+"""How a generation ends: by an end token, by a stop string anywhere in its text, or by the limit of tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-_PARTIAL = "\ufffd"
+_REPLACEMENT = "\ufffd"
 """What decoders write for the first bytes of a character."""
 
 
@@ -15,8 +15,8 @@ class Generation:
 
     Attributes:
         text: Up to the end token or the first stop string, neither included.
-        tokens: Generated tokens, the end token included.
-        finish: ``"stop"`` or ``"length"``.
+        tokens: Number of generated tokens, the end token included.
+        finish: ``"stop"`` (end token or stop string), ``"length"``, or ``"cancelled"``.
     """
 
     text: str
@@ -26,13 +26,13 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class StopConditions:
-    """What ends an answer.
+    """What ends a generation.
 
     Attributes:
-        decode: Token ids of an answer to its text.
-        limit: Tokens at most.
-        end_ids: Tokens that end it.
-        stop: Strings that end it; looked for in the text, so that they may span tokens.
+        decode: Converts generated token ids to text.
+        limit: Maximum number of generated tokens, at least 1.
+        end_ids: End tokens.
+        stop: Stop strings; they are searched for in the text, so that they may span tokens.
     """
 
     decode: Callable[[list[int]], str]
@@ -41,68 +41,101 @@ class StopConditions:
     stop: Sequence[str] = ()
 
 
-class Answer:
-    """One answer while it is written; its text is decoded a few tokens at a time.
+class GeneratedText:
+    """The text of one sequence while it is generated; only the newest tokens are decoded at each step.
 
     Args:
-        ending: What ends it.
+        conditions: What ends the sequence.
+        streamed: Whether :meth:`delta` will be called.
 
     Attributes:
-        tokens: Written so far.
+        tokens: The tokens generated so far.
     """
 
-    def __init__(self, ending: StopConditions) -> None:
-        self.ending = ending
+    def __init__(self, conditions: StopConditions, *, streamed: bool = False) -> None:
+        self.conditions = conditions
         self.tokens: list[int] = []
+        self._streamed = streamed
+        self._emitted = ""  # what the deltas hold so far
+        self._pending = ""  # settled text that no delta holds yet: a stop string may begin in it
         self._tail = ""  # the end of the settled text, as much as a stop string may begin in
         self._first = 0  # tokens from here on are decoded together …
         self._settled = 0  # … and those before here are in the tail already
-        self._reach = max((len(string) for string in ending.stop), default=1) - 1
+        self._reach = max((len(string) for string in conditions.stop), default=1) - 1
 
     def add(self, token: int) -> str | None:
-        """Append a token; return how the answer has ended, ``"stop"`` or ``"length"``, or None if it goes on."""
+        """Append a token; return why the sequence ends, ``"stop"`` or ``"length"``, or None if it goes on."""
         self.tokens.append(token)
-        if token in self.ending.end_ids or (self.ending.stop and self._stops()):
+        if token in self.conditions.end_ids:
             return "stop"
-        return "length" if len(self.tokens) >= self.ending.limit else None
+        if (self._streamed or self.conditions.stop) and self._stops():
+            return "stop"
+        return "length" if len(self.tokens) >= self.conditions.limit else None
 
     def text(self) -> str:
         """Return the text up to the end token or the first stop string, neither included."""
-        ended = bool(self.tokens) and self.tokens[-1] in self.ending.end_ids
-        return cut(self.ending.decode(self.tokens[:-1] if ended else self.tokens), self.ending.stop)
+        ended = bool(self.tokens) and self.tokens[-1] in self.conditions.end_ids
+        whole = cut(self.conditions.decode(self.tokens[:-1] if ended else self.tokens), self.conditions.stop)
+        # Some tokenizers decode a text in one piece to other characters than piece by piece. What was sent stands.
+        return self._emitted + whole[len(self._emitted) :]
+
+    def delta(self) -> str:
+        """Return the text that is certain by now and that no delta before has returned; it may be empty.
+
+        Incomplete characters are held back, and so is the beginning of anything that may become a stop string. The
+        deltas of a sequence, with :meth:`rest` behind them, are its text.
+        """
+        end = _certain(self._pending, self.conditions.stop)
+        certain, self._pending = self._pending[:end], self._pending[end:]
+        self._emitted += certain
+        return certain
+
+    def rest(self) -> str:
+        """Return the text of the finished sequence that no delta has returned."""
+        return self.text()[len(self._emitted) :]
 
     def finished(self, finish: str) -> Generation:
-        """Return the answer as what was generated; ``finish`` says how it has ended."""
+        """Return what was generated; ``finish`` says why the sequence has ended."""
         return Generation(self.text(), len(self.tokens), finish)
 
     def _stops(self) -> bool:
-        """Look for stop strings in what the newest tokens have added, and in the whole text where one seems to be."""
+        """Search the text of the newest tokens for stop strings, and the whole text where one seems to be."""
         fresh = self._fresh()
-        if not any(string in self._tail + fresh for string in self.ending.stop):
-            if fresh and not fresh.endswith(_PARTIAL):
+        if not any(string in self._tail + fresh for string in self.conditions.stop):
+            if fresh and not fresh.endswith(_REPLACEMENT):
                 together = self._tail + fresh
                 self._tail = together[len(together) - min(self._reach, len(together)) :]
                 self._first, self._settled = self._settled, len(self.tokens)
+                self._pending += fresh if self._streamed else ""
             return False
-        whole = self.ending.decode(self.tokens)
-        return any(string in whole for string in self.ending.stop)
+        whole = self.conditions.decode(self.tokens)
+        return any(string in whole for string in self.conditions.stop)
 
     def _fresh(self) -> str:
         """Return the text of the tokens that are not settled, as it is behind those before them."""
         if self._settled == 0:
-            return self.ending.decode(self.tokens)
-        before = self.ending.decode(self.tokens[self._first : self._settled])
-        return self.ending.decode(self.tokens[self._first :])[len(before) :]
+            return self.conditions.decode(self.tokens)
+        before = self.conditions.decode(self.tokens[self._first : self._settled])
+        return self.conditions.decode(self.tokens[self._first :])[len(before) :]
 
 
-def up_to_end(tokens: Iterable[int], ending: StopConditions) -> Generation:
-    """Return what tokens say up to where they end; those behind are not read."""
-    answer = Answer(ending)
-    finish = next((finish for token in tokens if (finish := answer.add(token)) is not None), "length")
-    return answer.finished(finish)
+def up_to_end(tokens: Iterable[int], conditions: StopConditions) -> Generation:
+    """Return the generation that tokens hold up to their end; tokens behind it are ignored."""
+    generated = GeneratedText(conditions)
+    finish = next((finish for token in tokens if (finish := generated.add(token)) is not None), "length")
+    return generated.finished(finish)
 
 
 def cut(text: str, stop: Sequence[str]) -> str:
     """Return the text before the first stop string."""
     places = [text.find(string) for string in stop]
     return text[: min((place for place in places if place >= 0), default=len(text))]
+
+
+def _certain(text: str, stop: Sequence[str]) -> int:
+    """Return how many characters of a text no stop string can begin in, whatever follows the text."""
+    longest = max((len(string) for string in stop), default=0)
+    for start in range(max(0, len(text) - longest + 1), len(text)):
+        if any(string.startswith(text[start:]) for string in stop):
+            return start
+    return len(text)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luthier.inference.custom_attention import Memory, add_keys, attend_to_all, attention
+from luthier.inference.custom_attention import KeyValues, add_keys, attend_to_all, attention
 from luthier.inference.prefix_tree import Places, PrefixTree
 
 BLOCK = 256
@@ -57,20 +57,20 @@ class TreeLayout:
         trunks: What stands above them.
         before: Keys and values that all tokens see.
         kept: Places whose keys and values are to be kept, int64; None for none.
-        memory: Those, once the model has been run.
+        key_values: Those, once the model has been run.
     """
 
     groups: list[Group]
     trunks: list[Trunk]
-    before: Memory
+    before: KeyValues
     kept: Tensor | None = None
-    memory: Memory = field(default_factory=Memory)
+    key_values: KeyValues = field(default_factory=KeyValues)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """See :class:`~luthier.inference.custom_attention.Layout`."""
         if self.kept is not None:
-            self.memory.keys[layer] = key[self.kept].transpose(0, 1).contiguous()  # (KV, kept, D)
-            self.memory.values[layer] = value[self.kept].transpose(0, 1).contiguous()
+            self.key_values.keys[layer] = key[self.kept].transpose(0, 1).contiguous()  # (KV, kept, D)
+            self.key_values.values[layer] = value[self.kept].transpose(0, 1).contiguous()
         out = torch.empty(query.shape, dtype=torch.float32, device=query.device)
         logs = out.new_empty(query.shape[:2])
         for group in self.groups:
@@ -93,7 +93,7 @@ class TreeLayout:
             whole[places] = part.flatten(0, 1) if group.real is None else part[group.real]
 
 
-def lay_out(tree: PrefixTree, device: torch.device, before: Memory, *, block: int = BLOCK) -> TreeLayout:
+def lay_out(tree: PrefixTree, device: torch.device, before: KeyValues, *, block: int = BLOCK) -> TreeLayout:
     """Lay a tree out for one forward pass.
 
     Args:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luthier.inference.custom_attention import Memory, read, standing_before
-from luthier.inference.prefix_tree import WORTH, Places, grow, in_common, sort_key
+from luthier.inference.custom_attention import KeyValues, forward_layout, virtual_key_values
+from luthier.inference.prefix_tree import MIN_SHARED, Places, build_prefix_tree, common_prefix, sort_key
 from luthier.inference.tree_attention import BLOCK, lay_out
 from luthier.kernels.fused_cross_entropy import is_plain
 from luthier.models.language_model import LanguageModel
@@ -24,7 +24,7 @@ from luthier.records import Encoded, TokenIds
 
 Found: TypeAlias = tuple[Tensor, Tensor]
 """Of each target token: float32 log-probability (nats), and bool, whether it is the likeliest."""
-KEPT = 32
+MIN_KEPT = 32
 """Tokens in common with the pass before that are worth keeping their keys and values for."""
 _BUSY = 512
 _BYTES = 32 * 2**20
@@ -81,7 +81,7 @@ def tree_logprobs(
     logs = torch.empty(int(bounds[-1]), dtype=torch.float32)
     likeliest = torch.empty(len(logs), dtype=torch.bool)
     passes = plan_passes(_rows(examples), budget)
-    virtual = standing_before(model)
+    virtual = virtual_key_values(model)
     before = virtual
     for number, step in enumerate(passes):
         following = passes[number + 1].skip if number + 1 < len(passes) else 0
@@ -115,11 +115,11 @@ def plan_passes(rows: Sequence[Row], budget: int) -> list[Pass]:
     taken: list[Row] = []
     size = skip = 0
     for place, row in enumerate(ordered):
-        alike = in_common(ordered[place - 1].tokens, row.tokens) if place else 0
-        own = len(row.tokens) - alike + WORTH  # a few that are not worth a node may be repeated
+        alike = common_prefix(ordered[place - 1].tokens, row.tokens) if place else 0
+        own = len(row.tokens) - alike + MIN_SHARED  # a few that are not worth a node may be repeated
         lowered = _worth_keeping(min(skip, alike, row.first))
         more = own + (skip - lowered if taken else 0)
-        if taken and (size + more > budget or (size >= _BUSY and skip - lowered >= KEPT)):
+        if taken and (size + more > budget or (size >= _BUSY and skip - lowered >= MIN_KEPT)):
             passes.append(Pass(tuple(taken), skip))
             taken = []
         if not taken:
@@ -135,23 +135,23 @@ def plan_passes(rows: Sequence[Row], budget: int) -> list[Pass]:
 
 
 def _worth_keeping(tokens: int) -> int:
-    return tokens if tokens >= KEPT else 0
+    return tokens if tokens >= MIN_KEPT else 0
 
 
 def count_tokens(rows: Sequence[TokenIds]) -> int:
     """Return how many tokens rows have together, what sorted neighbours begin with in common counted once."""
     ordered = sorted(rows, key=sort_key)
-    shared = sum(in_common(one, other) for one, other in itertools.pairwise(ordered))
+    shared = sum(common_prefix(one, other) for one, other in itertools.pairwise(ordered))
     return sum(len(row) for row in ordered) - shared
 
 
 def _run(
-    model: LanguageModel, step: Pass, before: Memory, following: int, *, own_head: bool, block: int
-) -> tuple[Found, Memory]:
+    model: LanguageModel, step: Pass, before: KeyValues, following: int, *, own_head: bool, block: int
+) -> tuple[Found, KeyValues]:
     """Score one pass; return also the keys and values of what the next one begins with."""
     virtual = model.virtual_tokens if model.soft_prompt and model.soft_prompt.cache else 0
     known = before.first(virtual + step.skip) if before.tokens else before
-    tree = grow([row.tokens for row in step.rows], skip=step.skip)
+    tree = build_prefix_tree([row.tokens for row in step.rows], skip=step.skip)
     layout = lay_out(tree, model.device, known, block=block)
     if following > step.skip:
         layout.kept = torch.from_numpy(tree.places(len(step.rows) - 1, step.skip, following)).to(model.device)
@@ -162,15 +162,15 @@ def _run(
     wanted = torch.from_numpy(places).to(model.device)
     head = model.module.get_output_embeddings()
     if own_head or not is_plain(head):
-        logits = read(model, tree.tokens, positions, layout, logits_to_keep=wanted).logits[0]  # (S, V)
+        logits = forward_layout(model, tree.tokens, positions, layout, logits_to_keep=wanted).logits[0]  # (S, V)
     else:
-        hidden = read(model, tree.tokens, positions, layout).last_hidden_state[0][wanted]  # (S, D)
+        hidden = forward_layout(model, tree.tokens, positions, layout).last_hidden_state[0][wanted]  # (S, D)
         with model.precision():
-            return _in_pieces(hidden, head, pairs, targets), _path(known, layout.memory, virtual + following)
-    return _in_pieces(logits, lambda part: part, pairs, targets), _path(known, layout.memory, virtual + following)
+            return _in_pieces(hidden, head, pairs, targets), _path(known, layout.key_values, virtual + following)
+    return _in_pieces(logits, lambda part: part, pairs, targets), _path(known, layout.key_values, virtual + following)
 
 
-def _path(known: Memory, more: Memory, tokens: int) -> Memory:
+def _path(known: KeyValues, more: KeyValues, tokens: int) -> KeyValues:
     return known.then(more) if more.keys else known.first(tokens) if known.tokens else known
 
 

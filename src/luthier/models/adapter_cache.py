@@ -31,6 +31,11 @@ class AdapterCache:
         """Of all adapters, in the order in which they came."""
         return tuple(self._adapters)
 
+    @property
+    def active(self) -> str | None:
+        """Name of the adapter in use; None when none of the cache is."""
+        return self._on
+
     def put(self, name: str, attached: Switch) -> None:
         """Take an attached method off the model, and keep it under a name.
 
