@@ -52,7 +52,12 @@ def test_greedy_takes_the_first_of_the_likeliest() -> None:
 
 
 def test_every_example_has_a_stream_of_its_own() -> None:
-    one, same, other, seeded = random_stream(0, "a"), random_stream(0, "a"), random_stream(0, "b"), random_stream(1, "a")
+    one, same, other, seeded = (
+        random_stream(0, "a"),
+        random_stream(0, "a"),
+        random_stream(0, "b"),
+        random_stream(1, "a"),
+    )
     draws = [torch.rand(4, generator=generator).tolist() for generator in (one, same, other, seeded)]
     assert draws[0] == draws[1]
     assert len({tuple(draw) for draw in draws}) == 3

@@ -22,7 +22,6 @@ from luthier.inference.stop_conditions import GeneratedText, Generation, StopCon
 from luthier.inference.streaming import EventStreams, stream
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
-from luthier.records import TokenIds
 from tiny_models import encoded, make_tokenizer, tiny_model
 
 TOKENIZER = make_tokenizer()
@@ -130,15 +129,17 @@ def test_adapters_by_turns_with_cancellations(name: str, adapters: tuple[str, ..
     expected = {request.id: alone(model, request) for request in asked}
     bare = {request.id: alone(model, replace(request, adapter=None)) for request in asked}
     assert expected != bare
+    cancellations = 0
     for seed in range(3):
         scheduler = Scheduler(model, budget=300, turn=2)
         events, cancelled = run_live(scheduler, asked, seed, cancel=0.15)
-        assert cancelled
+        cancellations += len(cancelled)
         left = {request_id: own for request_id, own in expected.items() if request_id not in cancelled}
         check(asked, events, left)
         assert scheduler.idle
         assert not scheduler.running
         assert not scheduler.waiting
+    assert cancellations
 
 
 def plain(number: int, tokens: int, limit: int, adapter: str | None = None) -> GenerationRequest:
@@ -156,7 +157,13 @@ def test_slots_grow_for_longer_prompts_and_the_budget_holds(monkeypatch: pytest.
         before(slots, tokens)
         held.append(slots.rows * slots.size + slots.shared)
 
-    asked = [plain(0, 4, 20), plain(1, 5, 6), plain(2, 30, 10), plain(3, 60, 12), *(plain(n, 3, 8) for n in range(4, 9))]
+    asked = [
+        plain(0, 4, 20),
+        plain(1, 5, 6),
+        plain(2, 30, 10),
+        plain(3, 60, 12),
+        *(plain(n, 3, 8) for n in range(4, 9)),
+    ]
     expected = {request.id: alone(model, request) for request in asked}
     monkeypatch.setattr(KVSlots, "advance", advance)
     scheduler = Scheduler(model, budget=100)
@@ -243,7 +250,8 @@ def test_a_request_beyond_the_context_is_refused() -> None:
     Scheduler(model).submit(plain(0, 100, 28))
     with pytest.raises(ModelError, match="context of 128 tokens"):
         Scheduler(model).submit(plain(0, 100, 29))
-    with pytest.raises(ModelError, match="and 5 virtual tokens do not fit"):
+    model.keep_free(5)
+    with pytest.raises(ModelError, match="and 5 virtual tokens do not fit the model's context of 123"):
         Scheduler(model).submit(plain(0, 100, 28, "prompt"))
     scheduler = Scheduler(model)
     scheduler.submit(plain(0, 4, 4))
@@ -309,7 +317,6 @@ def test_deltas_are_the_text_and_hold_no_stop_string(tokens: list[int], stop: li
         if finish is not None:
             break
         deltas.append(text.delta())
-        assert not deltas[-1].endswith("\ufffd")
     deltas.append(text.rest())
     told = "".join(deltas)
     assert told == text.text() == plainly.text()
@@ -321,5 +328,3 @@ def _until_idle(scheduler: Scheduler) -> list[FinishEvent]:
     while not scheduler.idle:
         events += [event for event in scheduler.step() if isinstance(event, FinishEvent)]
     return events
-
-

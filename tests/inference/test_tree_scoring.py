@@ -186,7 +186,10 @@ def test_no_pass_reads_more_than_its_budget(items: list[Encoded], budget: int) -
     before: TokenIds | None = None
     for step in passes:
         tokens = [row.tokens for row in step.rows]
-        assert len(step.rows) == 1 or len(build_prefix_tree(tokens, skip=step.skip, min_shared=MIN_SHARED).tokens) <= budget
+        assert (
+            len(step.rows) == 1
+            or len(build_prefix_tree(tokens, skip=step.skip, min_shared=MIN_SHARED).tokens) <= budget
+        )
         if step.skip:
             assert before is not None
             assert all(common_prefix(before, row) >= step.skip for row in tokens)

@@ -241,7 +241,10 @@ def _pending(request: GenerationRequest) -> PendingSequence:
 
 
 def _require_fit(model: LanguageModel, request: GenerationRequest, budget: int | None) -> None:
-    """Check that a request fits the budget and the model's context, with the adapter that is attached."""
+    """Check that a request fits the budget and the model's context, with the adapter that is attached.
+
+    The context is ``model.max_length``, from which its owner has taken the virtual tokens (``keep_free``).
+    """
     prompt, limit, virtual = len(request.prompt_ids), request.stop_conditions.limit, model.virtual_tokens
     where = f"request '{request.id}'"
     if not prompt or limit < 1:
