@@ -84,7 +84,7 @@ def _imports(module: str, *, at_import: bool = False) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: import by the full name, not relatively"
             if node.module and node.module.split(".")[0] == "luthier":
-                # `from luthier.data import sources` imports a module, `from luthier.errors import DataError` a name.
+                # `from luthier.tasks import loader` imports a module, `from luthier.errors import DataError` a name.
                 yield from {_deepest(f"{node.module}.{alias.name}", node.module) for alias in node.names}
 
 

@@ -18,12 +18,12 @@ import torch
 
 from luthier.config.data import DataConfig
 from luthier.data.encoding import Encoder
-from luthier.data.sources import Source
 from luthier.models.language_model import LanguageModel
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.objectives.objective import LossSum, MicroBatch
 from luthier.records import Encoded, Example
 from luthier.tasks.loader import library_names, load_splits, load_task
+from luthier.tasks.rows.sources import Source
 from luthier.tasks.schema import Task
 from recipes.mini.architecture import CONTEXT
 from recipes.tasks.compositions import task_row

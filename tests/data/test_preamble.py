@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from luthier.data.duplicates import DuplicateIndex
 from luthier.data.encoding import Encoder
-from luthier.data.splits import digest_examples
 from luthier.records import Encoded, Example, Turn
+from luthier.tasks.rows.duplicates import DuplicateIndex
+from luthier.tasks.rows.splits import digest_examples
 from tiny import CHATML, byte_tokenizer
 
 PLAIN = Example("1", "t", "a", "Q: long text A:", ("b",), input_span=(3, 12), turns=(Turn("Q: x A:", "y"),))

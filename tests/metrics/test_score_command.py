@@ -14,11 +14,11 @@ import pyarrow.parquet
 import pytest
 from metric_rows import with_choices
 
-from luthier.data.sources import Source, read_rows
 from luthier.errors import Faults, LuthierError
 from luthier.metrics.prediction_log import write_predictions
 from luthier.metrics.score_command import Output, ScoreSettings, run_score
 from luthier.metrics.score_inputs import Columns, ScoreInputs
+from luthier.tasks.rows.sources import Source, read_rows
 
 GIVEN = ["It is very cold outside", "outside cold it is", "cold cold cold cold"]
 TRUE = ["It is cold outside"] * 3

@@ -14,8 +14,8 @@ from luthier.errors import DataError
 from luthier.records import Example, Turn
 from luthier.tasks.held_out_text import load_texts
 from luthier.tasks.loader import library_names, load_examples, load_splits, load_task
-from luthier.tasks.rows import TaskRows
 from luthier.tasks.split_index import SplitIndex
+from luthier.tasks.task_rows import TaskRows
 
 YAML = """\
 name: summaries

@@ -58,17 +58,25 @@ def _fault(
     line = next((lines[location[:k]] for k in range(len(location), 0, -1) if location[:k] in lines), None)
     where = f"{source}, line {line}" if line else source
     key = ".".join(str(part) for part in location)
-    if unknown:
-        new_name = _new_name(schema, location)
-        if new_name:
-            what = f"'{location[-1]}' is called '{new_name}' now"
-            return error(what, where=where, fix=f"Write {'.'.join(map(str, (*location[:-1], new_name)))}.")
-        known = did_you_mean(str(location[-1]), _keys(schema, location))
-        verb = verb_of(schema)
-        owners = _other_verbs(verb, location) if verb else []
-        if verb and owners:
-            return error(belongs(key, owners, verb), where=where, fix=f"Leave it out. {known}")
-        return error(f"unknown key '{key}'", where=where, fix=known)
+    if not unknown:
+        return _wrong_value(schema, item, location, where, error)
+    new_name = _new_name(schema, location)
+    if new_name:
+        what = f"'{location[-1]}' is called '{new_name}' now"
+        return error(what, where=where, fix=f"Write {'.'.join(map(str, (*location[:-1], new_name)))}.")
+    verb = verb_of(schema)
+    owners = _other_verbs(verb, location) if verb else []
+    keys = _keys(schema, location)
+    what = belongs(key, owners, verb) if verb and owners else f"unknown key '{key}'"
+    known = did_you_mean(str(location[-1]), keys)
+    return error(what, where=where, fix=f"Leave it out. {known}" if owners else known)
+
+
+def _wrong_value(
+    schema: type[BaseModel], item: dict[str, Any], location: KeyPath, where: str, error: type[LuthierError]
+) -> LuthierError:
+    """Return the fault of a key that exists: its value is missing or cannot be used."""
+    key = ".".join(str(part) for part in location)
     if item["type"] == "missing":
         return error(f"key '{key}' is missing", where=where, fix=f"Add `{location[-1]}:`.")
     message = str(item["msg"]).removeprefix("Value error, ")

@@ -1,1 +1,1 @@
-"""Rows from any source, rendered, split, encoded and batched."""
+"""Examples as a model reads them: the one encoder, chat templates, tokenizers, batches."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from luthier.data.splits import digest_examples
 from luthier.errors import DataError
 from luthier.evaluation.context import EvaluationContext, computation_of
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of
@@ -25,6 +24,7 @@ from luthier.files.store import Entry, open_entry
 from luthier.metrics.extraction import Extraction
 from luthier.models.language_model import LanguageModel
 from luthier.records import Dropped, Prediction
+from luthier.tasks.rows.splits import digest_examples
 
 _OF_SAMPLING = {"seed", "top_k", "top_p"}
 """Settings that a greedy answer does not depend on."""

@@ -56,16 +56,21 @@ def read_inputs(config: CompareConfig) -> Inputs:
         LuthierError: All faults that can be found at once.
     """
     faults: list[LuthierError] = []
-    with collecting(faults):
-        task = load_task(config.task)
-        arms = make_arms(config.arms, training=config.training, few_shots=task.few_shot, seeds=config.training_seeds)
+    task: Task | None = None
+    arms: list[Arm] = []
     with collecting(faults):
         retained = _retained_tasks(config.retain, target=config.task)
     with collecting(faults):
         texts = load_texts(config.retention_text) if config.retention_text else []
     with collecting(faults):
+        task = load_task(config.task)
+    with collecting(faults):
         model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
+    with collecting(faults):
+        shots = task.few_shot if task else 0
+        arms = make_arms(config.arms, training=config.training, few_shots=shots, seeds=config.training_seeds)
     raise_faults("the comparison cannot start", faults)
+    assert task is not None
     return Inputs(task, tuple(arms), retained, tuple(texts), model)
 
 

@@ -149,7 +149,7 @@ def _that_run(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
 def _names(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
     """Yield the full names of the modules that an import could mean.
 
-    ``from luthier.data import sources`` imports a module, ``from luthier.errors import DataError`` a name: both the
+    ``from luthier.tasks import loader`` imports a module, ``from luthier.errors import DataError`` a name: both the
     package and what is taken from it are yielded, and those that are not modules are left aside later.
     """
     if isinstance(node, ast.Import):

@@ -49,8 +49,9 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
     """
     folder = find_folder(name, trust_remote_code=trust_remote_code)
     config = _read_config(folder, trust_remote_code)
-    _require_weights(folder)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    limit, place = max_length(config, tokenizer), pick_device(device)
+    _require_weights(folder)
     module = _read_module(folder, config, trust_remote_code)
     if len(tokenizer) > module.get_input_embeddings().num_embeddings:
         raise ModelError(
@@ -59,13 +60,13 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
             where=str(folder),
             fix="Use the tokenizer that belongs to this model.",
         )
-    module.to(pick_device(device)).eval()
+    module.to(place).eval()
     if module.device.type == "cpu":
         multiply_by_onednn()
     _steady_head(module)
     kind = EncoderDecoderModel if config.is_encoder_decoder else DecoderModel
     digest = folder_digest(folder, code=trust_remote_code)
-    return kind(name, folder, digest, module, tokenizer, max_length(config, tokenizer))
+    return kind(name, folder, digest, module, tokenizer, limit)
 
 
 def _steady_head(module: Any) -> None:

@@ -1,1 +1,1 @@
-"""Tasks: one YAML file each, and the loader that reads them."""
+"""Tasks: one YAML file each; from rows of any source to examples, and the splits of these."""

@@ -12,12 +12,12 @@ from pydantic import BaseModel
 
 from luthier.config.validation import validate
 from luthier.config.yaml_file import KeyPath, load_yaml
-from luthier.data.sources import SPLITS, Source
-from luthier.data.splits import Fractions
-from luthier.data.templates import Template
 from luthier.errors import ConfigError, TaskError, raise_faults
 from luthier.metrics.extraction import Extraction
 from luthier.tasks.faults import line_of, task_faults
+from luthier.tasks.rows.sources import SPLITS, Source
+from luthier.tasks.rows.splits import Fractions
+from luthier.tasks.rows.templates import Template
 from luthier.tasks.schema import ExemplarSource, PromptTemplate, TargetSource, Task
 from luthier.tasks.spec import SHOTS, ExtractSpec, FewShotSpec, SourceSpec, TargetSpec, TaskSpec, TemplateSpec
 

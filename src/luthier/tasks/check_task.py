@@ -9,10 +9,10 @@ import numpy as np
 from luthier.config.data import DataConfig
 from luthier.data.check import CheckReport, SplitMeter
 from luthier.data.encoding import Encoder
-from luthier.data.splits import NAMES
 from luthier.tasks.loader import load_task
-from luthier.tasks.rows import TaskRows
+from luthier.tasks.rows.splits import NAMES
 from luthier.tasks.split_index import SplitIndex
+from luthier.tasks.task_rows import TaskRows
 
 
 def run_check(

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from luthier.config.yaml_file import KeyPath
-from luthier.data.hub import parse_id
-from luthier.data.sources import SPLITS
-from luthier.data.templates import Template
 from luthier.errors import ConfigError, DataError, LuthierError, TaskError, did_you_mean
 from luthier.tasks.exemplar_pool import fixed_exemplar
+from luthier.tasks.rows.hub import parse_id
+from luthier.tasks.rows.sources import SPLITS
+from luthier.tasks.rows.templates import Template
 from luthier.tasks.schema import Task
 from luthier.tasks.spec import SourceSpec, TaskSpec
 

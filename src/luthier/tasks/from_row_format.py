@@ -6,10 +6,10 @@ import re
 from hashlib import blake2b
 from pathlib import Path
 
-from luthier.data.row_formats import RowFormat
-from luthier.data.sources import Source
-from luthier.data.splits import Fractions
-from luthier.data.templates import Template
+from luthier.tasks.rows.row_formats import RowFormat
+from luthier.tasks.rows.sources import Source
+from luthier.tasks.rows.splits import Fractions
+from luthier.tasks.rows.templates import Template
 from luthier.tasks.schema import ExemplarSource, PromptTemplate, TargetSource, Task
 from luthier.tasks.spec import SHOTS
 

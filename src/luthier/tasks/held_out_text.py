@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from luthier.data import sources
-from luthier.data.sources import Source, read_rows
 from luthier.errors import DataError
 from luthier.files.text_lines import text_lines
 from luthier.tasks.loader import LIBRARY
+from luthier.tasks.rows import sources
+from luthier.tasks.rows.sources import Source, read_rows
 
 
 def load_texts(name_or_path: str) -> list[str]:

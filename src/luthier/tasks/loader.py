@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from luthier.config.data import DataConfig
-from luthier.data import sources
-from luthier.data.row_formats import recognise
-from luthier.data.sources import SPLITS, Source, given_splits, read_rows
-from luthier.data.splits import NAMES, digest_examples
 from luthier.errors import DataError, TaskError, did_you_mean
 from luthier.records import Example
 from luthier.tasks.build import read_task
 from luthier.tasks.exemplar_pool import fixed_exemplar
 from luthier.tasks.from_row_format import task_from_row_format
-from luthier.tasks.rows import TaskRows
+from luthier.tasks.rows import sources
+from luthier.tasks.rows.row_formats import recognise
+from luthier.tasks.rows.sources import SPLITS, Source, given_splits, read_rows
+from luthier.tasks.rows.splits import NAMES, digest_examples
 from luthier.tasks.schema import Task
 from luthier.tasks.split_index import SplitIndex
 from luthier.tasks.split_report import SplitReport, check_lost
+from luthier.tasks.task_rows import TaskRows
 
 LIBRARY = Path(__file__).parent / "library" / "builtin"
 _YAML = (".yaml", ".yml")
@@ -68,12 +68,13 @@ def load_task(name_or_path: str) -> Task:
         return read_task(path)
     if path.is_dir() and (path / "task.yaml").is_file():
         return read_task(path / "task.yaml")
-    if not name_or_path.startswith("hf:") and not _exists(path):
-        what = f"no built-in task, file or folder is called '{name_or_path}'"
-        raise TaskError(what, fix=did_you_mean(name_or_path, library_names() or ("(none)",)))
-    source = sources.pin(Source(name_or_path if name_or_path.startswith("hf:") else str(path)))
-    first = next(iter(given_splits(source).values()), source)
-    return task_from_row_format(source, recognise(next(read_rows(first)), str(first)))
+    on_hub = name_or_path.startswith("hf:")
+    if on_hub or _exists(path):
+        source = sources.pin(Source(name_or_path if on_hub else str(path)))
+        first = next(iter(given_splits(source).values()), source)
+        return task_from_row_format(source, recognise(next(read_rows(first)), str(first)))
+    what = f"no built-in task, file or folder is called '{name_or_path}'"
+    raise TaskError(what, fix=did_you_mean(name_or_path, library_names() or ("(none)",)))
 
 
 def _exists(path: Path) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
-from luthier.data.row_formats import exchanges
-from luthier.data.splits import hash64
-from luthier.data.templates import find_input
 from luthier.errors import DataError, LuthierError, TaskError, did_you_mean
 from luthier.records import Example, Row
+from luthier.tasks.rows.row_formats import exchanges
+from luthier.tasks.rows.splits import hash64
+from luthier.tasks.rows.templates import find_input
 from luthier.tasks.schema import PromptTemplate, TargetSource, Task
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from luthier.data.row_formats import RowFormat
-from luthier.data.sources import Source
-from luthier.data.splits import Fractions
-from luthier.data.templates import Template
 from luthier.metrics.extraction import Extraction
 from luthier.records import Row
+from luthier.tasks.rows.row_formats import RowFormat
+from luthier.tasks.rows.sources import Source
+from luthier.tasks.rows.splits import Fractions
+from luthier.tasks.rows.templates import Template
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from luthier.data.sources import read_rows
-from luthier.data.splits import NAMES
 from luthier.errors import DataError, did_you_mean
 from luthier.records import Example, Row
 from luthier.tasks.loader import library_names, load_task
 from luthier.tasks.rendering import render, render_with, row_id, split_key
-from luthier.tasks.rows import source_parts
+from luthier.tasks.rows.sources import read_rows
+from luthier.tasks.rows.splits import NAMES
 from luthier.tasks.schema import Task
+from luthier.tasks.task_rows import source_parts
 
 
 def list_tasks() -> Table:

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from luthier.config.base import Fraction, Settings
-from luthier.data.sources import SPLITS
 from luthier.files.tables import FORMATS
 from luthier.metrics.extraction import check_pattern
+from luthier.tasks.rows.sources import SPLITS
 
 SHOTS = 3
 """Exemplars of the few-shot arm where the task does not say."""

@@ -14,12 +14,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from luthier.data.duplicates import DuplicateIndex, Overlaps
-from luthier.data.splits import NAMES, draw_key, draw_mask, hash64
 from luthier.errors import DataError
 from luthier.tasks.rendering import left_out_why
-from luthier.tasks.rows import TaskExample, TaskRows
+from luthier.tasks.rows.duplicates import DuplicateIndex, Overlaps
+from luthier.tasks.rows.splits import NAMES, draw_key, draw_mask, hash64
 from luthier.tasks.split_report import SplitReport, sentences_of
+from luthier.tasks.task_rows import TaskExample, TaskRows
 
 
 class SplitIndex:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from luthier.data.splits import NAMES
 from luthier.errors import DataError
+from luthier.tasks.rows.splits import NAMES
 from luthier.tasks.schema import Task
 
 

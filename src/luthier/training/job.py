@@ -12,7 +12,6 @@ from luthier.config.arms import Arm
 from luthier.config.base import Settings
 from luthier.config.decoding import DecodingConfig
 from luthier.data.encoding import Encoder
-from luthier.data.splits import digest_examples
 from luthier.errors import ConfigError, Faults, TrainingError
 from luthier.evaluation.prepared_task import generation_settings_of, task_metrics_of
 from luthier.evaluation.requests import GenerationSettings
@@ -26,6 +25,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.objectives.objective import Objective, R
 from luthier.objectives.registry import find_objective
 from luthier.records import Example
+from luthier.tasks.rows.splits import digest_examples
 from luthier.tasks.schema import Task
 from luthier.training.compute import ComputeSettings
 from luthier.training.recipe import TrainingRecipe

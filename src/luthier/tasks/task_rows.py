@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from luthier.data import sources
-from luthier.data.sources import Source, given_splits, read_rows
-from luthier.data.splits import NAMES, assign
 from luthier.errors import LuthierError
 from luthier.files.row_faults import RowFaults
 from luthier.records import Example
 from luthier.tasks.rendering import LeftOut, render, row_id, split_key
+from luthier.tasks.rows import sources
+from luthier.tasks.rows.sources import Source, given_splits, read_rows
+from luthier.tasks.rows.splits import NAMES, assign
 from luthier.tasks.schema import Task
 
 

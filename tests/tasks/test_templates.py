@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from luthier.data.templates import Template, find_input
 from luthier.errors import TaskError
+from luthier.tasks.rows.templates import Template, find_input
 
 ROW: dict[str, object] = {"dialogue": "a\nb", "label": "1", "words": ["x", "y"], "none": None, "two words": "z"}
 

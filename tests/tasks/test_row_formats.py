@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from luthier.data.row_formats import Exchange, exchanges, recognise
 from luthier.errors import DataError, TaskError
 from luthier.records import Row, Turn
+from luthier.tasks.rows.row_formats import Exchange, exchanges, recognise
 
 SAID = [
     {"role": "system", "content": "Be brief."},

@@ -88,11 +88,12 @@ def saved_splits(folder: Path) -> tuple[str, ...]:
 def saved_rows(folder: Path, split: str | None) -> Iterator[Row]:
     """Yield the rows of a saved dataset, or of one split of a saved dictionary of datasets."""
     dataset = _load_saved(folder)
-    if isinstance(dataset, dict):
-        if split not in dataset:
-            raise DataError(f"no split '{split}'", where=str(folder), fix=did_you_mean(str(split), map(str, dataset)))
-        dataset = dataset[split]
-    yield from _rows(dataset)
+    if not isinstance(dataset, dict):
+        yield from _rows(dataset)
+    elif split in dataset:
+        yield from _rows(dataset[split])
+    else:
+        raise DataError(f"no split '{split}'", where=str(folder), fix=did_you_mean(str(split), map(str, dataset)))
 
 
 def _load_saved(folder: Path) -> Any:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data.duplicates import DuplicateIndex
-from luthier.data.splits import Fractions, assign, digest_examples, position, subset
 from luthier.records import Example, Turn
+from luthier.tasks.rows.duplicates import DuplicateIndex
+from luthier.tasks.rows.splits import Fractions, assign, digest_examples, position, subset
 
 NONE: frozenset[str] = frozenset()
 

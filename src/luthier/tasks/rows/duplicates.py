@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from luthier.data.splits import NAMES, TEST, TRAIN, VALIDATION, Hashes, hash64
 from luthier.records import Example
+from luthier.tasks.rows.splits import NAMES, TEST, TRAIN, VALIDATION, Hashes, hash64
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data import hub
-from luthier.data.sources import Source, given_splits, pin, read_rows
 from luthier.errors import DataError
+from luthier.tasks.rows import hub
+from luthier.tasks.rows.sources import Source, given_splits, pin, read_rows
 
 ROWS: list[dict[str, object]] = [
     {"prompt": 'a, "b"\nc', "completion": "é 😀"},

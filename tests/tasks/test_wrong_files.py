@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from luthier.data.sources import Source, given_splits, read_rows
 from luthier.errors import DataError, Faults, LuthierError
 from luthier.records import Row
+from luthier.tasks.rows.sources import Source, given_splits, read_rows
 
 GOOD = b'{"a": "x"}\n'
 CASES: dict[str, tuple[str, bytes, dict[str, object], list[str]]] = {

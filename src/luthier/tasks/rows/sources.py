@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from luthier.data import hub
 from luthier.errors import DataError
 from luthier.files.tables import SUFFIXES, TableFormat, read_table, recognise_format, stem_and_suffix
 from luthier.records import Row
+from luthier.tasks.rows import hub
 
 SPLITS = ("train", "validation", "test")
 _NAMES = {
