@@ -13,7 +13,7 @@ from luthier.config.training import TrainingConfig
 from luthier.errors import ConfigError, TrainingError
 from luthier.experiments.compare import compare
 from luthier.methods.registry import METHODS
-from luthier.methods.search_space import Span, defaults_of, space_of
+from luthier.methods.search_space import LogRange, defaults_of, space_of
 from luthier.results.records import ArmResult, read_costs, read_results
 from luthier.training import train_arm as training_job
 from luthier.training.loop import train
@@ -46,20 +46,20 @@ def test_the_space_of_every_method_holds_its_defaults() -> None:
         assert space["epochs"] == (2.0, 4.0, 8.0)
         assert space.keys() == defaults.keys()
         for name, values in space.items():
-            if isinstance(values, Span):
+            if isinstance(values, LogRange):
                 assert values.low < defaults[name] < values.high
             else:
                 assert defaults[name] in values
         if method.space:
             own = method.settings_class()
-            assert all(getattr(own, name) in (knob.default, None) for name, knob in method.space.items())
+            assert all(getattr(own, name) in (searched.default, None) for name, searched in method.space.items())
 
 
 def test_what_the_user_spells_out_is_not_searched() -> None:
     assert list(space_of(METHODS["lora"], {"rank": 2}, TrainingConfig(steps=5))) == ["learning_rate"]
     assert "last" not in space_of(METHODS["selective"], {"parts": ("biases",)}, TrainingConfig())
     around = space_of(METHODS["full"], {}, TrainingConfig(learning_rate=1.0))["learning_rate"]
-    assert around == Span(0.2, 5.0)
+    assert around == LogRange(0.2, 5.0)
 
 
 def test_the_best_trial_is_used_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

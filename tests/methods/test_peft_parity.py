@@ -11,7 +11,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from test_behaviour import ITEMS
+from test_every_method import ITEMS
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from luthier.config.training import TrainingConfig

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from test_behaviour import outputs, trained
+from test_every_method import outputs, trained
 
 from luthier.errors import LuthierError, ModelError
 from luthier.methods.adapter_io import load_adapter

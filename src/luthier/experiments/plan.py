@@ -131,8 +131,8 @@ def check_methods(arms: Sequence[Arm], model: LanguageModel, *, searching: bool)
                 method = find_method(arm.method)
                 settings = read_settings(method, arm.settings, where="settings")
                 lengths.append(virtual_tokens(settings))
-                if searching and (knob := method.space.get("virtual_tokens")):
-                    lengths += knob.values
+                if searching and (searched := method.space.get("virtual_tokens")):
+                    lengths += searched.values
                 if arm.settings or virtual_tokens(settings):
                     # Settings can name layers that this model does not have: that must not show after hours.
                     method.attach(model, settings, seed=arm.seeds[0]).detach()

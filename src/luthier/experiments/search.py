@@ -25,7 +25,7 @@ from luthier.files.atomic import writing
 from luthier.files.code_digest import code_digest
 from luthier.files.store import Entry, open_entry, reading
 from luthier.methods.registry import find_method
-from luthier.methods.search_space import Space, Span, defaults_of, space_of
+from luthier.methods.search_space import LogRange, Space, defaults_of, space_of
 from luthier.progress import say
 from luthier.results.records import Search
 from luthier.training.train_arm import OnValidation
@@ -172,7 +172,7 @@ def parameters_in_words(parameters: dict[str, float]) -> str:
 def _distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
     return {
         name: optuna.distributions.FloatDistribution(values.low, values.high, log=True)
-        if isinstance(values, Span)
+        if isinstance(values, LogRange)
         else optuna.distributions.CategoricalDistribution(values)
         for name, values in space.items()
     }
@@ -245,7 +245,7 @@ def _best(arm: Arm, space: Space, tried: Sequence[Tried]) -> SearchOutcome:
     best = tried[winner]
     words = {
         name: f"{values.low:.2g} to {values.high:.2g}"
-        if isinstance(values, Span)
+        if isinstance(values, LogRange)
         else ", ".join(f"{v:g}" for v in values)
         for name, values in space.items()
     }

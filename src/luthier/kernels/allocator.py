@@ -1,8 +1,8 @@
 """The C library's memory allocator, set for training on a CPU.
 
-Every step frees and asks for the same great tensors. As it comes, glibc gives them back to the system each time and
-gets them again, page by page, filled with zeros: a quarter of a training step of a 135M Llama. Told to keep what is
-freed, it hands it out again. Nothing that is computed changes.
+Every step frees and allocates the same large tensors. By default glibc returns them to the system each time and gets
+them again, page by page, filled with zeros: a quarter of a training step of a 135M Llama. Set to keep freed memory, it
+allocates from that instead. Nothing that is computed changes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> bool:
-    """Keep freed memory in the process, for the rest of its life; whether the C library is one that can be told."""
+    """Keep freed memory in the process, for the rest of its life; return whether the C library can be set so."""
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt

@@ -1,6 +1,6 @@
 """Attention within examples that lie end to end: on the CPU in pieces, elsewhere by torch's fused kernels.
 
-For those kernels examples of like length are laid side by side, padded on the right.
+For torch's kernels, examples of similar length are laid side by side, padded on the right.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor
 from luthier.kernels.cpu_attention import ExampleLengths, Lengths, attend_in_pieces
 
 _ALIKE = 0.7
-"""Examples at least this long, in the longest's lengths, share a group: less padding costs more calls than it saves."""
+"""Examples at least this fraction of the longest one share a group: less padding costs more calls than it saves."""
 _SHORT = 48
-"""Examples of no more tokens share a group whatever their lengths, for the same reason."""
+"""Examples of at most this many tokens share a group whatever their lengths, for the same reason."""
 
 
 def groups(*lengths: Sequence[int]) -> list[slice]:
-    """Cut neighbouring examples into groups of like length: like in each of the lengths that an example has."""
+    """Cut neighbouring examples into groups that are similar in each of the given lengths."""
     found: list[slice] = []
     first, count = 0, len(lengths[0])
     while first < count:
@@ -59,9 +59,9 @@ def attend_end_to_end(
         v: The same shape as ``k``.
         bias: Added to the logits by places in the example, ``(1, heads, longest, longest)``.
         lengths: Queries and keys of each example.
-        causal: A query sees no key behind its own place.
-        scaling: Of the logits; one over the root of the head size where not given.
-        dropout: Of the attention weights.
+        causal: Whether a query attends only to keys up to its own place.
+        scaling: Factor of the logits; one over the square root of the head size where not given.
+        dropout: Probability of dropping an attention weight.
 
     Returns:
         ``(queries, heads, head size)``.
@@ -89,7 +89,7 @@ def attend_end_to_end(
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Neighbouring examples of like length: their lengths, and where their tokens are."""
+    """Neighbouring examples of similar length: their lengths, and where their tokens are."""
 
     lengths: ExampleLengths
     queries: slice
@@ -109,8 +109,8 @@ def _cut(lengths: ExampleLengths) -> list[_Group]:
 
 
 def _mask(bias: Tensor | None, group: _Group, causal: bool, like: Tensor) -> Tensor | None:
-    """What is added to the logits of a group, or which keys are seen; None where causality says it all."""
-    # What is padded stands on the right: a causal query never looks there.
+    """The bias of a group's logits, or the mask of its keys; None where the causal mask is enough."""
+    # Padding is on the right, where a causal query never attends.
     keys = group.lengths.keys
     seen = None if causal or (keys == keys[0]).all() else _seen(keys, like.device)  # (B, 1, 1, K)
     if bias is None:
@@ -125,7 +125,7 @@ def _future(bias: Tensor) -> Tensor:
 
 
 def _places(lengths: Lengths, device: torch.device) -> Tensor:
-    """Where the tokens of each example lie once the examples are padded side by side: int64 ``(tokens,)``."""
+    """The places of the tokens once the examples are padded side by side: int64 ``(tokens,)``."""
     longest = int(lengths.max())
     filled = np.arange(longest)[None, :] < lengths[:, None]
     return torch.from_numpy(np.flatnonzero(filled)).to(device)

@@ -1,9 +1,10 @@
-"""Attention on the CPU within examples that lie end to end, remembering for the backward pass only what went in.
+"""Attention on the CPU within examples that are laid end to end, saving only its inputs for the backward pass.
 
-It goes in pieces, of some queries of some examples, whose logits stay in the processor's cache: products of many heads
-at a time, what no causal query of a piece can see left out. The weights are formed again on the way back (as in
-FlashAttention, Dao et al. 2022, arXiv:2205.14135, section 3.1). torch's fused kernel multiplies one head at a time,
-pads every example to the longest, and keeps all weights where a bias of the logits is trained, as T5's is.
+It is computed in pieces of some queries of some examples, whose logits fit the processor's cache: products of many
+heads at a time, without the keys that no causal query of a piece attends to. The attention weights are recomputed in
+the backward pass (as in FlashAttention, Dao et al. 2022, arXiv:2205.14135, section 3.1). torch's fused kernel
+multiplies one head at a time, pads every example to the longest, and saves all weights where a bias of the logits is
+trained, as T5's is.
 
 In shapes, ``B`` are examples, ``G`` key heads, ``r`` the heads that share one, ``L`` queries, ``K`` keys, ``D`` the
 size of a head; ``N`` are pairs of an example and a key head, ``R`` the queries of all heads that share it.
@@ -24,10 +25,10 @@ from torch import Tensor
 Lengths: TypeAlias = npt.NDArray[np.int64]
 Place: TypeAlias = tuple[slice, ...]
 _LOGITS = 2**18
-"""Logits of a piece: with half or twice as many, heads of 32 and of 64 took longer."""
+"""Logits of a piece: half or twice as many were slower for heads of size 32 and 64."""
 _STEP = 32
-"""Queries of a piece: more of them compute more that no causal query sees, fewer multiply badly. Keys come in multiples
-of it: few shapes, for oneDNN writes a kernel for each."""
+"""Queries of a piece: more of them compute more masked logits, fewer multiply inefficiently. Keys come in multiples of
+it, so that there are few shapes: oneDNN generates a kernel for each."""
 _aten: Any = torch.ops.aten
 
 
@@ -56,7 +57,7 @@ def attend_in_pieces(
 ) -> Tensor:
     """Attend within each example; see :func:`luthier.kernels.attention.attend_end_to_end`.
 
-    All is computed in float32, whatever the precision of what is given, in which the result is.
+    All is computed in float32; the result has the dtype of the inputs.
     """
     if bias is not None:
         whole = q.shape[1], int(lengths.queries.max()), int(lengths.keys.max())
@@ -67,7 +68,7 @@ def attend_in_pieces(
 
 
 class _Attention(torch.autograd.Function):
-    """Keeps queries, keys, values and the bias; see the module."""
+    """Saves queries, keys, values and the bias; see the module."""
 
     @staticmethod
     def forward(
@@ -131,7 +132,7 @@ class _Rows:
         places = np.arange(longest)
         filled = places < self.lengths[:, None]  # (B, longest)
         starts = (np.cumsum(lengths) - lengths)[chosen]
-        # Padding reads some token of its example: what comes of it is never used.
+        # Padding repeats a token of its example; what is computed from it is never used.
         self.read = torch.from_numpy(starts[:, None] + np.minimum(places, self.lengths[:, None] - 1))
         self.padding = torch.from_numpy(~filled)
         self.tokens = torch.from_numpy((starts[:, None] + places)[filled])
@@ -164,10 +165,10 @@ class _Block:
 
 @functools.lru_cache(maxsize=8)
 def _blocks(asked: tuple[int, ...], known: tuple[int, ...], causal: bool) -> list[_Block]:
-    """Examples by the keys that they know, longest questions first; every layer asks for the same ones."""
+    """Group examples by their number of keys, most queries first; cached, because every layer needs the same ones."""
     of_queries, of_keys = np.array(asked), np.array(known)
     order = np.argsort(-of_queries, kind="stable")
-    steps = np.zeros_like(of_keys) if causal else _steps(of_keys)  # a causal piece sees few keys anyway
+    steps = np.zeros_like(of_keys) if causal else _steps(of_keys)  # a causal piece has few keys anyway
     parts = [order[steps[order] == step] for step in np.unique(steps)]
     return [_Block(_Rows(of_queries, chosen), _Rows(of_keys, chosen), causal) for chosen in parts]
 
@@ -185,7 +186,7 @@ class _Piece:
 
 
 def _pieces(block: _Block, queries: Tensor, keys: Tensor) -> Iterator[_Piece]:
-    """Cut a block into pieces of some examples, key heads and queries, of few enough logits."""
+    """Cut a block into pieces of some examples, key heads and queries, with few enough logits."""
     _, heads, share, asked, _ = queries.shape
     for first in range(0, asked, _STEP):
         last = first + _STEP
@@ -219,7 +220,7 @@ def _weights(block: _Block, piece: _Piece, queries: Tensor, keys: Tensor, bias: 
         own = _bias_in(bias, queries.shape[1:3], piece)
         by_place[..., : own.shape[-2], : own.shape[-1]] += own
     if block.causal:
-        # What is padded stands on the right: a causal query never looks there.
+        # Padding is on the right, where a causal query never attends.
         by_place[..., -_STEP:] += torch.full((_STEP, _STEP), -torch.inf).triu(1)
     elif block.keys.padding.any():
         by_place.masked_fill_(block.keys.padding[piece.keys[0], None, None, None], -torch.inf)
@@ -227,6 +228,6 @@ def _weights(block: _Block, piece: _Piece, queries: Tensor, keys: Tensor, bias: 
 
 
 def _bias_in(bias: Tensor, heads: torch.Size, piece: _Piece) -> Tensor:
-    """The part of a bias ``(1, H, L, K)`` that belongs to a piece, as far as it goes: ``(G, r, L, K)``."""
+    """The part of a bias ``(1, H, L, K)`` that belongs to a piece, within its bounds: ``(G, r, L, K)``."""
     _, head, share, rows = piece.queries
     return bias.view(*heads, *bias.shape[2:])[head, share, rows, piece.keys[-1]]

@@ -1,8 +1,9 @@
 """Log-probabilities of target tokens from hidden states, without ever holding the logits of the whole vocabulary.
 
-The logits of a large vocabulary are the greatest thing in a training step, and only two numbers of each row are needed:
-the target's logit and the log of the sum. They are formed a few rows at a time, forgotten, and formed again on the way
-back (the idea of Liger-Kernel's fused linear cross-entropy, arXiv:2410.10989, for any loss of the log-probabilities).
+The logits of a large vocabulary are the largest tensor of a training step, and only two numbers of each row are
+needed: the target's logit and the log of the sum. They are computed a few rows at a time, freed, and recomputed in the
+backward pass (the idea of Liger-Kernel's fused linear cross-entropy, arXiv:2410.10989, for any loss of the
+log-probabilities).
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ _PIECE = 8192
 
 
 def is_plain(head: object) -> bool:
-    """Whether a head is a matrix and nothing else, as :func:`logprobs_of_targets` takes it to be."""
+    """Whether an output layer is a linear layer and nothing else, as :func:`logprobs_of_targets` assumes."""
     return type(head) is nn.Linear
 
 
 def logprobs_of_targets(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
-    """Log-probability of each target, differentiable in the hidden states and the head.
+    """Log-probability of each target, differentiable in the hidden states and the output layer.
 
     Args:
         hidden: ``(targets, hidden size)``.
-        head: Weights ``(vocabulary, hidden size)``, perhaps with a bias.
+        head: The output layer: weights ``(vocabulary, hidden size)``, optionally with a bias.
         targets: int64 ``(targets,)``.
 
     Returns:
@@ -58,7 +59,7 @@ class _TargetLogprobs(torch.autograd.Function):
             sums[part] = logits.logsumexp(dim=1)
             logs[part] = logits.gather(1, targets[part, None])[:, 0] - sums[part]
             if len(hidden) <= rows:
-                ctx.kept = logits  # they fit: no need to form them again
+                ctx.kept = logits  # all rows fit at once: they need not be recomputed
         ctx.save_for_backward(hidden, matrix, bias, targets, sums)
         ctx.rows = rows
         return logs
@@ -99,6 +100,6 @@ def _add_product(total: Tensor, change: Tensor, read: Tensor) -> None:
 
 
 def _logits(hidden: Tensor, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Float32 logits that may be written over."""
+    """Float32 logits that the caller may overwrite."""
     logits = (hidden.to(dtype) @ matrix.T).float()
     return logits if bias is None else logits + bias

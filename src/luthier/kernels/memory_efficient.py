@@ -1,12 +1,12 @@
-"""Parts of blocks that remember less for the backward pass, and pass over memory less often.
+"""Memory-efficient layers: they save less for the backward pass, and pass over memory less often.
 
-Written as Hugging Face models write them, a normalisation by the root mean square keeps three tensors as large as the
-hidden states and a gated feed-forward layer four as wide as itself. What is pointwise is cheaper to form again: here
-the one keeps its input, the other its gate and what is gated. A part is known by what it does, not by its name: a
-class takes part when, given weights and numbers, its own ``forward`` gives what is written here.
+As Hugging Face models write them, a normalisation by the root mean square saves three tensors as large as the hidden
+states, and a gated feed-forward layer four as wide as itself. Pointwise operations are cheaper to recompute: here the
+first saves its input, the second its gate and what is gated. A layer is recognised by what it computes, not by its
+name: a class is replaced where its own ``forward``, given weights and inputs, agrees with the formula here.
 
-The gradient of an embedding is as large as the vocabulary, and zero but for the tokens that were read. Where the head
-shares its matrix it is added to the head's, which is full anyway.
+The gradient of an embedding is as large as the vocabulary, and zero except for the tokens of the batch. Where the
+output layer shares the matrix, it is added sparsely to the output layer's gradient, which is dense anyway.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _aten: Any = torch.ops.aten
 
 @contextlib.contextmanager
 def memory_efficient_layers(module: Any) -> Iterator[None]:
-    """Let the parts of a model that are known here compute so inside, and as before after it."""
+    """Replace the layers of a model that are recognised here inside, and restore them afterwards."""
     changed: list[Any] = []
     tied = _tied_embeddings(module)
     try:
@@ -47,14 +47,14 @@ def memory_efficient_layers(module: Any) -> Iterator[None]:
 
 
 def _tied_embeddings(module: Any) -> list[nn.Embedding]:
-    """Embeddings of tokens whose matrix is that of the head."""
+    """Embeddings of tokens whose matrix is that of the output layer."""
     head = module.get_output_embeddings()
     tables = [part for part in module.modules() if type(part) is nn.Embedding and not part.sparse]
     return [table for table in tables if table.weight is getattr(head, "weight", None)]
 
 
 def _forward_of(part: Any) -> Callable[[Tensor], Tensor] | None:
-    if "forward" in vars(part):  # another's, or this one's already
+    if "forward" in vars(part):  # replaced already, here or by another
         return None
     kind: Hashable = part.__class__
     names = part._parameters.keys(), part._modules.keys()
@@ -100,7 +100,7 @@ def _is_gated(kind: Hashable) -> bool:
 
 
 def _probe(kind: Any) -> nn.Module:
-    """A module of a class, without its parts."""
+    """A module of a class, without its weights and children."""
     probe = kind.__new__(kind)
     nn.Module.__init__(probe)
     return probe  # type: ignore[no-any-return]

@@ -2,8 +2,8 @@
 
 torch multiplies float32 matrices by MKL, which has kernels of 512 bits for Intel's processors alone. oneDNN, the other
 library that comes with torch, has them for every processor that can run them: where that is another maker's, it
-multiplies twice as fast, in the same precision. So ``aten::mm``, ``aten::addmm`` and ``aten::bmm``, into which every
-linear layer, attention and their gradients come down, are given to oneDNN there, for all that the process computes.
+multiplies twice as fast, in the same precision. So ``aten::mm``, ``aten::addmm`` and ``aten::bmm``, to which every
+linear layer, attention and their gradients are reduced, are computed by oneDNN there, in the whole process.
 
 torch's own switch turns it off: ``with torch.backends.mkldnn.flags(enabled=False):``.
 """
@@ -21,24 +21,24 @@ import torch
 from torch import Tensor
 
 _WORTH = 2**21
-"""Multiplications from which on the way there pays."""
+"""Multiplications of a product from which on oneDNN is faster, its own overhead included."""
 _ROWS = 4
-"""Rows from which on it pays in each of many products at once."""
+"""Rows of each matrix of a batched product from which on oneDNN is faster."""
 _LINEAR_KEPT = "16"
-"""Shapes of products for which torch keeps what it prepared: those of one block, there and back. Every batch has other
-shapes; left to itself it keeps a thousand, which takes more memory than the model."""
+"""Shapes of products for which torch keeps its preparation: those of one block, forward and backward. Every batch has
+other shapes; the default of a thousand takes more memory than the model."""
 _KERNELS_KEPT = "64"
 """Shapes of products for which oneDNN keeps its kernel: those of attention as well."""
 
 
 def multiply_by_onednn(*, always: bool = False) -> bool:
-    """Give products of float32 matrices on the CPU to oneDNN, for the rest of the process.
+    """Compute products of float32 matrices on the CPU by oneDNN, for the rest of the process.
 
     Args:
         always: Also where MKL is likely to be as fast.
 
     Returns:
-        Whether they are given to it now.
+        Whether oneDNN computes them now.
     """
     onednn: bool = torch.backends.mkldnn.is_available()
     if not (onednn and (always or _is_narrow_in_mkl())):
@@ -48,13 +48,13 @@ def multiply_by_onednn(*, always: bool = False) -> bool:
 
 @functools.cache
 def _override() -> torch.library.Library:
-    """Register the products once; they stay for as long as the library is remembered here."""
-    # Read when the first product is formed; what the user has set stays.
+    """Register the products once; they stay registered while the cache here holds the library."""
+    # Both are read at the first product; values that the user has set stay.
     os.environ.setdefault("LRU_CACHE_CAPACITY", _LINEAR_KEPT)
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     library = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="(?s).*overrid")  # it is meant
+        warnings.filterwarnings("ignore", message="(?s).*overrid")  # overriding is the purpose
         library.impl("mm", mm, "CPU")
         library.impl("addmm", addmm, "CPU")
         if _keeps_float32():
@@ -63,17 +63,17 @@ def _override() -> torch.library.Library:
 
 
 def _is_narrow_in_mkl() -> bool:
-    """Whether this processor has 512 bits, and another maker than Intel."""
+    """Whether this processor has registers of 512 bits and is not made by Intel."""
     mkl: bool = torch.backends.mkl.is_available()
     if not mkl or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
-    told = Path("/proc/cpuinfo")
-    maker = re.search(r"^vendor_id\s*:\s*(\S+)", told.read_text(), re.MULTILINE) if told.exists() else None
+    cpu_info = Path("/proc/cpuinfo")
+    maker = re.search(r"^vendor_id\s*:\s*(\S+)", cpu_info.read_text(), re.MULTILINE) if cpu_info.exists() else None
     return maker is not None and maker[1] != "GenuineIntel"
 
 
 def _keeps_float32() -> bool:
-    """Whether many products at once, as :func:`bmm` asks for them, are those of float32; torch has them since 2.9."""
+    """Whether batched products, as :func:`bmm` requests them, keep float32; torch can request them since 2.9."""
     if not hasattr(torch.backends.mkldnn, "matmul"):
         return False
     little = torch.full((4, 128, 128), 1 + 2**-12)  # one, if it were rounded to bf16
@@ -99,8 +99,8 @@ def addmm(addend: Tensor, first: Tensor, second: Tensor, *, beta: float = 1, alp
 def bmm(first: Tensor, second: Tensor) -> Tensor:
     """``first @ second``: ``(b, n, k)``, ``(b, k, m)`` → ``(b, n, m)``.
 
-    torch gives them to oneDNN where that may round to bf16, which it does where that is faster: on processors with
-    units for it. :func:`multiply_by_onednn` tries first whether this one rounds.
+    torch uses oneDNN for them only where rounding to bf16 is allowed, and oneDNN rounds where that is faster: on
+    processors with bf16 units. :func:`multiply_by_onednn` verifies first that this processor does not round.
     """
     found = first.new_empty(*first.shape[:2], second.shape[-1])
     if first.shape[1] < _ROWS or not _is_for_onednn(first, second, axes=3):

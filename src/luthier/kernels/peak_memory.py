@@ -1,4 +1,4 @@
-"""Peak memory of a stretch of work, measured by the operating system or the device."""
+"""Peak memory since a starting point, measured by the operating system or the device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 
 def reset_peak(device: torch.device) -> None:
-    """Begin a new stretch."""
+    """Set the starting point."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _CLEAR.exists():

@@ -1,13 +1,11 @@
 """Attention over examples laid end to end, without padding: each example attends to itself alone.
 
-Hugging Face models call the attention function that their configuration names; this module adds one. It reads where
-the examples lie from the ``cu_seq_lens_q`` and ``cu_seq_lens_k`` that models hand on to their attention function (the
-names of the flash-attention convention), lays examples of like length side by side, and calls torch's fused attention
-on each such group. A causal model needs no mask for it: what is padded within a group stands on the right, where no
-query looks.
+Hugging Face models call the attention function that their configuration names; this module adds one. It takes the
+bounds of the examples from ``cu_seq_lens_q`` and ``cu_seq_lens_k``, which models pass to their attention function (the
+names are those of flash-attention), and attends within each example; see :mod:`luthier.kernels.attention`.
 
-Two things a model may derive from the length of what it reads, which here is that of all examples: T5's bias by
-distance and BART's embeddings by position. Both are made for the longest example, and every example takes its part.
+A model may derive two things from the length of its input, which here is that of all examples together: T5's bias by
+distance and BART's position embeddings. Both are computed for the longest example, and every example uses its part.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ NAME = "luthier_varlen"
 
 
 def bounds(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """Return where each example begins, and where the last one ends: int32 ``(examples + 1,)``."""
+    """Return the place at which each example begins, and the end of the last one: int32 ``(examples + 1,)``."""
     return torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)).to(device)
 
 
@@ -76,9 +74,9 @@ def attend(
         query: ``(1, heads, tokens, head size)``: all examples end to end.
         key: ``(1, key heads, tokens, head size)``.
         value: The same shape as ``key``.
-        attention_mask: None: the bounds say what may be seen.
-        dropout: Of the attention weights.
-        scaling: Of the logits; one over the root of the head size where not given.
+        attention_mask: Must be None: the bounds decide what a query attends to.
+        dropout: Probability of dropping an attention weight.
+        scaling: Factor of the logits; one over the square root of the head size where not given.
         **options: What models hand to their attention function by name; see :class:`AttentionOptions`.
 
     Returns:
@@ -109,7 +107,7 @@ AttentionInterface.register(NAME, attend)  # without a mask function beside it, 
 
 @contextlib.contextmanager
 def padding_free(module: PreTrainedModel) -> Iterator[None]:
-    """Let every part of a model attend by :func:`attend` inside, remembering little, and as before after it."""
+    """Let every part of a model attend by :func:`attend` inside; in training also use memory-efficient layers."""
     biased = [part for part in module.modules() if hasattr(part, "has_relative_attention_bias")]
     hooks = [part.register_forward_pre_hook(_bias_of_the_longest, with_kwargs=True) for part in biased]
     efficient = memory_efficient_layers(module) if torch.is_grad_enabled() else contextlib.nullcontext()
@@ -122,7 +120,7 @@ def padding_free(module: PreTrainedModel) -> Iterator[None]:
 
 
 def _bias_of_the_longest(module: Any, arguments: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Give T5's attention its bias by distance, before it makes one over all examples together."""
+    """Give T5's attention its bias by distance, before it computes one over all examples together."""
     if named.get("position_bias") is None and "cu_seq_lens_q" in named:
         longest = int(named["cu_seq_lens_q"].diff().max())
         states = arguments[0]
@@ -134,9 +132,9 @@ def _bias_of_the_longest(module: Any, arguments: Any, named: dict[str, Any]) -> 
 
 @contextlib.contextmanager
 def positions_restart(module: nn.Module, lengths: Sequence[int]) -> Iterator[None]:
-    """Let models that count positions by themselves, as BART does, begin anew with each example inside.
+    """Let models that count positions by themselves, as BART does, restart the count at each example inside.
 
-    Their embedding of positions is asked for as many as the longest example has, and read at each token's own place.
+    Their position embedding is computed for the longest example, and indexed by each token's place in its example.
     """
     total, longest = sum(lengths), max(lengths)
     places = torch.from_numpy(np.concatenate([np.arange(length) for length in lengths]))
@@ -145,12 +143,12 @@ def positions_restart(module: nn.Module, lengths: Sequence[int]) -> Iterator[Non
         cut = [_first(argument, total, longest) for argument in arguments]
         return tuple(cut), {name: _first(argument, total, longest) for name, argument in named.items()}
 
-    def read(_: nn.Module, __: object, found: Tensor) -> Tensor:
+    def select(_: nn.Module, __: object, found: Tensor) -> Tensor:
         return found.index_select(-2, places.to(found.device))
 
     tables = [part for name, part in module.named_modules() if name.rsplit(".", 1)[-1] == "embed_positions"]
     hooks = [table.register_forward_pre_hook(shorten, with_kwargs=True) for table in tables]
-    hooks += [table.register_forward_hook(read) for table in tables]
+    hooks += [table.register_forward_hook(select) for table in tables]
     try:
         yield
     finally:
@@ -159,7 +157,7 @@ def positions_restart(module: nn.Module, lengths: Sequence[int]) -> Iterator[Non
 
 
 def _first(argument: object, total: int, longest: int) -> object:
-    """The first ``longest`` of ``total`` tokens, where an argument of an embedding of positions speaks of tokens."""
+    """Cut an argument of a position embedding from ``total`` tokens to the first ``longest``, if it has that many."""
     if isinstance(argument, torch.Size):
         return torch.Size([longest if size == total else size for size in argument])
     if isinstance(argument, Tensor):
@@ -169,21 +167,21 @@ def _first(argument: object, total: int, longest: int) -> object:
     return argument
 
 
-# Whatever else a block calls them, it is computed whole; that these are what they seem is found by trying.
+# Names of the layers after attention; other names are computed for all tokens. A wrong guess fails verification.
 _AFTER_ATTENTION = {"mlp", "feed_forward", "ffn", "fc1", "fc2", "o_proj", "out_proj"}
 
 
 @contextlib.contextmanager
 def trimmed(module: nn.Module, places: Tensor, tokens: int) -> Iterator[None]:
-    """Let what follows attention in the last block be computed where a token is predicted, and nowhere else, inside.
+    """Compute the layers after attention in the last block only at the places where a token is predicted, inside.
 
-    Hidden states of the other places are wrong then, and nobody may read them. All is computed where activations are
-    computed again in the backward pass, for all places, and where dropout would draw other numbers.
+    Hidden states at other places are wrong then and must not be used. All places are computed where activations are
+    recomputed in the backward pass, and where dropout would draw other numbers.
 
     Args:
         module: The whole model.
         places: int64 ``(predicted,)``, in the row of all tokens.
-        tokens: Of the row.
+        tokens: The length of that row.
     """
 
     def choose(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -204,7 +202,7 @@ def trimmed(module: nn.Module, places: Tensor, tokens: int) -> Iterator[None]:
 
 
 def _after_attention(module: Any) -> list[nn.Module]:
-    """The parts of the last block that follow its attention, as far as they may be computed in part."""
+    """The layers of the last block after its attention that may be computed for some tokens only."""
     if module.training and recomputes(module):
         return []
     stack = last_stack(module)
@@ -219,6 +217,6 @@ def _after_attention(module: Any) -> list[nn.Module]:
 
 
 def as_now(module: PreTrainedModel) -> tuple[contextlib.AbstractContextManager[None], ...]:
-    """What activation checkpointing enters at first, and when it computes again: the attention of the first time."""
+    """Return the contexts of activation checkpointing: recomputation uses the attention of the first forward pass."""
     laid_out = module.config._attn_implementation == NAME
     return contextlib.nullcontext(), padding_free(module) if laid_out else contextlib.nullcontext()

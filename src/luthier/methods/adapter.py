@@ -25,7 +25,7 @@ from torch.utils.hooks import RemovableHandle
 
 from luthier.config.base import Settings
 from luthier.errors import LuthierError, ModelError, raise_faults
-from luthier.methods.base import Knob, freeze_all_but, load_weights, read_tensors, snapshot
+from luthier.methods.base import SearchedSetting, freeze_all_but, load_weights, read_tensors, snapshot
 from luthier.models.language_model import LanguageModel
 from luthier.models.module_discovery import Layer, blocks
 
@@ -67,7 +67,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is needed to build a model's adapters again."""
+    """The description from which a model's adapters can be rebuilt."""
 
     format: str
     placement: str
@@ -99,7 +99,7 @@ class Bottleneck(nn.Module):
 
 
 class AttachedAdapters:
-    """Adapters in a model's blocks. Each hangs on the layer that it adds to the output of."""
+    """Adapters in a model's blocks, each a child and a hook of the layer to whose output it adds."""
 
     def __init__(self, model: LanguageModel, plan: Plan) -> None:
         self.model = model
@@ -117,7 +117,7 @@ class AttachedAdapters:
         }
 
     def detach(self) -> None:
-        """Take the adapters off their layers."""
+        """Detach the adapters from their layers."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -126,7 +126,7 @@ class AttachedAdapters:
         freeze_all_but(self.model.module, {})
 
     def reattach(self) -> None:
-        """Hang the adapters on their layers."""
+        """Attach the adapters to their layers."""
         for place, adapter in self._adapters.items():
             layer = self.model.module.get_submodule(place.writes)
             layer.add_module("adapter", adapter.train(self.model.module.training))
@@ -149,7 +149,7 @@ class Adapter:
     name: ClassVar[str] = "adapter"
     learning_rate: ClassVar[float] = 1e-3
     settings_class: ClassVar[type[Settings]] = AdapterSettings
-    space: ClassVar[Mapping[str, Knob]] = {"bottleneck": Knob((8, 16, 32, 64), default=32)}
+    space: ClassVar[Mapping[str, SearchedSetting]] = {"bottleneck": SearchedSetting((8, 16, 32, 64), default=32)}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> AttachedAdapters:
         """Put fresh adapters into every block; the output equals the base's until the first step."""

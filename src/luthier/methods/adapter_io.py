@@ -1,4 +1,4 @@
-"""A complete adapter folder: the method's own files, and a card with all that is needed to use them rightly.
+"""Adapter IO: a complete adapter folder holds the method's own files, and a card with what their use requires.
 
 Beside the ecosystem's layout stand ``luthier.json`` (method, settings, base digest, task, template, stop strings) and
 ``reference.safetensors`` (the logits that these weights gave), which loading checks. An adapter that does not apply, or
@@ -33,7 +33,7 @@ _REFERENCE_IDS = 8
 
 @dataclass(frozen=True)
 class Card:
-    """What an adapter folder says of itself."""
+    """The card of an adapter folder: what the adapter is, and what it was trained with."""
 
     luthier: str
     method: str
@@ -77,7 +77,7 @@ def read_card(folder: Path) -> Card:
 
 
 def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) -> Attached:
-    """Put a stored adapter on a model and check that it computes what it did when it was stored.
+    """Attach a stored adapter to a model, and verify that it gives the logits that it gave when it was stored.
 
     A folder in PEFT's layout that others made has no card: its base is known by name alone, and no logits are checked.
 
@@ -145,7 +145,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _check_digests(folder: Path, card: Card) -> None:
-    """Check that the tensors are those that were stored: the reference logits do not feel every weight."""
+    """Check that the tensors are those that were stored: the reference logits do not depend on every weight."""
     changed = [name for name, known in _digests(folder).items() if card.tensors.get(name, known) != known]
     faults = [
         ModelError("the file is not the one that was stored", where=str(folder / name), fix="Fetch or train it again.")

@@ -1,6 +1,6 @@
-"""What a method is: it attaches to a loaded model, names its trainable parameters, and can be taken off again.
+"""The interface of methods: attach to a loaded model, name the trainable parameters, detach and attach again.
 
-Freezing, counting, storing and refusing foreign tensors are written here once, for every method.
+Freezing, counting, copying and checking tensors are written here once, for every method.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Attached(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Knob:
-    """One setting of a method that a search may turn.
+class SearchedSetting:
+    """A setting of a method that a hyper-parameter search may choose.
 
     Attributes:
-        values: What is tried.
-        default: The one of them that the method takes by itself.
-        unless: Settings that make it meaningless, or another thing, when they are spelled out.
+        values: The candidates.
+        default: The candidate that is used without a search.
+        unless: Settings that exclude it from the search when they are given, because they replace it.
     """
 
     values: tuple[int, ...]
@@ -58,15 +58,15 @@ class Method(Protocol):
 
     Attributes:
         name: What the user calls it.
-        learning_rate: Peak learning rate when the user gives none.
+        learning_rate: The peak learning rate when the user gives none.
         settings_class: Its own settings.
-        space: What a search tries for its settings, by the setting's name.
+        space: The search space of its settings, by the setting's name.
     """
 
     name: ClassVar[str]
     learning_rate: ClassVar[float]
     settings_class: ClassVar[type[Settings]]
-    space: ClassVar[Mapping[str, Knob]]
+    space: ClassVar[Mapping[str, SearchedSetting]]
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
         """Put a fresh, untrained instance on the model; its random weights come from the seed alone."""
@@ -98,7 +98,7 @@ def snapshot(attached: Attached) -> dict[str, Tensor]:
 
 
 def load_weights(attached: Attached, tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Put stored weights in place, bit for bit.
+    """Copy stored weights into the trainable parameters, bit for bit.
 
     Raises:
         ModelError: When tensors are missing, foreign or of another shape; all of them are listed.
@@ -125,7 +125,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def require_fit(own: Mapping[str, Tensor], stored: Mapping[str, Tensor], *, where: str) -> None:
-    """Check that stored tensors are exactly those that are wanted.
+    """Check that stored tensors have exactly the expected names and shapes.
 
     Raises:
         ModelError: When tensors are missing, foreign or of another shape; all of them are listed.

@@ -11,7 +11,7 @@ from torch import nn
 from luthier.config.base import Settings
 from luthier.errors import ModelError
 from luthier.files.safetensors_models import read_module
-from luthier.methods.base import Knob, freeze_all_but, load_weights, require_fit
+from luthier.methods.base import SearchedSetting, freeze_all_but, load_weights, require_fit
 from luthier.models.language_model import LanguageModel
 
 
@@ -71,7 +71,7 @@ class Full:
     name: ClassVar[str] = "full"
     learning_rate: ClassVar[float] = 1e-4
     settings_class: ClassVar[type[Settings]] = FullSettings
-    space: ClassVar[Mapping[str, Knob]] = {}
+    space: ClassVar[Mapping[str, SearchedSetting]] = {}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> AttachedFull:
         """Make every weight trainable."""

@@ -11,13 +11,13 @@ from torch import nn
 
 from luthier.config.base import Settings
 from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
-from luthier.methods.base import Attached, Knob
+from luthier.methods.base import Attached, SearchedSetting
 from luthier.methods.peft_attach import attach_peft
 from luthier.methods.peft_load import load_peft
 from luthier.models.language_model import LanguageModel
 from luthier.models.module_discovery import blocks, linear_layers
 
-ROLES = ("attention", "mlp")
+BLOCK_PARTS = ("attention", "mlp")
 
 
 class LoraSettings(Settings):
@@ -30,7 +30,7 @@ class LoraSettings(Settings):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the input of the update."""
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Linear layers that get an update: all but the head, or roles (`attention`, `mlp`) and names (`q_proj`)."""
+    """Linear layers that get an update: all but the output layer, or the parts `attention` and `mlp`, or names (`q_proj`)."""
     layers: tuple[int, ...] | None = None
     """Blocks that get an update, from 0; all when not given."""
     ranks: dict[str, int] = Field(default_factory=dict)
@@ -49,7 +49,9 @@ class Lora:
     name: ClassVar[str] = "lora"
     learning_rate: ClassVar[float] = 1e-3
     settings_class: ClassVar[type[Settings]] = LoraSettings
-    space: ClassVar[Mapping[str, Knob]] = {"rank": Knob((4, 8, 16, 32), default=8, unless=("ranks",))}
+    space: ClassVar[Mapping[str, SearchedSetting]] = {
+        "rank": SearchedSetting((4, 8, 16, 32), default=8, unless=("ranks",))
+    }
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
         """Add the updates; the output equals the base's until the first step."""
@@ -91,7 +93,7 @@ def _alphas(settings: LoraSettings) -> dict[str, Any]:
 
 
 def _targets(module: nn.Module, targets: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """Turn roles into names of layers, and check names."""
+    """Expand the parts of blocks into names of layers, and check names."""
     if isinstance(targets, str):
         return targets
     known = {layer.name.rsplit(".", 1)[-1] for layer in linear_layers(module)}
@@ -99,16 +101,16 @@ def _targets(module: nn.Module, targets: str | tuple[str, ...]) -> str | tuple[s
         ConfigError(
             f"the model has no linear layer '{target}'",
             where="settings.targets",
-            fix=did_you_mean(target, known.union(ROLES)),
+            fix=did_you_mean(target, known.union(BLOCK_PARTS)),
         )
         for target in targets
-        if target not in ROLES and target.rsplit(".", 1)[-1] not in known
+        if target not in BLOCK_PARTS and target.rsplit(".", 1)[-1] not in known
     ]
     raise_faults("settings.targets names layers that the model does not have", faults)
-    named = [target for target in targets if target not in ROLES]
-    for block in blocks(module) if any(target in ROLES for target in targets) else ():
+    named = [target for target in targets if target not in BLOCK_PARTS]
+    for block in blocks(module) if any(target in BLOCK_PARTS for target in targets) else ():
         own = {"attention": [layer for part in block.attentions for layer in part], "mlp": list(block.mlp)}
-        named += [layer.name for role in ROLES if role in targets for layer in own[role]]
+        named += [layer.name for part in BLOCK_PARTS if part in targets for layer in own[part]]
     return tuple(named)
 
 

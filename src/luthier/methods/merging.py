@@ -1,4 +1,4 @@
-"""Merging that proves itself: a method's change is folded into the weights, and the logits before and after compared.
+"""Verified merging: a method's change is folded into the weights, and logits before and after are compared.
 
 Defined where a method's change is a change of weights: LoRA and its like, IA3, selective and full tuning. Bottleneck
 adapters and soft prompts compute something that no weights of the base can.
@@ -25,25 +25,25 @@ class Mergeable(Protocol):
     """An attached method whose change can be folded into the base's weights.
 
     Attributes:
-        in_place: Whether it stands in them already, so that merging computes nothing.
+        in_place: Whether the change is in the weights already, so that merging computes nothing.
     """
 
     in_place: ClassVar[bool]
 
     def merge(self) -> Callable[[], None]:
-        """Fold it in and take it off; return what puts the base back, bit for bit, and the method on it."""
+        """Fold the change in and detach; the returned function restores the base bit for bit and attaches again."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge came to.
+    """The result of a verified merge.
 
     Attributes:
         greatest_difference: Of any logit of the sample, before against after.
         tolerance: The greatest that was allowed.
         metric_before: On a sample, unmerged; None when not asked for.
         metric_after: The same, merged.
-        undo: Puts the base back, bit for bit, and the method on it.
+        undo: Restores the base, bit for bit, and attaches the method again.
         examples: Of the sample.
         metric: What the metric is called; "" when not asked for.
     """

@@ -12,7 +12,7 @@ from torch import nn
 
 from luthier.config.base import Settings
 from luthier.errors import ConfigError, did_you_mean, first_line
-from luthier.methods.base import Attached, Knob
+from luthier.methods.base import Attached, SearchedSetting
 from luthier.methods.peft_attach import attach_peft
 from luthier.methods.peft_load import load_peft
 from luthier.models.language_model import LanguageModel
@@ -59,7 +59,7 @@ class Peft:
     name: ClassVar[str] = "peft"
     learning_rate: ClassVar[float] = 1e-3
     settings_class: ClassVar[type[Settings]] = PeftSettings
-    space: ClassVar[Mapping[str, Knob]] = {}
+    space: ClassVar[Mapping[str, SearchedSetting]] = {}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
         """Put a fresh instance on the model."""

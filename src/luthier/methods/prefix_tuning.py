@@ -16,7 +16,7 @@ from torch import Tensor
 
 from luthier.config.base import Settings
 from luthier.errors import ConfigError
-from luthier.methods.base import Attached, Knob
+from luthier.methods.base import Attached, SearchedSetting
 from luthier.methods.peft_attach import attach_peft
 from luthier.methods.peft_config import read_cache
 from luthier.methods.peft_load import load_peft
@@ -35,7 +35,7 @@ class PrefixTuning:
     name: ClassVar[str] = "prefix_tuning"
     learning_rate: ClassVar[float] = 0.3
     settings_class: ClassVar[type[Settings]] = PrefixTuningSettings
-    space: ClassVar[Mapping[str, Knob]] = {"virtual_tokens": Knob((10, 20, 40), default=20)}
+    space: ClassVar[Mapping[str, SearchedSetting]] = {"virtual_tokens": SearchedSetting((10, 20, 40), default=20)}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
         """Put keys and values before every sequence; the output is not the base's, whatever they begin as."""

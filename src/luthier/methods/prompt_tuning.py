@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from luthier.config.base import Settings
-from luthier.methods.base import Attached, Knob
+from luthier.methods.base import Attached, SearchedSetting
 from luthier.methods.peft_attach import attach_peft
 from luthier.methods.peft_load import load_peft
 from luthier.methods.peft_soft_prompt import AttachedSoftPrompt
@@ -79,7 +79,7 @@ class PromptTuning:
     name: ClassVar[str] = "prompt_tuning"
     learning_rate: ClassVar[float] = 1.0
     settings_class: ClassVar[type[Settings]] = PromptTuningSettings
-    space: ClassVar[Mapping[str, Knob]] = {"virtual_tokens": Knob((10, 20, 40), default=20)}
+    space: ClassVar[Mapping[str, SearchedSetting]] = {"virtual_tokens": SearchedSetting((10, 20, 40), default=20)}
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> Attached:
         """Put virtual tokens before every prompt; the output is not the base's, whatever they begin as."""

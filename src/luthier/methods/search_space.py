@@ -1,4 +1,4 @@
-"""What a search may choose for a method, and what the user has settled already."""
+"""The search space of an arm: the hyper-parameters of its method that the user has not fixed."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from luthier.config.training import TrainingConfig
 from luthier.methods.base import Method
 
 FACTOR = 5.0
-"""The learning rate is searched from the method's own divided by this to the same times this."""
+"""The learning rate is searched from the default divided by this factor to the default times it."""
 EPOCHS = (0.5, 1.0, 2.0)
-"""Passes over the examples that are tried, in those of the run."""
+"""Candidates for the number of epochs, as multiples of the epochs of the run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Every number between two, evenly on a logarithmic scale."""
+class LogRange:
+    """A continuous range that is sampled uniformly on a logarithmic scale."""
 
     low: float
     high: float
 
 
 Choices: TypeAlias = tuple[float, ...] | tuple[int, ...]
-Space: TypeAlias = dict[str, Span | Choices]
+Space: TypeAlias = dict[str, LogRange | Choices]
 
 
 def space_of(method: Method, settings: Mapping[str, Any], training: TrainingConfig) -> Space:
-    """Return what is searched for one arm.
+    """Return the search space of one arm.
 
-    The learning rate comes first; then the epochs, unless the number of steps is given; then the method's own knobs,
-    unless the arm spells them out.
+    The learning rate comes first, then the epochs unless the number of steps is given, then the method's own settings
+    unless the arm gives them.
     """
     peak = training.learning_rate or method.learning_rate
-    found: Space = {"learning_rate": Span(peak / FACTOR, peak * FACTOR)}
+    found: Space = {"learning_rate": LogRange(peak / FACTOR, peak * FACTOR)}
     if training.steps is None:
         found["epochs"] = tuple(factor * training.epochs for factor in EPOCHS)
     own = {
-        name: knob.values
-        for name, knob in method.space.items()
-        if name not in settings and not any(other in settings for other in knob.unless)
+        name: searched.values
+        for name, searched in method.space.items()
+        if name not in settings and not any(other in settings for other in searched.unless)
     }
     return found | own
 
 
 def defaults_of(method: Method, settings: Mapping[str, Any], training: TrainingConfig) -> dict[str, float | int]:
-    """Return the point of the space that is taken without a search."""
+    """Return the point of the search space that is used without a search."""
     known: dict[str, float | int] = {
         "learning_rate": training.learning_rate or method.learning_rate,
         "epochs": training.epochs,
-        **{name: knob.default for name, knob in method.space.items()},
+        **{name: searched.default for name, searched in method.space.items()},
     }
     return {name: known[name] for name in space_of(method, settings, training)}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from luthier.config.base import Settings
 from luthier.errors import ConfigError, LuthierError, ModelError, did_you_mean, raise_faults
-from luthier.methods.base import Knob, freeze_all_but, load_weights, read_tensors, snapshot
+from luthier.methods.base import SearchedSetting, freeze_all_but, load_weights, read_tensors, snapshot
 from luthier.models.language_model import LanguageModel
 from luthier.models.module_discovery import block_count, blocks, last_blocks, norms
 
@@ -90,7 +90,9 @@ class Selective:
     name: ClassVar[str] = "selective"
     learning_rate: ClassVar[float] = 5e-4
     settings_class: ClassVar[type[Settings]] = SelectiveSettings
-    space: ClassVar[Mapping[str, Knob]] = {"last": Knob((1, 2, 4), default=2, unless=("parts", "patterns"))}
+    space: ClassVar[Mapping[str, SearchedSetting]] = {
+        "last": SearchedSetting((1, 2, 4), default=2, unless=("parts", "patterns"))
+    }
 
     def attach(self, model: LanguageModel, settings: Settings, *, seed: int) -> AttachedSelective:
         """Make the chosen weights trainable."""
@@ -172,7 +174,7 @@ def _last_names(module: Any, count: int) -> set[str]:
 
 
 def _part(module: Any, own: dict[str, nn.Parameter], part: str) -> Iterator[str]:
-    """Yield the names of a part's weights. A head tied to the embeddings is one with them."""
+    """Yield the names of a part's weights. An output layer tied to the embeddings is one tensor with them."""
     if part == "biases":
         yield from (name for name in own if name.endswith(".bias"))
     elif part == "norms":

@@ -1,4 +1,4 @@
-"""Several adapters on one base in memory, one at a time in use. Changing over computes nothing and reads no file."""
+"""The adapter cache: several adapters of one base in memory, one in use at a time; switching computes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from luthier.errors import ModelError, did_you_mean
 
 
 class Switch(Protocol):
-    """What can be taken off a model and put on again, and gives the same bits."""
+    """What can be detached from a model and attached again, with the same bits as a result."""
 
     def detach(self) -> None:
         """Take it off."""
@@ -28,7 +28,7 @@ class AdapterCache:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all adapters, in the order in which they came."""
+        """The names of all adapters, in the order in which they were added."""
         return tuple(self._adapters)
 
     @property
@@ -37,7 +37,7 @@ class AdapterCache:
         return self._on
 
     def put(self, name: str, attached: Switch) -> None:
-        """Take an attached method off the model, and keep it under a name.
+        """Detach a method from the model, and keep it under a name.
 
         Raises:
             ModelError: When the name is taken.
@@ -48,7 +48,7 @@ class AdapterCache:
         self._adapters[name] = attached
 
     def require_free(self) -> None:
-        """Check that the base is bare: an adapter is put on the base, never on another adapter.
+        """Check that no adapter is in use: an adapter is attached to the base, never to another adapter.
 
         Raises:
             ModelError: When an adapter is in use.

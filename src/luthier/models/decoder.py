@@ -21,26 +21,26 @@ from luthier.models.verified_kernels import Kernel, VerifiedKernel, fastest_veri
 from luthier.records import Encoded, TokenIds
 
 
-class FrozenStates(Protocol):
-    """Knows the states of some examples below the first trained block: see :mod:`luthier.models.frozen_activations`."""
+class ActivationSource(Protocol):
+    """Holds the activations of frozen blocks: see :mod:`luthier.models.frozen_activations`."""
 
-    def read(self, batch: Sequence[Encoded]) -> contextlib.AbstractContextManager[None]:
-        """Let the lower blocks give them without computing, inside."""
+    def replaying(self, batch: Sequence[Encoded]) -> contextlib.AbstractContextManager[None]:
+        """Let the frozen blocks return the stored activations of a batch inside, without computing."""
 
 
 class DecoderModel(LanguageModel):
     """Llama, Qwen, Gemma, GPT-2 … : any Hugging Face model for causal language modelling."""
 
     encoder_decoder: ClassVar[bool] = False
-    prefix: FrozenStates | None = None
-    """Gives the states below the first trained block, while training reads them again."""
+    frozen_activations: ActivationSource | None = None
+    """Activations below the first trained block, while training reuses them; see the module of that name."""
 
     def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:
         """See :meth:`LanguageModel.target_logprobs`."""
         if self.soft_prompt is not None:
             batch = self.soft_prompt.before_each(batch)
             if self.soft_prompt.cache is not None:
-                return self._logprobs_after_prefix(batch)
+                return self._logprobs_after_cached_prompt(batch)
         if max(len(item.prompt_ids) + len(item.target_ids) for item in batch) > self.window:
             return self._logprobs_padded(batch)
         return self._kernel(batch)
@@ -65,40 +65,47 @@ class DecoderModel(LanguageModel):
         return fastest_verified(self, kernels, self._logprobs_padded)
 
     def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, own_head: bool, trim: bool) -> Tensor:
-        """Log-probabilities of examples laid end to end: nothing is padded, and only targets see the vocabulary."""
+        """Log-probabilities of examples laid end to end: nothing is padded, and logits are formed for targets only.
+
+        Args:
+            batch: At least one example.
+            own_head: Let the model's own output layer form the logits, instead of the fused cross-entropy.
+            trim: Compute what follows attention in the last block for the predicted places only.
+        """
         rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
         lengths = [len(row) for row in rows]
         ends = np.cumsum(lengths)
-        asked = np.concatenate(
+        predicted = np.concatenate(
             [np.arange(end - len(item.target_ids), end) for end, item in zip(ends, batch, strict=True)]
         )
         targets = _on(self.device, np.concatenate([item.target_ids for item in batch]))
-        places = _on(self.device, asked)
+        places = _on(self.device, predicted)
         cuts = bounds(lengths, self.device)
-        read = {
+        inputs = {
             "input_ids": _on(self.device, np.concatenate(rows))[None],  # (1, T)
             "position_ids": _on(self.device, np.concatenate([np.arange(length) for length in lengths]))[None],
             "use_cache": False,
             "cu_seq_lens_q": cuts,
             "cu_seq_lens_k": cuts,
         }
-        below = contextlib.nullcontext() if self.prefix is None else self.prefix.read(batch)
-        with self.precision(), padding_free(self.module), below:
+        stored = self.frozen_activations
+        frozen = contextlib.nullcontext() if stored is None else stored.replaying(batch)
+        with self.precision(), padding_free(self.module), frozen:
             if own_head or not is_plain(self.module.get_output_embeddings()):
-                logits = self.module(**read, logits_to_keep=places).logits[0].float()  # (S, V)
+                logits = self.module(**inputs, logits_to_keep=places).logits[0].float()  # (S, V)
                 return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-            # What hangs on a layer by a hook, as bottleneck adapters do, may want all of its tokens.
+            # A hook on a layer, such as a bottleneck adapter's, may need all of the layer's tokens.
             trim = trim and not any(part._forward_hooks for part in self.module.modules())
             with trimmed(self.module, places, sum(lengths)) if trim else contextlib.nullcontext():
-                hidden = self.module.base_model(**read).last_hidden_state[0]  # (T, D)
+                hidden = self.module.base_model(**inputs).last_hidden_state[0]  # (T, D)
             return logprobs_of_targets(hidden[places], self.module.get_output_embeddings(), targets)
 
     def _logprobs_padded(self, batch: Sequence[Encoded]) -> Tensor:
-        """Rows are padded on the left, so that the targets of all rows end together.
+        """The same with rows padded on the left, so that the targets of all rows end together.
 
-        The vocabulary logits are formed for the last positions only, by the model's own head.
+        The model's own output layer forms the logits, for the last positions only.
         """
-        # The last token of a row is predicted, never read.
+        # The last token of a row is predicted, never an input.
         rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
         ids, mask = pad(rows, side="left", value=0, device=self.device)  # (B, T)
         kept = max(len(item.target_ids) for item in batch)
@@ -108,7 +115,7 @@ class DecoderModel(LanguageModel):
             ).logits  # (B, kept, V)
         return _of_targets(logits, batch)
 
-    def _logprobs_after_prefix(self, batch: Sequence[Encoded]) -> Tensor:
+    def _logprobs_after_cached_prompt(self, batch: Sequence[Encoded]) -> Tensor:
         """:meth:`target_logprobs` where keys and values stand before every row, in the key-value cache."""
         assert self.soft_prompt is not None
         assert self.soft_prompt.cache is not None
@@ -138,15 +145,15 @@ class DecoderContinuation:
     def __init__(self, model: DecoderModel, prompts: Sequence[TokenIds]) -> None:
         self.model = model
         soft = model.soft_prompt
-        read = soft.before(prompts) if soft is not None else prompts
-        ids, self.mask = pad(read, side="left", value=0, device=model.device)  # (B, T)
+        inputs = soft.before(prompts) if soft is not None else prompts
+        ids, self.mask = pad(inputs, side="left", value=0, device=model.device)  # (B, T)
         self.cache = DynamicCache(config=model.module.config)
         if soft is not None and soft.cache is not None:
             self.cache = soft.cache(len(prompts))
             self.mask = with_prefix_mask(self.mask, soft.tokens)  # (B, n + T)
-        self.logits = self._read(ids, _positions(self.mask)[:, -ids.shape[1] :])
+        self.logits = self._forward(ids, _positions(self.mask)[:, -ids.shape[1] :])
 
-    def _read(self, ids: Tensor, positions: Tensor) -> Tensor:
+    def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
         with self.model.precision():
             output: Any = self.model.module(
                 input_ids=ids,
@@ -162,7 +169,7 @@ class DecoderContinuation:
     def advance(self, tokens: Tensor) -> None:
         """See :meth:`Continuation.advance`."""
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
-        self.logits = self._read(tokens[:, None], self.mask.sum(dim=1, keepdim=True) - 1)
+        self.logits = self._forward(tokens[:, None], self.mask.sum(dim=1, keepdim=True) - 1)
 
     def keep(self, rows: Tensor) -> None:
         """See :meth:`Continuation.keep`."""

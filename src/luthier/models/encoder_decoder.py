@@ -1,4 +1,4 @@
-"""Encoder-decoder models: the encoder reads the prompt, the decoder writes the target."""
+"""Encoder-decoder models: the encoder takes the prompt, the decoder predicts the target."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EncoderDecoderModel(LanguageModel):
         if self.soft_prompt is not None:
             batch = self.soft_prompt.before_each(batch)
             if self.soft_prompt.cache is not None:
-                return self._logprobs_after_prefix(batch)
+                return self._logprobs_after_cached_prompt(batch)
         return self._verified.compute(batch)
 
     def why_padded(self) -> str | None:
@@ -47,7 +47,7 @@ class EncoderDecoderModel(LanguageModel):
 
     @property
     def _scales(self) -> tuple[float, ...]:
-        """What hidden states may be multiplied by before a plain head: T5 with tied embeddings scales them."""
+        """Factors by which hidden states may be multiplied before the output layer: T5 with tied embeddings does."""
         return 1.0, float(self.module.config.hidden_size) ** -0.5
 
     @cached_property
@@ -62,7 +62,7 @@ class EncoderDecoderModel(LanguageModel):
 
         Args:
             batch: At least one example.
-            scale: Of the hidden states, before the head by itself; None for whatever the model does.
+            scale: Factor of the hidden states before the output layer; None to let the model's own forward do all.
         """
         asked, answered = [len(item.prompt_ids) for item in batch], [len(item.target_ids) for item in batch]
         of_prompts, of_targets = bounds(asked, self.device), bounds(answered, self.device)
@@ -72,20 +72,20 @@ class EncoderDecoderModel(LanguageModel):
             with positions_restart(encoder, asked):
                 ids = self._joined([item.prompt_ids for item in batch])[None]  # (1, P)
                 states = encoder(input_ids=ids, cu_seq_lens_q=of_prompts, cu_seq_lens_k=of_prompts).last_hidden_state
-            read = {"cu_seq_lens_q": of_targets, "cu_seq_lens_k": of_targets, "encoder_cu_seq_lens": of_prompts}
-            ids = self._joined(self._read_by_decoder(batch))[None]  # (1, T)
+            bounds_of = {"cu_seq_lens_q": of_targets, "cu_seq_lens_k": of_targets, "encoder_cu_seq_lens": of_prompts}
+            ids = self._joined(self._decoder_inputs(batch))[None]  # (1, T)
             with positions_restart(decoder, answered):
                 if scale is None or not is_plain(self.module.get_output_embeddings()):
                     encoded = BaseModelOutput(last_hidden_state=states)
-                    output = self.module(encoder_outputs=encoded, decoder_input_ids=ids, use_cache=False, **read)
+                    output = self.module(encoder_outputs=encoded, decoder_input_ids=ids, use_cache=False, **bounds_of)
                     return -torch.nn.functional.cross_entropy(output.logits[0].float(), targets, reduction="none")
-                output = decoder(input_ids=ids, encoder_hidden_states=states, use_cache=False, **read)
+                output = decoder(input_ids=ids, encoder_hidden_states=states, use_cache=False, **bounds_of)
             return self._through_head(output.last_hidden_state[0], scale, targets)
 
     def _logprobs_padded(self, batch: Sequence[Encoded], *, scale: float | None = None) -> Tensor:
         """The same of examples side by side, padded on the right."""
         ids, mask = pad([item.prompt_ids for item in batch], side="right", value=0, device=self.device)  # (B, P)
-        decoder_ids, own = pad(self._read_by_decoder(batch), side="right", value=0, device=self.device)  # (B, T)
+        decoder_ids, own = pad(self._decoder_inputs(batch), side="right", value=0, device=self.device)  # (B, T)
         targets = self._joined([item.target_ids for item in batch])
         with self.precision():
             if scale is None or not is_plain(self.module.get_output_embeddings()):
@@ -111,20 +111,20 @@ class EncoderDecoderModel(LanguageModel):
         scaled = hidden if scale == 1 else hidden * scale
         return logprobs_of_targets(scaled, self.module.get_output_embeddings(), targets)
 
-    def _read_by_decoder(self, batch: Sequence[Encoded]) -> list[TokenIds]:
+    def _decoder_inputs(self, batch: Sequence[Encoded]) -> list[TokenIds]:
         start = np.array([self.start_id], dtype=np.int32)
         return [np.concatenate([start, item.target_ids[:-1]]) for item in batch]
 
     def _joined(self, rows: Sequence[TokenIds]) -> Tensor:
         return torch.from_numpy(np.concatenate(rows).astype("int64")).to(self.device)
 
-    def _logprobs_after_prefix(self, batch: Sequence[Encoded]) -> Tensor:
+    def _logprobs_after_cached_prompt(self, batch: Sequence[Encoded]) -> Tensor:
         """:meth:`target_logprobs` where keys and values stand before every target, in the decoder's own cache."""
         assert self.soft_prompt is not None
         assert self.soft_prompt.cache is not None
         refuse_recomputing(self.module)
         ids, mask = pad([item.prompt_ids for item in batch], side="right", value=0, device=self.device)  # (B, P)
-        decoder_ids, own = pad(self._read_by_decoder(batch), side="right", value=0, device=self.device)  # (B, T)
+        decoder_ids, own = pad(self._decoder_inputs(batch), side="right", value=0, device=self.device)  # (B, T)
         with self.precision():
             logits = self.module(
                 input_ids=ids,
@@ -149,8 +149,8 @@ class EncoderDecoderContinuation:
     def __init__(self, model: EncoderDecoderModel, prompts: Sequence[TokenIds]) -> None:
         self.model = model
         soft = model.soft_prompt
-        read = soft.before(prompts) if soft is not None else prompts
-        ids, self.mask = pad(read, side="right", value=0, device=model.device)  # (B, P)
+        inputs = soft.before(prompts) if soft is not None else prompts
+        ids, self.mask = pad(inputs, side="right", value=0, device=model.device)  # (B, P)
         with model.precision():
             encoder = model.module.get_encoder()
             self.states: Tensor = encoder(input_ids=ids, attention_mask=self.mask).last_hidden_state  # (B, P, D)
@@ -158,9 +158,9 @@ class EncoderDecoderContinuation:
         self.cache = EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
         if soft is not None and soft.cache is not None:
             self.cache = soft.cache(len(prompts))
-        self.logits = self._read(torch.full((len(prompts), 1), model.start_id, device=model.device))
+        self.logits = self._forward(torch.full((len(prompts), 1), model.start_id, device=model.device))
 
-    def _read(self, ids: Tensor) -> Tensor:
+    def _forward(self, ids: Tensor) -> Tensor:
         with self.model.precision():
             output: Any = self.model.module(
                 encoder_outputs=BaseModelOutput(last_hidden_state=self.states),
@@ -174,7 +174,7 @@ class EncoderDecoderContinuation:
 
     def advance(self, tokens: Tensor) -> None:
         """See :meth:`Continuation.advance`."""
-        self.logits = self._read(tokens[:, None])
+        self.logits = self._forward(tokens[:, None])
 
     def keep(self, rows: Tensor) -> None:
         """See :meth:`Continuation.keep`."""

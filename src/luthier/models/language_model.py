@@ -1,4 +1,4 @@
-"""The one interface that every model answers to; decoders and encoder-decoders differ only behind it."""
+"""The interface of all language models; decoders and encoder-decoders differ only behind it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class LanguageModel(ABC):
 
     Attributes:
         name: What the user called it.
-        folder: Where its files lie; the base weights can be read again from there.
-        digest: Of weights, configuration and tokenizer: results are keyed by it.
+        folder: The folder of its files, from which the base weights can be loaded again.
+        digest: A digest of weights, configuration and tokenizer; results are keyed by it.
         module: The Hugging Face module; methods attach to it.
         tokenizer: The Hugging Face tokenizer.
         max_length: Tokens of prompt and target together (decoder), or of each (encoder-decoder).
@@ -122,7 +122,7 @@ class LanguageModel(ABC):
 
     @cached_property
     def window(self) -> float:
-        """Tokens that every layer sees at once; infinity where none is limited."""
+        """Tokens over which every layer attends; infinity where no layer is limited."""
         config = self.module.config.get_text_config()
         limits = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
         return min((limit for limit in limits if limit), default=math.inf)
@@ -139,7 +139,7 @@ class LanguageModel(ABC):
 
     @contextlib.contextmanager
     def in_precision(self, dtype: torch.dtype | Literal["auto"] | None) -> Iterator[None]:
-        """Compute matrix products in this type inside; None is the weights' own, "auto" what suits the device."""
+        """Compute matrix products in this dtype inside; None is the weights' own, "auto" the default of the device."""
         before, self._autocast = self._autocast, dtype
         try:
             yield
@@ -160,10 +160,10 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def begin(self, prompts: Sequence[TokenIds]) -> Continuation:
-        """Read the prompts and stand ready to generate after each of them."""
+        """Compute the prompts, so that generation can continue each of them."""
 
     def restore(self) -> None:
-        """Read the base weights again from ``folder``, bit for bit, in place.
+        """Load the base weights again from ``folder``, bit for bit, in place.
 
         Raises:
             ModelError: When the files there no longer fit the module.

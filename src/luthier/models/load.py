@@ -33,7 +33,7 @@ _VOCABULARIES = {"vocab.txt", "merges.txt"}
 def load_model(name: str, *, device: str | None = None, trust_remote_code: bool = False) -> LanguageModel:
     """Load a decoder-only or encoder-decoder language model with its tokenizer.
 
-    With a model on the CPU, matrix products of the process go to the library with the wider kernels: see
+    With a model on the CPU, matrix products of the process are computed by the library with the wider kernels: see
     :mod:`luthier.kernels.onednn_matmul`.
 
     Args:
@@ -63,16 +63,16 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
     module.to(place).eval()
     if module.device.type == "cpu":
         multiply_by_onednn()
-    _steady_head(module)
+    _contiguous_before_output_layer(module)
     kind = EncoderDecoderModel if config.is_encoder_decoder else DecoderModel
     digest = folder_digest(folder, code=trust_remote_code)
     return kind(name, folder, digest, module, tokenizer, limit)
 
 
-def _steady_head(module: Any) -> None:
-    """Hand the head its hidden states in one piece.
+def _contiguous_before_output_layer(module: Any) -> None:
+    """Make the hidden states contiguous before the output layer.
 
-    It reads the last positions only, a view with gaps. torch multiplies such a view by another routine, with other last
+    Its input is a strided view of the last positions. torch multiplies such a view by another routine, with other last
     bits, when the weight is frozen: then attaching a method would change logits that it does not touch.
     """
     module.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
@@ -80,7 +80,7 @@ def _steady_head(module: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How a model reads text: all that is needed to see what it would learn, without its weights."""
+    """The tokenizer and limits of a model: all that is needed to prepare its examples, without its weights."""
 
     tokenizer: Any
     encoder_decoder: bool
@@ -188,7 +188,7 @@ def _read_module(folder: Path, config: Any, trust_remote_code: bool) -> Any:
 
 
 def max_length(config: Any, tokenizer: Any) -> int:
-    """Return how many tokens the model can hold: its positions, or the tokenizer's limit for relative positions."""
+    """Return how many tokens the model can take: its positions, or the tokenizer's limit for relative positions."""
     text = config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
     limit = tokenizer.model_max_length if tokenizer.model_max_length < _UNBOUNDED else None
@@ -196,7 +196,7 @@ def max_length(config: Any, tokenizer: Any) -> int:
 
 
 def pick_device(device: str | None) -> torch.device:
-    """Return the asked device, or the best there is.
+    """Return the requested device, or the best one of this machine.
 
     Raises:
         ModelError: When torch does not know it, or this machine lacks it.

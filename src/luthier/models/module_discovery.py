@@ -1,6 +1,6 @@
-"""What the parts of a transformer are for, found in any architecture: blocks, attention, MLP, norms, embeddings.
+"""Module discovery: the blocks, attention, MLP and normalisation layers of a transformer of any architecture.
 
-Architectures name their parts as they like; they agree in structure. Blocks stand in the longest lists of like modules.
+Architectures name their parts as they like; they agree in structure (see :mod:`luthier.kernels.block_stacks`).
 Inside a block, linear layers of a module of class ``…Attention`` are attention's, and all others are the MLP's; the
 last of each writes back to the hidden states. Normalisation layers have ``Norm`` in the name of their class.
 """
@@ -27,12 +27,12 @@ class Layer:
 
     @property
     def inputs(self) -> int:
-        """Width of what it reads."""
+        """Width of its input."""
         return _widths(self.module)[0]
 
     @property
     def outputs(self) -> int:
-        """Width of what it writes."""
+        """Width of its output."""
         return _widths(self.module)[1]
 
 
@@ -74,7 +74,7 @@ def blocks(model: Any) -> list[Block]:
 
 
 def last_blocks(model: Any, count: int) -> list[Block]:
-    """Return the last blocks before the head: the decoder's, in an encoder-decoder."""
+    """Return the last blocks before the output layer: the decoder's, in an encoder-decoder."""
     name, stack = block_stacks(model)[-1]
     own = [_block(f"{name}.{index}", block) for index, block in enumerate(stack)]
     return own[max(0, len(own) - count) :]

@@ -1,7 +1,7 @@
-"""Virtual tokens that stand before every prompt, as a method puts them there.
+"""Virtual tokens before every prompt, put there by a soft-prompt method.
 
 There are two kinds. *Embedded* ones (prompt tuning) are ids beyond the vocabulary: the input embedding is wrapped by
-one that knows their trained vectors, and all else reads them like any other token, whatever the layout of a batch.
+one that holds their trained vectors, and they are ordinary tokens for the rest of the model in any batch layout.
 *Cached* ones (prefix tuning) are keys and values that every layer attends to, before its first token.
 """
 
@@ -88,7 +88,7 @@ def with_prefix_mask(mask: Tensor, tokens: int) -> Tensor:
 
 
 def refuse_recomputing(module: Any) -> None:
-    """Refuse to recompute activations behind cached virtual tokens: ``transformers`` would leave them out in silence.
+    """Refuse to recompute activations after cached virtual tokens: ``transformers`` would silently leave these out.
 
     Raises:
         TrainingError: When activation checkpointing is on.

@@ -10,7 +10,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from test_behaviour import ITEMS, learn, nothing_is_left, outputs, plain_logits
+from test_every_method import ITEMS, learn, nothing_is_left, outputs, plain_logits
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from luthier.config.arms import make_arms

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_behaviour import ITEMS, PROBES, RATES, attach, learn, nothing_is_left, outputs, trained
+from test_every_method import ITEMS, PROBES, RATES, attach, learn, nothing_is_left, outputs, trained
 
 from luthier.errors import ModelError
 from luthier.kernels.verification import Tolerance

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_behaviour import ITEMS, outputs, trained
+from test_every_method import ITEMS, outputs, trained
 
 from luthier.errors import LuthierError, ModelError
 from luthier.methods.adapter import AttachedAdapters, weights_of_one
