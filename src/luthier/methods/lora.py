@@ -30,7 +30,7 @@ class LoraSettings(Settings):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the input of the update."""
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Linear layers that get an update: all but the output layer, or the parts `attention` and `mlp`, or names (`q_proj`)."""
+    """Linear layers that get an update: all but the output layer, or parts (`attention`, `mlp`), names (`q_proj`)."""
     layers: tuple[int, ...] | None = None
     """Blocks that get an update, from 0; all when not given."""
     ranks: dict[str, int] = Field(default_factory=dict)
