@@ -20,7 +20,7 @@ PARAMETERS = 8
 """Of a function: ``self`` and ``cls`` are not counted, ``*args`` and ``**kwargs`` are one each."""
 PUBLIC_NAMES = 44
 """In ``luthier.__all__``: raised on purpose alone, with the page of the documentation that a new name needs."""
-TOTAL_LINES = 28_700
+TOTAL_LINES = 29_500
 """Of all files together, about 2 % above what they were when this was last set."""
 
 KNOWN: dict[str, int] = {}
@@ -36,7 +36,7 @@ DICTATED: dict[str, str] = {
     "luthier.inference.ct2_convert:_convert.Loaded.load_tokenizer": "overrides a method of ctranslate2",
     "luthier.inference.custom_attention:attend": "an attention function of transformers",
     "luthier.kernels.variable_length:attend": "an attention function of transformers",
-    "luthier.models.frozen_activations:_instead.forward": "stands for the forward method of a block of any model",
+    "luthier.models.frozen_activations:_replaced.forward": "stands for the forward method of a block of any model",
 }
 """Functions whose signature a library dictates, with the reason: no others take ``**kwargs``."""
 
