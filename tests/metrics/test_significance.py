@@ -286,8 +286,8 @@ def test_false_alarms_are_as_rare_as_stated(test: str, grouped: bool) -> None:
     alarms = 0
     for trial in range(600):
         # Two systems that are equally good; where grouped, a whole passage suits the one or the other.
-        memory_efficient_layers = np.repeat(rng.normal(size=40), 3) if grouped else np.zeros(120)
-        skill = 1 / (1 + np.exp(-memory_efficient_layers - 1)), 1 / (1 + np.exp(memory_efficient_layers - 1))
+        lean = np.repeat(rng.normal(size=40), 3) if grouped else np.zeros(120)
+        skill = 1 / (1 + np.exp(-lean - 1)), 1 / (1 + np.exp(lean - 1))
         groups = [str(i // 3) if grouped else "" for i in range(120)]
         a, b = (
             [

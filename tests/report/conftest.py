@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import example_run
 import pytest
 
+import example_run
 from luthier.report.page import write_report
 
 
