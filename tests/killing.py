@@ -43,7 +43,7 @@ class Kill:
 
 
 def write_comparison(folder: Path, model: Path, *, steps: int = 40) -> Path:
-    """Write tasks and a configuration: no shots, full and LoRA with dropout; a choice task and a text are watched."""
+    """Write tasks and a configuration: no shots, full and LoRA with dropout; a choice task and a text are retained."""
     job = write_job(folder, train=24, validation=6, test=24)
     config = {
         "model": str(model),

@@ -176,7 +176,7 @@ class Done:
 
 
 def comparison(kind: str, job: Path, out: Path, **changes: Any) -> CompareConfig:
-    """Zero shots, two shots, full and LoRA; a choice task and a plain text are watched."""
+    """Zero shots, two shots, full and LoRA; a choice task and a plain text are retained."""
     settings: dict[str, Any] = {
         "model": str(tiny_folder(kind)),
         "task": str(job / "echo.yaml"),

@@ -94,7 +94,7 @@ def make_arms(
 
 
 def replays(item: str | ArmConfig) -> bool:
-    """Whether an arm is trained on examples of the watched tasks, too."""
+    """Whether an arm is also trained on examples of the retained tasks."""
     spelled = PRESETS.get(item) if isinstance(item, str) else item
     return spelled is not None and spelled.replay > 0
 

@@ -1,4 +1,4 @@
-"""Beam search through ``transformers``: several beginnings of an answer are carried on side by side (Graves 2012).
+"""Beam search through ``transformers``: several hypotheses are extended side by side (Graves 2012).
 
 The model's own ``generate`` does it, in batches of prompts of like length. Nothing of the model's
 ``generation_config.json`` is used but its end tokens, as in greedy generation: the settings say what a search does.
@@ -56,7 +56,7 @@ def search_beams(
 def _search(
     model: LanguageModel, prompts: Sequence[TokenIds], decoding: DecodingConfig, stop_conditions: StopConditions
 ) -> list[list[int]]:
-    """Return the tokens of the best beam of each prompt, and whatever fills its row behind its end."""
+    """Return the tokens of the best beam of each prompt, and the padding behind its end."""
     inputs = _inputs(model, prompts, decoding.beams)
     read = inputs["decoder_input_ids" if model.encoder_decoder else "input_ids"].shape[1]
     config = GenerationConfig(
@@ -76,9 +76,9 @@ def _search(
 
 
 def _inputs(model: LanguageModel, prompts: Sequence[TokenIds], beams: int) -> dict[str, Any]:
-    """Lay out what is read: the prompts, with whatever virtual tokens a method has put before them.
+    """Return the inputs of ``generate``: the prompts, preceded by the virtual tokens of an attached method.
 
-    Virtual tokens in the key-value cache are named by ids that stand in their places and are never read.
+    Virtual tokens in the key-value cache are represented by placeholder ids that are never embedded.
     """
     soft = model.soft_prompt
     cache = soft.cache(len(prompts) * beams) if soft is not None and soft.cache is not None else None
@@ -90,7 +90,7 @@ def _inputs(model: LanguageModel, prompts: Sequence[TokenIds], beams: int) -> di
     if not model.encoder_decoder:
         places = ids.new_zeros(len(rows), virtual)
         return {"input_ids": torch.cat([places, ids], 1), "attention_mask": with_prefix_mask(mask, virtual), **cached}
-    # A decoder must be seen to begin with its start token.
+    # The decoder's input must begin with its start token.
     begun = ids.new_full((len(rows), virtual + 1), int(model.module.config.decoder_start_token_id))
     if cache is not None:
         cached["decoder_attention_mask"] = torch.ones_like(begun)
@@ -99,7 +99,7 @@ def _inputs(model: LanguageModel, prompts: Sequence[TokenIds], beams: int) -> di
 
 @contextlib.contextmanager
 def _generating_by(module: Any, config: GenerationConfig) -> Iterator[None]:
-    """Let a module have this configuration alone: ``generate`` fills what is open in it from the module's own."""
+    """Use this generation configuration alone: ``generate`` fills what is unset from the module's own."""
     own, module.generation_config = module.generation_config, config
     try:
         yield

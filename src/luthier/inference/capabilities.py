@@ -94,7 +94,7 @@ def _examples(model: LanguageModel) -> list[Encoded]:
 
 
 def _tree_agrees(model: LanguageModel, items: Sequence[Encoded], expected: Tensor, *, own_head: bool) -> bool:
-    """Verify one pass with trunks and blocks, and several passes that continue from one another."""
+    """Verify one pass with prefixes and blocks, and several passes that continue from one another."""
     passes: tuple[Callable[[], Tensor], ...] = (
         lambda: tree_logprobs(model, items, 10**6, own_head=own_head, block=12)[0],
         lambda: tree_logprobs(model, items, 1, own_head=own_head)[0],

@@ -101,7 +101,7 @@ def _convert(model: LanguageModel, work: Path, precision: Precision) -> None:
         """Converts the loaded module instead of reading a checkpoint."""
 
         def load_model(self, *_: Any, **__: Any) -> Any:
-            module = copy.deepcopy(model.module)  # converters take modules to pieces
+            module = copy.deepcopy(model.module)  # converters modify the module
             _name_as_before(module.config)
             return module
 
@@ -115,7 +115,7 @@ def _convert(model: LanguageModel, work: Path, precision: Precision) -> None:
             Loaded(str(config)).convert(str(work / _FOLDER), quantization=precision, force=True)
     except OSError:
         raise  # the store cannot be written
-    except Exception as fault:  # converters of many architectures raise whatever they stumble over
+    except Exception as fault:  # converters of many architectures raise exceptions of any class
         raise ModelError(
             f"CTranslate2 cannot convert this model ({model.module.config.model_type}): {first_line(fault)}",
             where=model.name,
@@ -124,10 +124,10 @@ def _convert(model: LanguageModel, work: Path, precision: Precision) -> None:
 
 
 def _name_as_before(config: Any) -> None:
-    """Put into a configuration what converters look for, where transformers 5 names it otherwise or leaves it out."""
+    """Add the configuration entries that converters expect and that transformers 5 renamed or removed."""
     kind = config.model_type
     if kind in ("t5", "mt5"):
-        # Both say now that their embeddings are tied; what is meant is that hidden states are scaled before the head.
+        # Both entries say that the embeddings are tied; converters use them to scale hidden states before the head.
         config.tie_word_embeddings = bool(getattr(config, "scale_decoder_outputs", False))
     elif kind == "bart":
         config.normalize_before = False
@@ -135,7 +135,7 @@ def _name_as_before(config: Any) -> None:
 
 @contextlib.contextmanager
 def _only_new_garbage() -> Iterator[None]:
-    """Keep what lives already out of the garbage collector: converters call it for each layer, at a second a call."""
+    """Exclude existing objects from garbage collection: converters collect after each layer, a second each time."""
     gc.freeze()
     try:
         yield
@@ -144,7 +144,7 @@ def _only_new_garbage() -> Iterator[None]:
 
 
 class _Ids:
-    """A tokenizer as converters ask one, whose tokens are their ids.
+    """A tokenizer with the interface that converters expect, whose tokens are their ids.
 
     What begins and ends a text is named as a token that means nothing: CTranslate2 would give no answer to a prompt of
     such tokens alone. Where answers begin stands in the model's configuration, where they end in each request.
@@ -179,7 +179,7 @@ def _open(model: LanguageModel, folder: Path, precision: Precision) -> CTranslat
 
 @torch.no_grad()
 def _verify(model: LanguageModel, converted: CTranslate2) -> None:
-    """Compare log-probabilities of answers: some converters silently leave out what they do not know."""
+    """Compare log-probabilities of answers: some converters silently ignore weights that they do not know."""
     items = examples_to_compare(model)
     found: list[float] = []
 
@@ -204,7 +204,7 @@ def _verify(model: LanguageModel, converted: CTranslate2) -> None:
 
 
 def examples_to_compare(model: LanguageModel) -> Sequence[Encoded]:
-    """Return drawn examples on which two forms of a model are compared."""
+    """Return random examples on which two forms of a model are compared."""
     rng = np.random.default_rng(0)
     most = int(min(model.window, model.max_length))
     lengths = [(min(asked, most - most // 3), min(answered, most // 3)) for asked, answered in _LENGTHS]

@@ -1,6 +1,6 @@
-"""CTranslate2 as an engine: a converted model scores given answers and writes its own, on a CPU.
+"""CTranslate2 as an engine: a converted model scores given targets and generates, on a CPU.
 
-In float32 it gives the numbers of the model that it was made of. What prompts begin with in common is read once.
+In float32 it gives the numbers of the model that was converted. A prefix that prompts share is computed once.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from luthier.records import Encoded, TokenIds
 
 Precision: TypeAlias = Literal["float32", "int8"]
 _WORTH = 32
-"""Tokens that prompts begin with in common that are worth reading apart before answers are written."""
+"""Minimum length of a prefix shared by all prompts that is computed separately before generation."""
 _LOGITS = 2**26
-"""Logits held at a time at most, where whole rows are scored."""
+"""Maximum number of logits held at a time where whole rows are scored."""
 
 
 class CTranslate2:
@@ -95,7 +95,7 @@ class CTranslate2:
         *,
         budget: int | None = None,
     ) -> list[Generation]:
-        """Generate one answer to each prompt, greedily.
+        """Generate greedily after each prompt.
 
         Args:
             prompts: Their ``prompt_ids`` are read.
@@ -124,10 +124,10 @@ class CTranslate2:
         return [found[index] for index in range(len(prompts))]
 
     def _write(self, rows: Sequence[TokenIds], shared: int, stop_conditions: StopConditions) -> list[Generation]:
-        watched = [GeneratedText(stop_conditions) for _ in rows]
+        texts = [GeneratedText(stop_conditions) for _ in rows]
 
         def ended(step: Any) -> bool:
-            return watched[step.batch_id].add(step.token_id) is not None
+            return texts[step.batch_id].add(step.token_id) is not None
 
         common: dict[str, Any] = {
             "beam_size": 1,
@@ -156,7 +156,7 @@ class CTranslate2:
         return [up_to_end(tokens, stop_conditions) for tokens in written]
 
     def _by_step(self, items: Sequence[Encoded], budget: int) -> Iterator[float]:
-        """Score each token by the distribution that follows what stands before it, shared beginnings read once."""
+        """Score each token by the distribution after its context; shared prefixes are computed once."""
         contexts = _Contexts()
         tokens = [
             [
@@ -175,7 +175,7 @@ class CTranslate2:
         return (math.fsum(logs[key] for key in keys) for keys in tokens)
 
     def _next(self, rows: Sequence[TokenIds], shared: int) -> Tensor:
-        """Return float32 ``(rows, vocabulary)``: the logits after rows of one length that begin alike."""
+        """Return float32 ``(rows, vocabulary)``: the logits after rows of equal length with a shared prefix."""
         output = self._runner.generate_batch(
             [_names(row[shared:]) for row in rows],
             static_prompt=_names(rows[0][:shared]) or None,
@@ -187,7 +187,7 @@ class CTranslate2:
         return torch.from_numpy(np.stack([np.array(own.logits[0][-1]) for own in output]))
 
     def _by_row(self, items: Sequence[Encoded], budget: int) -> Iterator[float]:
-        """Score each item with its whole prompt, like lengths together."""
+        """Score each item with its whole prompt, in batches of similar length."""
         found: dict[int, float] = {}
         room = min(budget, _LOGITS // self.vocabulary)
         lengths = [len(item.prompt_ids) + len(item.target_ids) for item in items]
@@ -200,7 +200,7 @@ class CTranslate2:
                 whole = [prompt + target for prompt, target in zip(prompts, targets, strict=True)]
                 output = self._runner.score_batch(whole, max_input_length=0)
             for index, target, own in zip(chosen, targets, output, strict=True):
-                # A decoder's first scores are of the prompt; an encoder-decoder's last one is of an end token.
+                # A decoder's first scores belong to the prompt, an encoder-decoder's last one to an end token.
                 logs = own.log_probs[: len(target)] if self.encoder_decoder else own.log_probs[-len(target) :]
                 found[index] = math.fsum(logs)
         return (found[index] for index in range(len(items)))
@@ -215,16 +215,16 @@ class CTranslate2:
             )
 
     def _let_go(self, tokens: int, budget: int | None) -> None:
-        """Count what CTranslate2 keeps of shared beginnings; where it is too much, all of it is dropped."""
+        """Count the cached tokens of shared prefixes; above the limit the whole cache is dropped."""
         self._held += tokens
         if self._held > (math.inf if budget is None else budget):
-            self._runner.unload_model()  # the only way that there is
+            self._runner.unload_model()  # the only way to drop the cache
             self._runner.load_model()
             self._held = 0
 
 
 def require_greedy(decoding: DecodingConfig) -> None:
-    """Check that answers can be written by CTranslate2 as torch would.
+    """Check that CTranslate2 can generate as torch would.
 
     Raises:
         ConfigError: When they are sampled (CTranslate2 has no random stream for each request) or searched by beams.
@@ -245,14 +245,14 @@ def require_greedy(decoding: DecodingConfig) -> None:
 
 @dataclass
 class _Contexts:
-    """Different beginnings of answers, and the tokens whose log-probabilities are wanted after each."""
+    """Distinct contexts, and the tokens whose log-probabilities are needed after each."""
 
     rows: list[TokenIds] = field(default_factory=list)
     asked: list[set[int]] = field(default_factory=list)
     _places: dict[bytes, int] = field(default_factory=dict)
 
     def ask(self, context: TokenIds, token: int) -> tuple[int, int]:
-        """Note a token that is wanted; return the place of its context, and the token."""
+        """Register a token that is needed; return the index of its context, and the token."""
         place = self._places.setdefault(context.tobytes(), len(self.rows))
         if place == len(self.rows):
             self.rows.append(context)
@@ -262,7 +262,7 @@ class _Contexts:
 
 
 def _worth_steps(batch: Sequence[Encoded]) -> set[int]:
-    """Return the items with answers so short, or prompts shared so far with others, that steps cost less."""
+    """Return the items for which single steps are cheaper: short targets, or prompts with long shared prefixes."""
     alike: dict[bytes, list[int]] = {}
     for index, item in enumerate(batch):
         alike.setdefault(sort_key(item.prompt_ids), []).append(index)
@@ -281,7 +281,7 @@ def _worth_steps(batch: Sequence[Encoded]) -> set[int]:
 
 
 def _alike(rows: Sequence[TokenIds], chosen: Sequence[int], budget: int) -> Iterator[tuple[int, ...]]:
-    """Cut rows into batches of one length: of uneven ones CTranslate2 reads a part token by token."""
+    """Cut rows into batches of equal length: in uneven ones CTranslate2 computes a part token by token."""
 
     def size(row: int) -> int:
         return len(rows[row])
@@ -292,7 +292,7 @@ def _alike(rows: Sequence[TokenIds], chosen: Sequence[int], budget: int) -> Iter
 
 
 def _batches(lengths: Sequence[int], shared: int, new_tokens: int, budget: int | None) -> Iterator[list[int]]:
-    """Cut prompts, sorted by length, into batches, the longest first: if memory does not suffice, it shows at once.
+    """Cut prompts, sorted by length, into batches, the longest first: if memory does not suffice, it fails at once.
 
     What a prompt has more than the shortest of its batch is read token by token: a step for all, as costly as one of
     writing, so prompts differ by half of what may be written at most. A single token has a batch of its own: beside it,
@@ -312,7 +312,7 @@ def _batches(lengths: Sequence[int], shared: int, new_tokens: int, budget: int |
 
 
 def _shared(rows: Sequence[TokenIds]) -> int:
-    """Return how many tokens all rows begin with in common, where that is worth reading them apart."""
+    """Return the length of the prefix shared by all rows, or 0 where it is too short to compute separately."""
     low, high = min(rows, key=sort_key), max(rows, key=sort_key)
     shared = min(common_prefix(low, high), min(len(row) for row in rows) - 1)
     return shared if len(rows) > 1 and shared >= _WORTH else 0

@@ -1,9 +1,9 @@
-"""Read tokens in any layout with a Hugging Face model: the layout itself says what each token attends to.
+"""Run a Hugging Face model with custom attention: a layout defines which tokens each token attends to.
 
 Models call the attention function that their configuration names; the one that this module adds hands queries, keys
-and values on to a layout, which travels with the call. Keys and values that several layouts need are kept here, not in
-a Hugging Face cache, so that one copy serves every row. Attention to two sets of keys is put together from the two
-results and the logarithms of their sums (the idea of Hydragen, arXiv:2402.05099).
+and values on to a layout, which is passed with the call. Keys and values that several layouts need are kept here, not
+in a Hugging Face cache, so that one copy serves every row. Attention to two sets of keys is combined from the two
+results and the log-sum-exp of their scores (the idea of Hydragen, arXiv:2402.05099).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from luthier.records import TokenIds
 
 NAME = "luthier_laid_out"
 _SCORES = 2**24
-"""Attention scores held at a time where no fused kernel gives the logarithms of the sums."""
+"""Maximum number of attention scores held at a time where no fused kernel returns the log-sum-exp."""
 
 
 class Layout(Protocol):
@@ -34,25 +34,25 @@ class Layout(Protocol):
 
 @dataclass
 class KeyValues:
-    """Keys and values of one path of tokens, in every layer: each ``(key heads, tokens, size)``."""
+    """Keys and values of a sequence of tokens, in every layer: each ``(key heads, tokens, size)``."""
 
     keys: dict[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
-        """Tokens of the path."""
+        """Number of tokens."""
         return next(iter(self.keys.values())).shape[1] if self.keys else 0
 
     def first(self, tokens: int) -> KeyValues:
-        """Return the head of the path."""
+        """Return the first tokens."""
         return KeyValues(
             {layer: key[:, :tokens] for layer, key in self.keys.items()},
             {layer: value[:, :tokens] for layer, value in self.values.items()},
         )
 
     def then(self, other: KeyValues) -> KeyValues:
-        """Return this path with another behind it."""
+        """Return these followed by others."""
         if not self.keys or not other.keys:
             return self if self.keys else other
         return KeyValues(
@@ -62,7 +62,7 @@ class KeyValues:
 
 
 def virtual_key_values(model: LanguageModel) -> KeyValues:
-    """Return the keys and values that a method has put before every row; mostly none."""
+    """Return the keys and values that an attached method prepends to every row; usually none."""
     if model.soft_prompt is None or model.soft_prompt.cache is None:
         return KeyValues()
     layers = model.soft_prompt.cache(1).layers
@@ -86,7 +86,7 @@ def forward_layout(
         tokens: int32 ``(tokens,)``.
         positions: int64 ``(tokens,)``.
         layout: What they attend to.
-        logits_to_keep: int64, the places whose logits are wanted; without it the head is not asked.
+        logits_to_keep: int64, the places whose logits are needed; without it the head is not computed.
 
     Returns:
         The module's output; of one row.
@@ -100,7 +100,7 @@ def forward_layout(
 
 
 class AttentionOptions(TypedDict, total=False):
-    """What Hugging Face models hand to their attention function by name and is used here; other names are ignored.
+    """The keyword arguments of Hugging Face attention functions that are used here; others are ignored.
 
     Attributes:
         luthier_layout: What the tokens attend to.
@@ -121,7 +121,7 @@ def attend(
     scaling: float | None = None,
     **options: Unpack[AttentionOptions],
 ) -> tuple[Tensor, None]:
-    """Attend as the layout says; the signature is that of Hugging Face's attention functions.
+    """Attend as the layout defines; the signature is that of Hugging Face's attention functions.
 
     Args:
         module: The attention module; knows its layer.
@@ -156,7 +156,7 @@ AttentionInterface.register(NAME, attend)  # without a mask function beside it, 
 def attention(
     query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Attend, and tell the logarithm of the sum of each query's weights.
+    """Attend, and return the log-sum-exp of each query's scores.
 
     Args:
         query: ``(rows, heads, asked, size)``.
@@ -171,7 +171,7 @@ def attention(
     """
     rows, heads, asked, size = query.shape
     groups = heads // key.shape[1]
-    # Heads that share keys stand behind each other: no copy of the keys is made for each of them.
+    # Heads that share keys are folded into the queries: the keys are not copied for each of them.
     q = query.float().reshape(rows * key.shape[1], groups, asked, size)
     k, v = (
         tensor.float().reshape(rows * key.shape[1], 1, -1, size).expand(-1, groups, -1, -1) for tensor in (key, value)
@@ -190,7 +190,7 @@ def attention(
 def _by_hand(
     query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Attend where no fused kernel gives the logarithms of the sums; some queries at a time."""
+    """Attend where no fused kernel returns the log-sum-exp; some queries at a time."""
     step = max(1, _SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))
     outs, logs = [], []
     for start in range(0, query.shape[2], step):
@@ -207,7 +207,7 @@ def _by_hand(
 
 
 def attend_to_all(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Let every query see the same keys.
+    """Let every query attend to the same keys.
 
     Args:
         query: ``(asked, heads, size)``.
@@ -228,7 +228,7 @@ def attend_to_all(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tu
 
 
 def add_keys(out: Tensor, logs: Tensor, more: Tensor, more_logs: Tensor) -> None:
-    """Put attention to further keys together with what is there, in place: ``(tokens, heads, size)``."""
+    """Combine with the attention to further keys, in place: ``(tokens, heads, size)``."""
     both = torch.logaddexp(logs, more_logs)  # (T, H)
     out.mul_(torch.exp(logs - both)[..., None]).addcmul_(more, torch.exp(more_logs - both)[..., None])
     logs.copy_(both)

@@ -1,7 +1,7 @@
-"""Log-probabilities of given targets by an encoder-decoder: each prompt is encoded once, whatever is asked after it.
+"""Log-probabilities of given targets by an encoder-decoder: each prompt is encoded once for all of its targets.
 
 The decoder's first step, after its start token, gives the distribution of all first tokens; longer targets branch from
-there, with the keys and values of the encoder's states already made.
+there, reusing the keys and values of the encoder's states.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from luthier.data.batching import plan_batches
-from luthier.inference.tree_scoring import Found
+from luthier.inference.tree_scoring import TargetScores
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import pad
 from luthier.records import Encoded
 
 
-def encoder_once_logprobs(model: EncoderDecoderModel, batch: Sequence[Encoded], budget: int) -> Found:
+def encoder_once_logprobs(model: EncoderDecoderModel, batch: Sequence[Encoded], budget: int) -> TargetScores:
     """Score the targets of a batch.
 
     Args:
@@ -41,7 +41,7 @@ def encoder_once_logprobs(model: EncoderDecoderModel, batch: Sequence[Encoded], 
         len(group) * max(len(examples[index].prompt_ids) + len(examples[index].target_ids) for index in group)
         for group in groups
     ]
-    parts: dict[int, Found] = {}
+    parts: dict[int, TargetScores] = {}
     for chosen in plan_batches(sizes, budget):
         members = [groups[place] for place in chosen]
         indices = [index for group in members for index in group]
@@ -57,8 +57,8 @@ def encoder_once_logprobs(model: EncoderDecoderModel, batch: Sequence[Encoded], 
     )
 
 
-def _score(model: EncoderDecoderModel, items: Sequence[Encoded], owners: Sequence[int]) -> Found:
-    """Score items whose prompts, the same one for the same owner, are encoded together."""
+def _score(model: EncoderDecoderModel, items: Sequence[Encoded], owners: Sequence[int]) -> TargetScores:
+    """Score items whose prompts are encoded together; items of one owner share a prompt."""
     firsts = [owners.index(owner) for owner in range(max(owners) + 1)]
     ids, mask = pad([items[index].prompt_ids for index in firsts], side="right", value=0, device=model.device)  # (U, P)
     config = model.module.config
@@ -97,14 +97,14 @@ def _decode(
     return logits
 
 
-def _of_targets(logits: Tensor, targets: Tensor) -> Found:
+def _of_targets(logits: Tensor, targets: Tensor) -> TargetScores:
     values = logits.float()
     chosen = values.gather(1, targets[:, None])[:, 0] - values.logsumexp(dim=1)
     return chosen.cpu(), (values.argmax(dim=1) == targets).cpu()
 
 
-def _in_order(found: Sequence[Found], lengths: Sequence[int]) -> Found:
-    """Put the first tokens of all targets, and the others of the longer ones, example after example."""
+def _in_order(found: Sequence[TargetScores], lengths: Sequence[int]) -> TargetScores:
+    """Merge the scores of first tokens and of later tokens, example after example."""
     starts = np.cumsum([0, *lengths[:-1]])
     places = np.concatenate(
         [starts, *(np.arange(start + 1, start + n) for start, n in zip(starts, lengths, strict=True))]

@@ -21,7 +21,7 @@ class Engine(Protocol):
 
     @property
     def signature(self) -> str:
-        """What answers may hang on besides model and adapter: results are keyed by it."""
+        """What answers may depend on besides the model and the adapter: results are keyed by it."""
         ...
 
     def answer_logprobs(self, batch: Sequence[Encoded], *, budget: int) -> list[float]:

@@ -1,7 +1,7 @@
-"""Rows of tokens as a tree: what they begin with in common stands there once.
+"""Rows of tokens as a prefix tree: a shared prefix is stored once.
 
-Nodes lie in the order of a walk from the root, each before its children, so that a node's descendants are one stretch
-of places: who may see a token is a comparison of two numbers, and no search.
+Nodes lie in the order of a walk from the root, each before its children, so that a node's descendants are a contiguous
+range of places: which tokens attend to a token is a comparison of two numbers.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from luthier.records import TokenIds
 
 Places: TypeAlias = npt.NDArray[np.int64]
 MIN_SHARED = 4
-"""Tokens in common that are worth a node: attention to one more place costs about as much as reading three tokens."""
+"""Minimum length of a shared prefix that becomes a node: attending to one more node costs about three tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Tokens that follow one another in every row below.
+    """A run of tokens that all rows below it share.
 
     Attributes:
         parent: Its place among the nodes, or -1.
@@ -42,7 +42,7 @@ class Node:
 
 @dataclass(frozen=True)
 class PrefixTree:
-    """Rows laid out as a tree.
+    """Rows as a prefix tree.
 
     Attributes:
         tokens: int32 ``(tokens,)``, node after node.
@@ -57,7 +57,7 @@ class PrefixTree:
     leaves: tuple[int, ...]
 
     def places(self, row: int, first: int, last: int) -> Places:
-        """Return where tokens ``[first, last)`` of a row stand."""
+        """Return the places of tokens ``[first, last)`` of a row."""
         parts: list[Places] = []
         index = self.leaves[row]
         while index >= 0:
@@ -69,7 +69,7 @@ class PrefixTree:
         return np.concatenate(parts[::-1]) if parts else np.zeros(0, dtype=np.int64)
 
     def ends(self) -> Places:
-        """Return for each token the place after the last one that sees it: int64 ``(tokens,)``."""
+        """Return for each token the place after the last one that attends to it: int64 ``(tokens,)``."""
         found = np.zeros(len(self.tokens), dtype=np.int64)
         for node in self.nodes:
             found[node.start : node.stop] = node.end
@@ -77,12 +77,12 @@ class PrefixTree:
 
 
 def sort_key(row: TokenIds) -> bytes:
-    """Return what sorts rows so that those that begin alike stand together."""
+    """Return a sort key that puts rows with a shared prefix next to each other."""
     return row.astype(">u4").tobytes()
 
 
 def common_prefix(one: TokenIds, other: TokenIds) -> int:
-    """Return how many tokens two rows begin with in common."""
+    """Return the length of the prefix that two rows share."""
     shorter = min(len(one), len(other))
     differs = np.flatnonzero(one[:shorter] != other[:shorter])
     return int(differs[0]) if len(differs) else shorter

@@ -1,4 +1,4 @@
-"""Log-probabilities of given answers, and the token loss of plain text."""
+"""Log-probabilities of given targets, and the token loss of plain text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from luthier.data.batching import plan_batches
 from luthier.inference.capabilities import capabilities_of
 from luthier.inference.encoder_once import encoder_once_logprobs
-from luthier.inference.tree_scoring import Found, tree_logprobs
+from luthier.inference.tree_scoring import TargetScores, tree_logprobs
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
 
 BUDGET = 8192
-"""Tokens in one forward pass, where a caller states none."""
+"""Tokens in one forward pass, where a caller gives no budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class AnswerScore:
 def answer_logprobs(model: LanguageModel, batch: Sequence[Encoded], *, budget: int = BUDGET) -> list[float]:
     """Return the sum of the target tokens' log-probabilities (nats) of each item of a batch.
 
-    A common beginning of prompts is computed once, and each prompt once for all its targets, where it is verified that
+    A prefix that prompts share is computed once, and each prompt once for all its targets, where it is verified that
     the model then gives its own numbers (see :mod:`luthier.inference.capabilities`).
 
     Args:
@@ -53,7 +53,7 @@ def answer_logprobs(model: LanguageModel, batch: Sequence[Encoded], *, budget: i
 
 @torch.no_grad()
 def score_answers(model: LanguageModel, batch: Sequence[Encoded], *, budget: int = BUDGET) -> list[AnswerScore]:
-    """Score answers like :func:`answer_logprobs`, and tell which ones greedy decoding would have given."""
+    """Score answers like :func:`answer_logprobs`, and say which ones greedy decoding would have produced."""
     found = _by_verified_path(model, batch, budget) or _by_steps(model, batch, budget)
     lengths = [len(item.target_ids) for item in batch]
     return [
@@ -62,7 +62,7 @@ def score_answers(model: LanguageModel, batch: Sequence[Encoded], *, budget: int
     ]
 
 
-def _by_verified_path(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> Found | None:
+def _by_verified_path(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> TargetScores | None:
     """Score by the fastest path that is verified for the model; None where there is none."""
     capabilities = capabilities_of(model)
     if capabilities.encoder_once and isinstance(model, EncoderDecoderModel):
@@ -74,7 +74,7 @@ def _by_verified_path(model: LanguageModel, batch: Sequence[Encoded], budget: in
 
 
 def _by_the_model(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> torch.Tensor:
-    """Score each item with its whole prompt, like lengths together."""
+    """Score each item with its whole prompt, in batches of similar length."""
     parts: dict[int, torch.Tensor] = {}
     for chosen in plan_batches([_length(item) for item in batch], budget):
         items = [batch[index] for index in chosen]
@@ -83,8 +83,8 @@ def _by_the_model(model: LanguageModel, batch: Sequence[Encoded], budget: int) -
     return torch.cat([parts[index] for index in range(len(batch))])
 
 
-def _by_steps(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> Found:
-    """Score each item a token at a time, where the whole distributions are wanted and no faster way gives them."""
+def _by_steps(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> TargetScores:
+    """Score each item a token at a time, where whole distributions are needed and no faster path provides them."""
     logs: dict[int, torch.Tensor] = {}
     likeliest: dict[int, torch.Tensor] = {}
     for chosen in plan_batches([_length(item) for item in batch], budget):

@@ -1,7 +1,7 @@
-"""Which contexts are read after which shared beginning, where an engine keeps one beginning at a time.
+"""Grouping of contexts by shared prefix, for an engine that caches one prefix at a time.
 
-A prompt that few others share is best read once for its own answers; exemplars that all prompts begin with are best
-read once for all. What is cheaper is counted in tokens.
+A prompt that few others share is best computed once for its own targets; exemplars that all prompts share are best
+computed once for all of them. Costs are counted in tokens.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from luthier.inference.prefix_tree import common_prefix, sort_key
 from luthier.records import TokenIds
 
 CALL = 12
-"""What asking costs by itself, in tokens read: the weights go through the processor once."""
+"""Fixed cost of a call, in tokens: the weights pass through the processor once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Contexts that are read after one beginning.
+    """Contexts that are computed after one shared prefix.
 
     Attributes:
-        shared: Tokens that all begin with, and that are read once; 0 for none. Each context has more.
+        shared: Length of the shared prefix, which is computed once; 0 for none. Each context is longer.
         rows: Places of the contexts among those given.
     """
 
@@ -31,7 +31,7 @@ class Group:
 
 
 def group(contexts: Sequence[TokenIds]) -> list[Group]:
-    """Cut different contexts, each of at least one token, into groups that cost little together."""
+    """Cut different contexts, each of at least one token, into groups with a low total cost."""
     order = sorted(range(len(contexts)), key=lambda index: sort_key(contexts[index]))
     return _cheapest(contexts, order)[1]
 
@@ -39,7 +39,7 @@ def group(contexts: Sequence[TokenIds]) -> list[Group]:
 def _cheapest(contexts: Sequence[TokenIds], order: Sequence[int]) -> tuple[int, list[Group]]:
     """Return the cost of sorted contexts in tokens, and their groups."""
     lengths = [len(contexts[index]) for index in order]
-    # What the first and the last of sorted contexts share, all share; the last token of each is read for its logits.
+    # What the first and last of sorted contexts share, all share; the last token of each is computed for its logits.
     shared = min(common_prefix(contexts[order[0]], contexts[order[-1]]), min(lengths) - 1) if len(order) > 1 else 0
     together = shared + sum(lengths) - len(lengths) * shared + CALL * len(set(lengths))
     branches = [list(own) for _, own in itertools.groupby(order, key=lambda index: int(contexts[index][shared]))]

@@ -1,7 +1,7 @@
-"""A prefix tree in one forward pass: each token sees the tokens of its own row that stand before it.
+"""A prefix tree in one forward pass: each token attends to the earlier tokens of its own row.
 
-Small subtrees are blocks: attention within a block is one call behind a mask, blocks of like length side by side. What
-blocks have above them, the trunks, is attended to by all that stands below in one call each.
+Small subtrees are blocks: attention within a block is one masked call, and blocks of similar length share a call. The
+prefixes above the blocks are attended to by all tokens below them in one call each.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from luthier.inference.custom_attention import KeyValues, add_keys, attend_to_al
 from luthier.inference.prefix_tree import Places, PrefixTree
 
 BLOCK = 256
-"""Tokens of a subtree at most that makes one block."""
+"""Maximum number of tokens of a subtree that forms one block."""
 _ALIKE = 0.8
-"""Blocks at least this long, in the longest's lengths, stand side by side."""
+"""Minimum length of a block, as a share of the longest, to share a call with it."""
 _SIDE_BY_SIDE = 4096
-"""Tokens side by side at most: gathering them takes memory."""
+"""Maximum number of tokens in one call: gathering them takes memory."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Blocks of like length, side by side.
+    """Blocks of similar length that share a call.
 
     Attributes:
         places: int64 ``(blocks, longest)``; a block's last place is repeated.
@@ -40,8 +40,8 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Trunk:
-    """Tokens ``[start, stop)`` that all tokens ``[stop, end)`` see."""
+class SharedPrefix:
+    """A prefix: tokens ``[start, stop)``, to which all tokens ``[stop, end)`` attend."""
 
     start: int
     stop: int
@@ -54,14 +54,14 @@ class TreeLayout:
 
     Attributes:
         groups: Of blocks; each token is in one.
-        trunks: What stands above them.
-        before: Keys and values that all tokens see.
-        kept: Places whose keys and values are to be kept, int64; None for none.
-        key_values: Those, once the model has been run.
+        prefixes: Above the blocks.
+        before: Keys and values to which all tokens attend.
+        kept: Places whose keys and values are kept, int64; None for none.
+        key_values: The kept ones, after the forward pass.
     """
 
     groups: list[Group]
-    trunks: list[Trunk]
+    prefixes: list[SharedPrefix]
     before: KeyValues
     kept: Tensor | None = None
     key_values: KeyValues = field(default_factory=KeyValues)
@@ -75,8 +75,8 @@ class TreeLayout:
         logs = out.new_empty(query.shape[:2])
         for group in self.groups:
             self._within(group, query, key, value, scale, (out, logs))
-        for trunk in self.trunks:
-            own, below = slice(trunk.start, trunk.stop), slice(trunk.stop, trunk.end)
+        for prefix in self.prefixes:
+            own, below = slice(prefix.start, prefix.stop), slice(prefix.stop, prefix.end)
             found = attend_to_all(query[below], key[own].transpose(0, 1), value[own].transpose(0, 1), scale)
             add_keys(out[below], logs[below], *found)
         if self.before.tokens:
@@ -94,17 +94,17 @@ class TreeLayout:
 
 
 def lay_out(tree: PrefixTree, device: torch.device, before: KeyValues, *, block: int = BLOCK) -> TreeLayout:
-    """Lay a tree out for one forward pass.
+    """Return the attention layout of a tree for one forward pass.
 
     Args:
         tree: Its tokens.
         device: Where the model is.
-        before: Keys and values that all tokens see.
-        block: Tokens of a subtree at most that makes one block.
+        before: Keys and values to which all tokens attend.
+        block: Maximum number of tokens of a subtree that forms one block.
     """
     chains: list[tuple[int, int]] = []
     bushes: list[tuple[int, int]] = []
-    trunks: list[Trunk] = []
+    prefixes: list[SharedPrefix] = []
     inside = 0
     for node in tree.nodes:
         if node.start < inside:
@@ -115,15 +115,15 @@ def lay_out(tree: PrefixTree, device: torch.device, before: KeyValues, *, block:
             continue
         chains.append((node.start, node.stop))
         if node.end > node.stop:
-            trunks.append(Trunk(node.start, node.stop, node.end))
+            prefixes.append(SharedPrefix(node.start, node.stop, node.end))
     groups = [_group(part, device, None) for part in _side_by_side(chains)]
     ends = tree.ends()
     groups += [_group(part, device, ends) for part in _side_by_side(bushes)]
-    return TreeLayout(groups, trunks, before)
+    return TreeLayout(groups, prefixes, before)
 
 
 def _side_by_side(blocks: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """Put blocks of like length together."""
+    """Group blocks of similar length."""
     parts: list[list[tuple[int, int]]] = []
     for block in sorted(blocks, key=lambda block: (block[0] - block[1], block)):
         longest = parts[-1][0][1] - parts[-1][0][0] if parts else 0
@@ -145,7 +145,7 @@ def _group(blocks: Sequence[tuple[int, int]], device: torch.device, ends: Places
     places = np.minimum(counted, stops - 1)
     mask = None
     if ends is not None:
-        # A token sees those before it whose descendants it is among; what only fills up sees itself.
+        # A token attends to its ancestors; padding attends to itself.
         seen = (places[:, None, :] <= places[:, :, None]) & (places[:, :, None] < ends[places][:, None, :])
         seen &= real[:, None, :] | np.eye(places.shape[1], dtype=bool)[None]
         mask = torch.from_numpy(np.where(seen, 0.0, -np.inf).astype(np.float32)).to(device)[:, None]

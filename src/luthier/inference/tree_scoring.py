@@ -1,7 +1,7 @@
-"""Log-probabilities of given targets by a decoder: what prompts begin with in common is read once.
+"""Log-probabilities of given targets by a decoder: a prefix that prompts share is computed once.
 
-All rows of a call are sorted, so that their order does not matter, and cut into forward passes of a stated number of
-tokens; what a pass begins with in common with the one before it is not read again, its keys and values are kept.
+The rows of a call are sorted, so that their order does not matter, and cut into forward passes of a given number of
+tokens; a prefix shared with the previous pass is not computed again, since its keys and values are kept.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from luthier.kernels.fused_cross_entropy import is_plain
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, TokenIds
 
-Found: TypeAlias = tuple[Tensor, Tensor]
+TargetScores: TypeAlias = tuple[Tensor, Tensor]
 """Of each target token: float32 log-probability (nats), and bool, whether it is the likeliest."""
 MIN_KEPT = 32
-"""Tokens in common with the pass before that are worth keeping their keys and values for."""
+"""Minimum length of a prefix shared with the previous pass whose keys and values are kept."""
 _BUSY = 512
 _BYTES = 32 * 2**20
-"""Float32 logits that are held at a time."""
+"""Bytes of float32 logits that are held at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is read of one example, and where its targets are predicted.
+    """The input tokens of one example, and where its targets are predicted.
 
     Attributes:
         index: Of the example.
@@ -53,8 +53,8 @@ class Pass:
     """One forward pass.
 
     Attributes:
-        rows: That begin alike.
-        skip: Tokens that they begin with and that the passes before have read.
+        rows: With a shared prefix.
+        skip: Length of the prefix that earlier passes have computed.
     """
 
     rows: tuple[Row, ...]
@@ -63,15 +63,15 @@ class Pass:
 
 def tree_logprobs(
     model: LanguageModel, batch: Sequence[Encoded], budget: int, *, own_head: bool = False, block: int = BLOCK
-) -> Found:
+) -> TargetScores:
     """Score the targets of a batch.
 
     Args:
         model: A decoder.
         batch: In any order.
         budget: Tokens in one forward pass at most; a longer row is a pass of its own.
-        own_head: Let the model's own head form all logits of a pass, where it is more than a matrix.
-        block: Tokens of a subtree at most that makes one block of attention.
+        own_head: Compute the logits by the model's own head, where it is more than a matrix product.
+        block: Maximum number of tokens of a subtree that forms one block of attention.
 
     Returns:
         Of every target token, example after example in the order of the batch.
@@ -109,14 +109,14 @@ def _rows(examples: Sequence[Encoded]) -> list[Row]:
 
 
 def plan_passes(rows: Sequence[Row], budget: int) -> list[Pass]:
-    """Cut rows into forward passes; the same ones whatever the order of the rows."""
+    """Cut rows into forward passes, independently of the order of the rows."""
     ordered = sorted(rows, key=lambda row: (sort_key(row.tokens), row.first, row.targets.tobytes()))
     passes: list[Pass] = []
     taken: list[Row] = []
     size = skip = 0
     for place, row in enumerate(ordered):
         alike = common_prefix(ordered[place - 1].tokens, row.tokens) if place else 0
-        own = len(row.tokens) - alike + MIN_SHARED  # a few that are not worth a node may be repeated
+        own = len(row.tokens) - alike + MIN_SHARED  # short shared prefixes may be repeated
         lowered = _worth_keeping(min(skip, alike, row.first))
         more = own + (skip - lowered if taken else 0)
         if taken and (size + more > budget or (size >= _BUSY and skip - lowered >= MIN_KEPT)):
@@ -139,7 +139,7 @@ def _worth_keeping(tokens: int) -> int:
 
 
 def count_tokens(rows: Sequence[TokenIds]) -> int:
-    """Return how many tokens rows have together, what sorted neighbours begin with in common counted once."""
+    """Return the total number of tokens of the rows, with prefixes shared by sorted neighbours counted once."""
     ordered = sorted(rows, key=sort_key)
     shared = sum(common_prefix(one, other) for one, other in itertools.pairwise(ordered))
     return sum(len(row) for row in ordered) - shared
@@ -147,8 +147,8 @@ def count_tokens(rows: Sequence[TokenIds]) -> int:
 
 def _run(
     model: LanguageModel, step: Pass, before: KeyValues, following: int, *, own_head: bool, block: int
-) -> tuple[Found, KeyValues]:
-    """Score one pass; return also the keys and values of what the next one begins with."""
+) -> tuple[TargetScores, KeyValues]:
+    """Score one pass; also return the keys and values of the prefix of the next one."""
     virtual = model.virtual_tokens if model.soft_prompt and model.soft_prompt.cache else 0
     known = before.first(virtual + step.skip) if before.tokens else before
     tree = build_prefix_tree([row.tokens for row in step.rows], skip=step.skip)
@@ -174,8 +174,8 @@ def _path(known: KeyValues, more: KeyValues, tokens: int) -> KeyValues:
     return known.then(more) if more.keys else known.first(tokens) if known.tokens else known
 
 
-def _in_pieces(states: Tensor, head: Any, pairs: Places, targets: TokenIds) -> Found:
-    """Score pairs of a state and a target, without ever holding the logits of all states.
+def _in_pieces(states: Tensor, head: Any, pairs: Places, targets: TokenIds) -> TargetScores:
+    """Score pairs of a state and a target, without holding the logits of all states at once.
 
     Args:
         states: ``(states, size)``.

@@ -1,4 +1,4 @@
-"""The body of ``luthier score``: files in, a table or JSON out. Only this module of the room prints."""
+"""The body of ``luthier score``: files in, a table or JSON out. Of the metrics, only this module prints."""
 
 from __future__ import annotations
 
