@@ -31,7 +31,7 @@ def test_it_loads_in_plain_transformers() -> None:
     assert tokenizer("Hello")["input_ids"][0] == tokenizer.bos_token_id
 
 
-def test_it_foresees_held_out_text_better_than_chance() -> None:
+def test_it_predicts_held_out_text_better_than_chance() -> None:
     """A model of random weights needs ln 4096 = 8.3 nats a token."""
     model = load_model("mini")
     windows = [

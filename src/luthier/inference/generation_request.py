@@ -20,7 +20,7 @@ class GenerationRequest:
         stop_conditions: What ends the generation, its limit of tokens included.
         sampling: How tokens are chosen.
         adapter: Name of an adapter in the model's cache, or None for the base alone.
-        streamed: Whether each token is told by a :class:`TokenEvent`.
+        streamed: Whether each token is reported by a :class:`TokenEvent`.
         random_stream: Name of the random stream; the id where empty. The same name, seed, prompt and parameters give
             the same text.
     """

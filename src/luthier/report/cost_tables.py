@@ -8,7 +8,7 @@ from luthier.report.tables import Cell, Column, Table
 from luthier.results.records import ArmCosts, ArmResult, RunCosts, RunResults
 
 STORED_TASKS = (1, 10, 100)
-"""Numbers of tasks for which storage is told."""
+"""Numbers of tasks for which storage is shown."""
 
 
 def cost_table(results: RunResults, costs: RunCosts) -> Table:

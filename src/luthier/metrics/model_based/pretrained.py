@@ -1,4 +1,4 @@
-"""The models that semantic scores read with: loaded safely, known by a digest, given no more than they can read."""
+"""The models behind semantic metrics: loaded safely, identified by a digest, given no more than they can hold."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def faded(full: float = 1) -> Any:
 
 
 def run_tips(axis: str) -> list[alt.Tooltip]:
-    """Return what is told of the mark of one training run."""
+    """Return the tooltip of the mark of one training run."""
     return [alt.Tooltip("arm:N"), alt.Tooltip("seed:N"), alt.Tooltip("shown:N", title=axis)]
 
 
