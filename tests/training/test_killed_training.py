@@ -50,13 +50,12 @@ def test_a_killed_training_ends_with_the_same_bytes(method: str, tmp_path: Path)
     draw = random.Random(SEED)
     steps_at_kill = []
     for _ in range(KILLS):
-        process = launch(tmp_path / "killed", tmp_path / "killed-adapter", method)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "loaded\n"
-        time.sleep(draw.uniform(0, seconds / KILLS))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
-        process.stdout.close()
+        with launch(tmp_path / "killed", tmp_path / "killed-adapter", method) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "loaded\n"
+            time.sleep(draw.uniform(0, seconds / KILLS))
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
         steps_at_kill.append(len(read_log(tmp_path / "killed" / "log.jsonl")))
     print(f"{method}: lines of the log at each kill {steps_at_kill}")
     finish(tmp_path / "killed", tmp_path / "killed-adapter", method)

@@ -1,4 +1,4 @@
-"""How well the model predicts the reference: token loss, perplexity and bits per byte, from logged log-probabilities."""
+"""How well the model predicts the reference: token loss, perplexity and bits per byte, from logged probabilities."""
 
 from __future__ import annotations
 
