@@ -1,17 +1,17 @@
-"""Every error that a user can meet, and nothing else.
+"""Every error that a user can cause.
 
-    LuthierError            what was wrong, where, and what to do
+    LuthierError            what is wrong, where, and how to fix it
     ├── ConfigError         a configuration file, key or flag
     ├── DataError           a file of rows: missing, unreadable, malformed
     ├── TaskError           a task YAML or one of its templates
-    ├── ModelError          a model folder, tokenizer or adapter
+    ├── ModelError          a model folder, a tokenizer or an adapter
     ├── TrainingError       training cannot start or cannot go on
     ├── StoreError          the run store: read-only, full, damaged
     ├── WorkerError         a worker process of a comparison that died
     └── Faults              several of the above, reported together
 
-The command line prints ``str(error)`` without a traceback and exits with code 2. A broken invariant of our own is an
-``assert``, never one of these.
+The command line prints ``str(error)`` without a traceback and exits with code 2. A broken invariant of
+Luthier itself is an ``assert``, never one of these.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 class LuthierError(Exception):
-    """A fault that the user can mend.
+    """An error that the user can fix.
 
     Args:
-        what: One sentence that says what was wrong, with the offending value.
+        what: One sentence that says what is wrong, with the offending value.
         where: File, line, row or key, as the user would write it (``"data.jsonl, line 7"``).
-        fix: What to do about it, as an imperative sentence.
+        fix: How to fix it, as an imperative sentence.
     """
 
     exit_code = 2
@@ -68,15 +68,15 @@ class StoreError(LuthierError):
 
 
 class WorkerError(LuthierError):
-    """A worker process of a comparison died again and again."""
+    """A worker process of a comparison died repeatedly."""
 
 
 class Faults(LuthierError):
-    """Several faults found in one pass, so that the user mends them all at once.
+    """Several faults found in one pass, so that the user can fix them all at once.
 
     Args:
         what: What the faults have in common (``"3 rows of data.jsonl cannot be used"``).
-        faults: The faults, in the order of the file.
+        faults: The faults, in the order in which they occur in the file.
         shown: How many of them are printed; the rest are counted.
     """
 
@@ -118,7 +118,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 @contextlib.contextmanager
 def collecting(faults: list[LuthierError]) -> Iterator[None]:
-    """Keep a fault and go on, so that the user sees all of them at once."""
+    """Append an error to ``faults`` and continue, so that all of them are reported at once."""
     try:
         yield
     except LuthierError as fault:

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, plain lines in a log."""
+"""Progress of long computations: a bar with the rate and the remaining time on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Advance: TypeAlias = Callable[[int, str], None]
-"""Called with the units done since the last call, and a short note (``"loss 1.23"``)."""
+"""Called with the units completed since the last call, and a short note (``"loss 1.23"``)."""
 
 _LINE_SECONDS = 10.0
 
 
 @contextlib.contextmanager
 def progress(label: str, total: int, unit: str, *, done: int = 0) -> Iterator[Advance]:
-    """Show how far some work has come, on standard error.
+    """Report the progress of a computation on standard error.
 
     Args:
-        label: What is being done.
-        total: Units in all.
+        label: Name of the computation.
+        total: Number of units.
         unit: Their name, in the plural.
-        done: Units that an earlier process did; they do not count in the rate.
+        done: Units that an earlier process completed; they do not count in the rate.
     """
     if sys.stderr.isatty():
         with _bar(label, total, unit, done) as advance:

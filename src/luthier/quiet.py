@@ -1,4 +1,4 @@
-"""Keep what other libraries print off the screen: our own messages say what matters."""
+"""Suppress the output of other libraries, so that only Luthier's own messages appear."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 
 
 def quiet_libraries() -> None:
-    """Silence progress bars, warnings and notices of other libraries, for the rest of the process."""
+    """Turn off progress bars, warnings and notices of other libraries for the rest of the process."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

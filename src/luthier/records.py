@@ -1,4 +1,4 @@
-"""The frozen records that pass between stages, and nothing else passes.
+"""The frozen records that the stages of an evaluation pass to one another.
 
     row ─ templates ─▶ Example ─ encoding ─▶ Encoded | Dropped ─ inference ─▶ Prediction ─ metrics ─▶ Score
 
@@ -21,7 +21,7 @@ Variance: TypeAlias = Literal["examples", "examples and training runs"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One earlier exchange that stands before the prompt: a few-shot exemplar, or the history of a conversation."""
+    """One exchange that stands before the prompt: a few-shot exemplar, or an earlier turn of a conversation."""
 
     prompt: str
     reply: str
@@ -41,8 +41,8 @@ class Example:
         input_span: Characters ``[start, end)`` of ``prompt`` that hold the input text, the only part that may be cut.
         turns: Earlier exchanges, oldest first.
         system: System message of a conversation, or "".
-        group: Examples of one group share a passage; resampling keeps them together. "" means alone.
-        part: Part of the split that is also scored by itself; "" where the task has no parts.
+        group: Examples of one group share a passage and are resampled together; "" where an example has no group.
+        part: Part of the split that is also scored separately; "" where the task has no parts.
         preamble: What stands before everything else, exemplars included; "" where there is nothing.
     """
 
@@ -81,7 +81,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """An example that could not be encoded, and why. Never lost in silence: counted and reported."""
+    """An example that could not be encoded, and why. Every dropped example is counted and reported."""
 
     id: str
     reason: str
@@ -89,7 +89,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model answered to one example. Metrics need nothing else, so a log of these can be scored again.
+    """What a model answered to one example. Metrics need nothing else, so a log of predictions can be scored again.
 
     Attributes:
         id: The example's id.
@@ -126,7 +126,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One number with all that is needed to trust and repeat it.
+    """One number, with its confidence interval and everything that is needed to reproduce it.
 
     Attributes:
         metric: Name of the number, e.g. ``"rougeL"``.

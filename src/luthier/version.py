@@ -1,4 +1,4 @@
-"""The version, in one place that imports nothing."""
+"""The version of the package, in a module without imports from Luthier."""
 
 from importlib.metadata import version
 

@@ -1,8 +1,8 @@
-"""How often intervals over seeds hold the truth, by simulation, at every mixture of the two variances.
+"""Coverage of the intervals over seeds, by simulation, for several ratios of the two variances.
 
 A cell of the grid is (seeds, examples, ratio): the ratio is the variance of a run's true score over the variance of one
-run's score that is due to the examples. Every run answers the same examples; an example is as hard for one run as for
-another up to a part that is drawn anew for each run. Bounds are exact (binomial):
+run's score that is due to the examples. Every run answers the same examples; the difficulty of an example is common to
+the runs except for a component that is drawn for each run. Bounds are exact (binomial):
 
 - quick: the number of covered truths must not be rarer than one in a thousand if the coverage were 93 %, the number of
   false alarms not rarer than that if their rate were 5 %;
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pytest
 import scipy.stats
 
-from luthier.metrics.two_way import share_ends, variance_parts
+from luthier.metrics.variance_components import proportion_interval, variance_components
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,12 +69,12 @@ def right_answers(
 
 
 def holds_zero(table: Floats) -> npt.NDArray[np.bool_]:
-    parts = variance_parts(table)
-    return np.asarray(np.abs(table.mean(axis=(-2, -1))) <= parts.half_width(TAIL))
+    components = variance_components(table)
+    return np.asarray(np.abs(table.mean(axis=(-2, -1))) <= components.half_width(TAIL))
 
 
 def holds(share: float, table: Floats) -> npt.NDArray[np.bool_]:
-    low, high = share_ends(table.mean(axis=(-2, -1)), variance_parts(table), TAIL, table.shape[-1])
+    low, high = proportion_interval(table.mean(axis=(-2, -1)), variance_components(table), TAIL, table.shape[-1])
     return np.asarray((low <= share) & (share <= high))
 
 
@@ -157,5 +157,5 @@ def test_an_interval_over_seeds_is_never_narrower_than_that_of_the_examples() ->
     rng = np.random.default_rng(4)
     for cell in CELLS:
         tables = normal_scores(rng, cell, 2.0)
-        alone = variance_parts(tables, runs=False).half_width(TAIL)
-        assert (variance_parts(tables).half_width(TAIL) >= alone).all()
+        alone = variance_components(tables, runs=False).half_width(TAIL)
+        assert (variance_components(tables).half_width(TAIL) >= alone).all()

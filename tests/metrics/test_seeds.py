@@ -15,12 +15,17 @@ from metric_rows import answered
 
 from luthier.errors import ConfigError, DataError, Faults
 from luthier.metrics.registry import get_metric
-from luthier.metrics.resampling import Clusters, clusters_of
+from luthier.metrics.resampling import Clusters, clusters_of, wilson_interval
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.seed_runs import linearised
 from luthier.metrics.seeds import SeedDifference, difference_over_seeds, scores_over_seeds
 from luthier.metrics.significance import paired_difference
-from luthier.metrics.two_way import two_sided_p_value, variance_parts
+from luthier.metrics.variance_components import (
+    VarianceComponents,
+    proportion_interval,
+    two_sided_p_value,
+    variance_components,
+)
 from luthier.records import Prediction
 
 
@@ -38,20 +43,37 @@ def random_runs(seed: int, *, n: int = 40, count: int = 3) -> dict[int, list[Pre
     return runs(*("".join(rng.choice(list("01"), size=n, p=[0.3, 0.7])) for _ in range(count)))
 
 
-def test_variance_parts_by_hand() -> None:
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.97, 1.0])
+def test_both_forms_of_wilson_s_interval_agree(share: float) -> None:
+    """By the number of trials, and by the half-width ``z·sqrt(p·(1 − p) / n)`` that these trials give."""
+    n, z = 50, 1.959963984540054
+    examples = np.array(share * (1 - share) / n * (z / -float(scipy.special.stdtrit(n - 1, 0.025))) ** 2)
+    components = VarianceComponents(np.zeros(()), examples, np.zeros(()), 0, n - 1)
+    if 0 < share < 1:
+        found = [float(end) for end in proportion_interval(np.array(share), components, 0.025, n)]
+        assert found == pytest.approx(wilson_interval(share, n, 0.95), abs=1e-12)
+    else:  # Nothing varies: Student's quantile stands for the normal one, which is a little wider.
+        low, high = proportion_interval(np.array(share), components, 0.025, n)
+        narrow = wilson_interval(share, n, 0.95)
+        assert float(low) <= narrow[0]
+        assert float(high) >= narrow[1]
+        assert float(high - low) == pytest.approx(narrow[1] - narrow[0], rel=0.06)
+
+
+def test_variance_components_by_hand() -> None:
     # Two examples, three runs. Means of runs 1, 2, 6 (variance 7); of examples 2 and 4 (variance 2).
     # Every run's two values are 2 apart, so nothing is left over.
-    parts = variance_parts(np.array([[0.0, 2], [1, 3], [5, 7]]))
-    assert float(parts.runs) == pytest.approx(7 / 3)
-    assert float(parts.examples) == pytest.approx(2 / 2)
-    assert float(parts.rest) == pytest.approx(0)
-    assert float(parts.total) == pytest.approx(7 / 3 + 1)
+    components = variance_components(np.array([[0.0, 2], [1, 3], [5, 7]]))
+    assert float(components.runs) == pytest.approx(7 / 3)
+    assert float(components.examples) == pytest.approx(2 / 2)
+    assert float(components.rest) == pytest.approx(0)
+    assert float(components.total) == pytest.approx(7 / 3 + 1)
     # Student's quantile with 2 degrees of freedom is 4.302653, with 1 it is 12.706205.
     quantile = (7 / 3 * 4.302653 + 1 * 12.706205) / (7 / 3 + 1)
     # Here the examples alone say less than both: 12.706205 · sqrt(1).
     assert quantile * math.sqrt(10 / 3) < 12.706205
-    assert float(parts.half_width(0.025)) == pytest.approx(12.706205, rel=1e-6)
-    twice = variance_parts(np.array([[0.0, 1], [2, 3], [7, 8]]))
+    assert float(components.half_width(0.025)) == pytest.approx(12.706205, rel=1e-6)
+    twice = variance_components(np.array([[0.0, 1], [2, 3], [7, 8]]))
     # Means of runs 0.5, 2.5, 7.5 (variance 13), of examples 3 and 4 (variance 0.5).
     quantile = (13 / 3 * 4.302653 + 0.25 * 12.706205) / (13 / 3 + 0.25)
     assert float(twice.half_width(0.025)) == pytest.approx(quantile * math.sqrt(13 / 3 + 0.25), rel=1e-6)
@@ -60,30 +82,32 @@ def test_variance_parts_by_hand() -> None:
 def test_what_runs_and_examples_share_is_counted_once() -> None:
     # Runs [0, 2], [2, 0], [1, 4]: means 1, 1, 2.5 (variance 0.75); examples 1 and 2 (variance 0.5); grand mean 1.5.
     # Left over: -0.5, 0.5 / 1.5, -1.5 / -1, 1: sum of squares 7, with (3 - 1)(2 - 1) degrees of freedom 3.5.
-    parts = variance_parts(np.array([[0.0, 2], [2, 0], [1, 4]]))
-    assert [float(parts.runs), float(parts.examples)] == pytest.approx([0.75 / 3, 0.5 / 2])
-    assert float(parts.rest) == pytest.approx(3.5 / 6)
-    assert float(parts.total) == pytest.approx(0.25)  # 0.25 + (0.25 − 0.58, which is 0).
+    components = variance_components(np.array([[0.0, 2], [2, 0], [1, 4]]))
+    assert [float(components.runs), float(components.examples)] == pytest.approx([0.75 / 3, 0.5 / 2])
+    assert float(components.rest) == pytest.approx(3.5 / 6)
+    assert float(components.total) == pytest.approx(0.25)  # 0.25 + (0.25 − 0.58, which is 0).
 
 
 def test_without_runs_the_interval_is_student_s_over_examples() -> None:
     table = np.array([[0.0, 2, 4, 1], [1, 3, 2, 2]])
-    parts = variance_parts(table, runs=False)
+    components = variance_components(table, runs=False)
     expected = scipy.stats.ttest_1samp(table.mean(axis=0), 0.0)
-    assert two_sided_p_value(float(table.mean()), parts) == pytest.approx(expected.pvalue)
+    assert two_sided_p_value(float(table.mean()), components) == pytest.approx(expected.pvalue)
 
 
 def test_runs_without_spread_over_examples_give_student_s_test_over_runs() -> None:
     values = np.array([0.3, 0.5, 0.1, 0.2])
-    parts = variance_parts(np.repeat(values[:, None], 5, axis=1))
-    assert two_sided_p_value(float(values.mean()), parts) == pytest.approx(scipy.stats.ttest_1samp(values, 0.0).pvalue)
+    components = variance_components(np.repeat(values[:, None], 5, axis=1))
+    assert two_sided_p_value(float(values.mean()), components) == pytest.approx(
+        scipy.stats.ttest_1samp(values, 0.0).pvalue
+    )
 
 
 def test_p_value_of_a_difference_far_from_zero_is_small_and_not_undefined() -> None:
-    parts = variance_parts(np.random.default_rng(0).normal(size=(3, 400)))
-    assert 0 <= two_sided_p_value(1e9, parts) < 1e-9
-    assert two_sided_p_value(0.0, parts) == 1.0
-    assert math.isnan(two_sided_p_value(math.nan, parts))
+    components = variance_components(np.random.default_rng(0).normal(size=(3, 400)))
+    assert 0 <= two_sided_p_value(1e9, components) < 1e-9
+    assert two_sided_p_value(0.0, components) == 1.0
+    assert math.isnan(two_sided_p_value(math.nan, components))
 
 
 def test_score_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Take the answer out of generated text by a regular expression, once, before any metric is computed."""
+"""Extract the answer from generated text with a regular expression, before any metric is computed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from luthier.errors import DataError
 from luthier.records import Prediction
 
 _SECONDS = 2.0
-"""Time that one text may take: a pattern of a stranger's task file can need exponential time."""
+"""Time limit for one text: a pattern from an untrusted task file can need exponential time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """How the answer is taken out of generated text.
+    """How the answer is extracted from generated text.
 
     Attributes:
         find: Regular expression; the first of its groups that holds text is the answer.
@@ -30,11 +30,11 @@ class Extraction:
 
     @property
     def signature(self) -> str:
-        """What a score's signature says of it: which match counts, and a digest of the expression."""
+        """Its entry in a score's signature: which match counts, and a digest of the expression."""
         return f"{self.which}-{blake2b(self.find.encode(), digest_size=4).hexdigest()}"
 
     def answer(self, text: str) -> str | None:
-        """Return the answer in a text without blanks around it; None where there is no match, or it is empty.
+        """Return the answer in a text, stripped of white space; None where there is no match or the answer is empty.
 
         Raises:
             DataError: When the expression takes longer than two seconds.

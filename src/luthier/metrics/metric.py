@@ -1,7 +1,7 @@
-"""What a metric is: per-example sufficient statistics, and how their sums become numbers.
+"""A metric: sufficient statistics of each example, and a function from their sums to the values.
 
-Everything that resamples (intervals, paired tests) needs only the statistics, computed once, so that 1,000 resamples
-cost one matrix product and not 1,000 evaluations.
+Resampling (confidence intervals, paired tests) needs only these statistics, which are computed once, so that 1,000
+resamples cost one matrix product instead of 1,000 evaluations.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def _no_details(sums: FloatArray) -> Details:
 
 @dataclass(frozen=True)
 class Metric:
-    """A named family of numbers, computed together from one set of sufficient statistics.
+    """A named family of values, computed together from one set of sufficient statistics.
 
     Attributes:
-        name: The name it is asked for by, options left out (``"rouge"``).
-        outputs: The numbers it gives, in the order of the last axis of `aggregate`.
-        primary: The output that stands for the metric when one number is wanted.
-        higher_is_better: Direction in which the outputs improve.
+        name: Its name in the registry, without options (``"rouge"``).
+        outputs: Names of its values, in the order of the last axis of `aggregate`.
+        primary: The output that represents the metric where one number is needed.
+        higher_is_better: Whether a higher value of its outputs is better.
         options: Settings that change the value, as ``key:value|key:value``; part of the signature.
         statistics: Predictions ``(n,)`` → float64 ``(n, k)``; column 0 is 1 wherever the metric is a mean.
         aggregate: Summed statistics ``(..., k)`` → outputs ``(..., m)``; NaN where the number is undefined.
@@ -61,7 +61,7 @@ class Metric:
     per_example: Callable[[FloatArray], FloatArray] | None = None
 
     def evaluate(self, stats: FloatArray, weights: FloatArray | None = None) -> FloatArray:
-        """Compute the outputs, once or for many resamples.
+        """Compute the outputs for the data, or for many resamples of it.
 
         Args:
             stats: float64 ``(n, k)`` from `statistics`.
@@ -83,28 +83,28 @@ class Metric:
         return self.aggregate(stats) if self.per_example is None else self.per_example(stats)
 
     def signature(self, references: str = "") -> str:
-        """Say what was computed, as ``key:value|key:value``.
+        """Return what was computed, as ``key:value|key:value``.
 
         Args:
-            references: Number of references an example (``"1"``, ``"var"``), where it is known.
+            references: Number of references per example (``"1"``, ``"var"``), where it is known.
         """
         parts = [f"metric:{self.name}", f"nrefs:{references}" if references else "", self.options]
         return "|".join(part for part in parts if part)
 
 
 def divide(numerator: FloatArray, denominator: FloatArray, otherwise: float = np.nan) -> FloatArray:
-    """Divide elementwise; ``otherwise`` where the denominator is not positive."""
+    """Divide elementwise, with ``otherwise`` where the denominator is not positive."""
     safe = np.where(denominator > 0, denominator, 1.0)
     return np.asarray(np.where(denominator > 0, numerator / safe, otherwise))
 
 
 def mean_of(sums: FloatArray) -> FloatArray:
-    """Aggregate of every metric that is a mean: ``(..., 1 + m)`` with the count first → ``(..., m)``."""
+    """Aggregate a metric that is a mean: ``(..., 1 + m)`` with the count first → ``(..., m)``."""
     return divide(sums[..., 1:], sums[..., :1])
 
 
 def with_count(values: Sequence[float] | Sequence[Sequence[float]] | FloatArray) -> FloatArray:
-    """Put the column of ones in front: values ``(n,)`` or ``(n, m)`` → statistics ``(n, 1 + m)``."""
+    """Prepend the column of ones: values ``(n,)`` or ``(n, m)`` → statistics ``(n, 1 + m)``."""
     columns = np.asarray(values, dtype=np.float64)
     columns = columns.reshape(len(columns), -1)
     return np.hstack([np.ones((len(columns), 1)), columns])

@@ -1,4 +1,4 @@
-"""Metrics by name, as tasks and the command line ask for them: ``"rouge"``, ``"bleu:tokenize=zh"``."""
+"""The registry of metrics by name, as tasks and the command line give them: ``"rouge"``, ``"bleu:tokenize=zh"``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from luthier.errors import ConfigError, did_you_mean
-from luthier.metrics import answer_extraction as answers
+from luthier.metrics import answer_extraction
 from luthier.metrics.choice import calibration, classification, correlation
 from luthier.metrics.metric import Metric
-from luthier.metrics.model_based import bert_score as semantic
-from luthier.metrics.model_based import nli
-from luthier.metrics.model_based import perplexity as likelihood
+from luthier.metrics.model_based import bert_score, nli, perplexity
 from luthier.metrics.overlap import bleu, chrf, negation, rouge, tokenisers
 
 
@@ -26,7 +24,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """How to build a metric from its settings, which are complete and checked when ``build`` sees them."""
+    """How to build a metric; ``build`` receives settings that are complete and validated."""
 
     build: Callable[[Mapping[str, str]], Metric]
     options: Mapping[str, Option]
@@ -39,25 +37,25 @@ def _plain(build: Callable[[], Metric]) -> Entry:
     return Entry(lambda settings: build(), {})
 
 
-_BY = Option("sum", answers.NORMALISATIONS)
+_BY = Option("sum", answer_extraction.NORMALISATIONS)
 
 
-def _normalisation(settings: Mapping[str, str]) -> answers.Normalisation:
-    return next(by for by in answers.NORMALISATIONS if by == settings["by"])
+def _normalisation(settings: Mapping[str, str]) -> answer_extraction.Normalisation:
+    return next(by for by in answer_extraction.NORMALISATIONS if by == settings["by"])
 
 
-def _of_choices(build: Callable[[answers.Normalisation], Metric]) -> Entry:
+def _of_choices(build: Callable[[answer_extraction.Normalisation], Metric]) -> Entry:
     return Entry(lambda settings: build(_normalisation(settings)), {"by": _BY})
 
 
 def _entries() -> dict[str, Entry]:
-    best_target = answers.best_target_metric
+    best_target = answer_extraction.best_target_metric
     return {
         "accuracy": _of_choices(classification.accuracy),
         "accuracy_normalised": _plain(classification.accuracy_normalised),
         "balanced_accuracy": _of_choices(classification.balanced_accuracy_metric),
         "bertscore": Entry(
-            lambda s: semantic.bertscore_metric(s["model"], s["layer"]), {"model": Option(""), "layer": Option("")}
+            lambda s: bert_score.bertscore_metric(s["model"], s["layer"]), {"model": Option(""), "layer": Option("")}
         ),
         "bleu": Entry(
             lambda s: bleu.bleu_metric(tokenize=s["tokenize"], smooth=s["smooth"], lowercase=s["lowercase"] == "yes"),
@@ -74,7 +72,8 @@ def _entries() -> dict[str, Entry]:
         ),
         "ece": _plain(calibration.ece_metric),
         "exact_match": Entry(
-            lambda s: answers.exact_match_metric(s["normalise"]), {"normalise": Option("strip", ("strip", "squad"))}
+            lambda s: answer_extraction.exact_match_metric(s["normalise"]),
+            {"normalise": Option("strip", ("strip", "squad"))},
         ),
         "f1": _of_choices(classification.f1_metric),
         "f1_binary": Entry(
@@ -85,12 +84,12 @@ def _entries() -> dict[str, Entry]:
         "negation": _plain(negation.negation_metric),
         "nli": Entry(lambda s: nli.nli_metric(s["model"]), {"model": Option("")}),
         "pearson": _plain(correlation.pearson_metric),
-        "perplexity": _plain(likelihood.perplexity_metric),
+        "perplexity": _plain(perplexity.perplexity_metric),
         "rouge": Entry(lambda s: rouge.rouge_metric(stemmer=s["stemmer"] == "yes"), {"stemmer": Option("no", _YES_NO)}),
         "selective": _plain(calibration.selective_metric),
-        "set_f1": _plain(partial(best_target, "set_f1", answers.set_f1)),
+        "set_f1": _plain(partial(best_target, "set_f1", answer_extraction.set_f1)),
         "spearman": _plain(correlation.spearman_metric),
-        "token_f1": _plain(partial(best_target, "token_f1", answers.token_f1)),
+        "token_f1": _plain(partial(best_target, "token_f1", answer_extraction.token_f1)),
     }
 
 
@@ -111,7 +110,7 @@ def get_metric(name: str) -> Metric:
     """Find a metric by its name, with settings after colons: ``"bleu:tokenize=zh:smooth=floor"``.
 
     Raises:
-        ConfigError: There is no such metric, setting or value; the message names those that there are.
+        ConfigError: There is no such metric, setting or value; the message names the known ones.
     """
     head, *settings = name.split(":")
     entry = _ENTRIES.get(head)
@@ -155,5 +154,5 @@ def _owners() -> dict[str, str]:
 
 
 def _by_of(name: str) -> tuple[str, ...]:
-    """Return the ways to normalise choices that a metric has besides its default."""
-    return answers.NORMALISATIONS[1:] if "by" in metric_options(name) else ()
+    """Return the normalisations of choices that a metric offers besides its default."""
+    return answer_extraction.NORMALISATIONS[1:] if "by" in metric_options(name) else ()

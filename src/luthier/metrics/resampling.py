@@ -1,7 +1,7 @@
-"""Resamples of predictions, and the intervals that follow from them.
+"""Bootstrap resamples of predictions, and confidence intervals.
 
-Examples that share a group (a passage, a conversation) are drawn together, because their errors are not independent;
-an interval that ignores that is too narrow (Miller 2024, "Adding Error Bars to Evals", section 2.2).
+Examples of one group (a passage, a conversation) are resampled together, because their errors are not independent; an
+interval that ignores this is too narrow (Miller 2024, "Adding Error Bars to Evals", section 2.2).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from luthier.records import Prediction
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 _NORMAL = NormalDist()
-# Weights held at once by a thread: half a million float64 are 4 MB and stay in its cache.
+# Weights that a thread holds at once: half a million float64 take 4 MB and fit in its cache.
 _CELLS = 500_000
 _MOST_JACKKNIFE = 1000
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Which examples are drawn together.
+    """Which examples are resampled together.
 
     Attributes:
         of: Cluster of each example, int64 ``(n,)``, from 0 to ``count - 1``.
@@ -46,7 +46,7 @@ class Clusters:
 
 
 def clusters_of(predictions: Sequence[Prediction]) -> Clusters:
-    """Put predictions of one ``(task, group)`` together; a prediction without a group stands alone."""
+    """Cluster predictions by ``(task, group)``; a prediction without a group is a cluster of its own."""
     seen: dict[object, int] = {}
     keys = ((p.task, p.group) if p.group else i for i, p in enumerate(predictions))
     of = np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
@@ -54,7 +54,7 @@ def clusters_of(predictions: Sequence[Prediction]) -> Clusters:
 
 
 def cluster_sums(stats: FloatArray, clusters: Clusters) -> FloatArray:
-    """Add up statistics ``(n, k)`` within clusters → ``(count, k)``."""
+    """Sum statistics ``(n, k)`` within clusters → ``(count, k)``."""
     if clusters.alone:
         return stats
     order = np.argsort(clusters.of, kind="stable")
@@ -79,7 +79,7 @@ def resampled(
     Args:
         metrics: The metrics.
         stats: Statistics ``(n, k)`` of each.
-        clusters: Which examples are drawn together.
+        clusters: Which examples are resampled together.
         resamples: Number of resamples.
         seed: Seed of the draw; the same seed and clusters give the same resamples for every system.
 
@@ -89,7 +89,7 @@ def resampled(
     sums = [cluster_sums(s, clusters) if m.weighted is None else s for m, s in zip(metrics, stats, strict=True)]
     step = max(1, _CELLS // clusters.count)
     starts = range(0, resamples, step)
-    # One seed a block, so that the draw does not depend on the number of threads.
+    # One seed per block, so that the draw does not depend on the number of threads.
     seeds = np.random.SeedSequence(seed).spawn(len(starts))
 
     def block(task: tuple[int, np.random.SeedSequence]) -> list[FloatArray]:
@@ -104,11 +104,11 @@ def resampled(
 def jackknifed(metric: Metric, stats: FloatArray, clusters: Clusters) -> FloatArray:
     """Evaluate with one cluster left out at a time, float64 ``(groups, m)``; at most 1,000 groups of clusters.
 
-    Above 1,000 clusters several are left out together (the delete-a-group jackknife), which serves the one purpose
-    here, the acceleration of BCa intervals, as well.
+    Above 1,000 clusters several are left out together (the delete-a-group jackknife), which estimates the
+    acceleration of BCa intervals and the pseudo-values of runs equally well.
     """
     groups = min(clusters.count, _MOST_JACKKNIFE)
-    # An even spread of clusters over groups; neighbours share a group.
+    # Distribute clusters evenly over groups; neighbouring clusters share one.
     group = clusters.of * groups // clusters.count
     if metric.weighted is None:
         left_out = np.zeros((groups, stats.shape[1]))
@@ -125,7 +125,7 @@ def jackknifed(metric: Metric, stats: FloatArray, clusters: Clusters) -> FloatAr
 
 
 def percentile_interval(samples: FloatArray, confidence: float) -> tuple[float, float]:
-    """The middle ``confidence`` of the resampled values ``(b,)``; NaN when one of them is undefined."""
+    """Percentile bootstrap interval of resampled values ``(b,)``; NaN when one of them is undefined."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(samples, [tail, 1 - tail])
     return float(low), float(high)
@@ -138,7 +138,7 @@ def bca_interval(samples: FloatArray, value: float, left_out: FloatArray, confid
         samples: Values on the resamples, float64 ``(b,)``.
         value: Value on the data.
         left_out: Values with one cluster left out, float64 ``(groups,)``.
-        confidence: Such as 0.95.
+        confidence: Level of the interval, such as 0.95.
 
     Returns:
         Low and high; the percentile interval where every resample lies on one side of the value.
@@ -159,7 +159,11 @@ def bca_interval(samples: FloatArray, value: float, left_out: FloatArray, confid
 
 
 def wilson_interval(share: float, n: float, confidence: float) -> tuple[float, float]:
-    """Wilson's interval (1927) for a share of n independent trials: honest even when the share is 0 or 1."""
+    """Wilson's interval (1927) for a share of n independent trials, within 0 and 1 and never of zero width.
+
+    `luthier.metrics.variance_components.proportion_interval` computes the same interval from a half-width instead of n.
+    The two are separate because the algebra that serves both would change the last bit of one of them.
+    """
     z = _NORMAL.inv_cdf((1 + confidence) / 2)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -173,10 +177,10 @@ def clustered_standard_error(values: FloatArray, clusters: Clusters) -> float:
 
     Args:
         values: float64 ``(n,)``.
-        clusters: Which of them belong together.
+        clusters: Which examples belong together.
 
     Returns:
-        NaN for fewer than two clusters: one passage says nothing about the spread between passages.
+        NaN for fewer than two clusters, because one cluster does not show the variance between clusters.
     """
     if clusters.count < 2:
         return math.nan

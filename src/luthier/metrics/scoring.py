@@ -1,4 +1,4 @@
-"""Predictions in, scores out: each number with its interval and its signature."""
+"""Compute scores from predictions: each value with its confidence interval and its signature."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def score_predictions(
     Args:
         predictions: What the model answered; those of one group are resampled together.
         metrics: Names as `luthier.metrics.registry.get_metric` takes them (``"rouge"``, ``"bleu:tokenize=zh"``).
-        context: What else the numbers depend on (``{"split": "test", "shots": "0"}``); joins the signature, sorted.
-        confidence: Of the intervals.
+        context: What else the values depend on (``{"split": "test", "shots": "0"}``); added to the signature, sorted.
+        confidence: Level of the intervals, as a share.
         resamples: Bootstrap resamples; 0 leaves the intervals NaN.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Returns:
         One score for every output of every metric. The interval is Wilson's where the number is a share of right
@@ -53,15 +53,15 @@ def score_predictions(
     check_predictions(predictions)
     stats = [metric.statistics(predictions) for metric in chosen]
     clusters = clusters_of(predictions)
-    plan = _Plan(clusters, confidence, resamples, seed)
+    bootstrap = _BootstrapSettings(clusters, confidence, resamples, seed)
     references = reference_count(predictions)
     unparsed = _unparsed(predictions)
     scores: list[Score] = []
-    for metric, rows, ends in zip(chosen, stats, _intervals(chosen, stats, plan), strict=True):
+    for metric, rows, ends in zip(chosen, stats, _intervals(chosen, stats, bootstrap), strict=True):
         values, details = metric.evaluate(rows), metric.details(rows.sum(axis=0))
         signature = score_signature(metric, references, ends.method, context or {})
         for i, output in enumerate(metric.outputs):
-            low, high = ends.ends[i]
+            low, high = ends.bounds[i]
             detail = dict(details[i] if details else {}) | unparsed
             value, n = float(values[i]), len(predictions)
             scores.append(Score(output, value, n, low, high, signature, dict(detail), confidence))
@@ -69,7 +69,7 @@ def score_predictions(
 
 
 def reference_count(predictions: Sequence[Prediction]) -> str:
-    """References an example, ``"var"`` where they differ."""
+    """Return the number of references per example; ``"var"`` where it differs between examples."""
     counts = {len(prediction.targets) for prediction in predictions}
     return str(counts.pop()) if len(counts) == 1 else "var"
 
@@ -82,7 +82,7 @@ def _unparsed(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _BootstrapSettings:
     clusters: Clusters
     confidence: float
     resamples: int
@@ -90,33 +90,41 @@ class _Plan:
 
 
 @dataclass(frozen=True)
-class _Ends:
+class _Intervals:
     method: str
-    ends: list[tuple[float, float]] = field(default_factory=list)
+    bounds: list[tuple[float, float]] = field(default_factory=list)
 
 
-def _intervals(metrics: Sequence[Metric], stats: Sequence[FloatArray], plan: _Plan) -> list[_Ends]:
-    """Low and high of every output of every metric, all from the same resamples."""
-    clusters = plan.clusters
-    if clusters.count < 2 or plan.resamples == 0:
-        return [_Ends("none", [(math.nan, math.nan)] * len(metric.outputs)) for metric in metrics]
+def _intervals(
+    metrics: Sequence[Metric], stats: Sequence[FloatArray], bootstrap: _BootstrapSettings
+) -> list[_Intervals]:
+    """Compute the interval of every output of every metric, all from the same resamples."""
+    clusters = bootstrap.clusters
+    if clusters.count < 2 or bootstrap.resamples == 0:
+        return [_Intervals("none", [(math.nan, math.nan)] * len(metric.outputs)) for metric in metrics]
     drawn = [i for i, metric in enumerate(metrics) if not metric.proportion]
-    samples = resampled([metrics[i] for i in drawn], [stats[i] for i in drawn], clusters, plan.resamples, plan.seed)
+    samples = resampled(
+        [metrics[i] for i in drawn], [stats[i] for i in drawn], clusters, bootstrap.resamples, bootstrap.seed
+    )
     by_metric = dict(zip(drawn, samples, strict=True))
-    percent = f"{100 * plan.confidence:g}"
+    percent = f"{100 * bootstrap.confidence:g}"
     found = []
     for i, metric in enumerate(metrics):
         if metric.proportion:
-            ends = [share_interval(stats[i][:, 1 + j], clusters, plan.confidence) for j in range(len(metric.outputs))]
-            found.append(_Ends(f"{percent}%wilson", ends))
+            ends = [
+                share_interval(stats[i][:, 1 + j], clusters, bootstrap.confidence) for j in range(len(metric.outputs))
+            ]
+            found.append(_Intervals(f"{percent}%wilson", ends))
         else:
-            ends = _bca(metric, stats[i], by_metric[i], plan)
-            found.append(_Ends(f"{percent}%bca{plan.resamples}", ends))
+            ends = _bca(metric, stats[i], by_metric[i], bootstrap)
+            found.append(_Intervals(f"{percent}%bca{bootstrap.resamples}", ends))
     return found
 
 
-def _bca(metric: Metric, stats: FloatArray, samples: FloatArray, plan: _Plan) -> list[tuple[float, float]]:
-    values, left_out = metric.evaluate(stats), jackknifed(metric, stats, plan.clusters)
+def _bca(
+    metric: Metric, stats: FloatArray, samples: FloatArray, bootstrap: _BootstrapSettings
+) -> list[tuple[float, float]]:
+    values, left_out = metric.evaluate(stats), jackknifed(metric, stats, bootstrap.clusters)
     ends = []
     for j, value in enumerate(values):
         defined = samples[:, j][np.isfinite(samples[:, j])]
@@ -124,18 +132,18 @@ def _bca(metric: Metric, stats: FloatArray, samples: FloatArray, plan: _Plan) ->
         if not np.isfinite(value) or len(defined) < 0.9 * len(samples):
             ends.append((math.nan, math.nan))
         else:
-            ends.append(bca_interval(defined, float(value), left_out[:, j], plan.confidence))
+            ends.append(bca_interval(defined, float(value), left_out[:, j], bootstrap.confidence))
     return ends
 
 
 def score_signature(metric: Metric, references: str, interval: str, context: Mapping[str, str]) -> str:
-    """Say what a score depends on, as ``key:value|key:value``.
+    """Return the signature of a score: what it depends on, as ``key:value|key:value``.
 
     Args:
-        metric: What was computed.
-        references: References an example, as `reference_count` returns it.
-        interval: How its interval was made.
-        context: What else it depends on; sorted.
+        metric: The metric.
+        references: References per example, as `reference_count` returns it.
+        interval: How its interval was computed.
+        context: What else the score depends on; sorted.
     """
     tail = "".join(f"|{key}:{value}" for key, value in sorted(context.items()))
     return f"{metric.signature(references)}|ci:{interval}{tail}"

@@ -1,4 +1,4 @@
-"""A mean over training runs, what is known of its variance, and the interval and the test that follow."""
+"""The mean over training runs: its estimated variance, confidence interval and test."""
 
 from __future__ import annotations
 
@@ -10,55 +10,60 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from luthier.metrics.metric import FloatArray, Metric
-from luthier.metrics.two_way import VarianceParts, share_ends, two_sided_p_value, variance_parts
+from luthier.metrics.variance_components import (
+    VarianceComponents,
+    proportion_interval,
+    two_sided_p_value,
+    variance_components,
+)
 
 Variance: TypeAlias = Literal["none", "examples", "examples and seeds"]
 
 FEWEST_SEEDS = 3
 _POWER = 0.8
-# Below this share of the largest value a standard error is rounding.
+# A standard error below this share of the largest value is a rounding error.
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over runs, with what is known of its variance.
+    """A mean over runs, with its estimated variance.
 
     Attributes:
         value: The mean, NaN where the value of a run is not defined.
-        parts: Parts of its variance, each ``()``; None where nothing is known.
-        constant: Nothing varies, neither between runs nor between examples.
+        components: Components of its variance, each ``()``; None where they cannot be estimated.
+        constant: Whether nothing varies, neither between runs nor between examples.
         runs: Number of runs.
         groups: Number of groups of examples; of examples, where each stands alone.
     """
 
     value: float
-    parts: VarianceParts | None
+    components: VarianceComponents | None
     constant: bool
     runs: int
     groups: int
 
     @property
     def variance(self) -> Variance:
-        """What the variance holds; training runs only from `FEWEST_SEEDS` of them."""
-        if self.parts is None:
+        """Sources of variance that it includes; training runs only from `FEWEST_SEEDS` of them on."""
+        if self.components is None:
             return "none"
-        return "examples and seeds" if self.parts.run_degrees else "examples"
+        return "examples and seeds" if self.components.run_degrees else "examples"
 
     @property
     def standard_error(self) -> float:
-        """Of the mean; NaN where it is not known."""
-        return math.nan if self.parts is None or self.constant else float(self.parts.standard_error)
+        """Standard error of the mean; NaN where it cannot be estimated."""
+        return math.nan if self.components is None or self.constant else float(self.components.standard_error)
 
 
 @dataclass(frozen=True, slots=True)
 class DifferenceTest:
-    """Interval and test of a difference, which agree; NaN where it is not known.
+    """Interval and test of a difference, which agree; fields are NaN where they cannot be estimated.
 
     Attributes:
-        half_width: Half the width of the interval of ``1 − alpha``.
+        half_width: Half the width of the interval of level ``1 − alpha``.
         p_value: Two-sided.
-        standard_error: Of the difference.
+        standard_error: Standard error of the difference.
         detectable: Smallest true difference found at ``alpha`` with 80 % power.
     """
 
@@ -77,9 +82,9 @@ def estimate_mean(values: FloatArray, table: FloatArray, groups: int) -> Estimat
     value = float(values.mean())
     if groups < 2 or not (math.isfinite(value) and np.isfinite(table).all()):
         return Estimate(value, None, False, runs, groups)
-    parts = variance_parts(table, runs=runs >= FEWEST_SEEDS)
-    constant = float(parts.standard_error) <= _ROUNDING * float(np.abs(table).max())
-    return Estimate(value, parts, constant, runs, groups)
+    components = variance_components(table, runs=runs >= FEWEST_SEEDS)
+    constant = float(components.standard_error) <= _ROUNDING * float(np.abs(table).max())
+    return Estimate(value, components, constant, runs, groups)
 
 
 def spread_of(values: FloatArray) -> float:
@@ -89,29 +94,31 @@ def spread_of(values: FloatArray) -> float:
 
 def example_variance(table: FloatArray) -> float:
     """Variance over examples of the mean of a linearised table ``(S, G)``."""
-    return float(variance_parts(table, runs=False).total)
+    return float(variance_components(table, runs=False).total)
 
 
-def score_ends(metric: Metric, estimate: Estimate, confidence: float) -> tuple[float, float]:
-    """Ends of the interval of a score; NaN where nothing is known, or nothing varies and the score is no share."""
-    if estimate.parts is None or (estimate.constant and not metric.proportion):
+def score_interval(metric: Metric, estimate: Estimate, confidence: float) -> tuple[float, float]:
+    """Interval of a score; NaN where the variance is unknown, or nothing varies and the score is not a proportion."""
+    if estimate.components is None or (estimate.constant and not metric.proportion):
         return math.nan, math.nan
     tail = (1 - confidence) / 2
     if metric.proportion:
-        low, high = share_ends(np.array(estimate.value), estimate.parts, tail, estimate.groups)
+        low, high = proportion_interval(np.array(estimate.value), estimate.components, tail, estimate.groups)
         return float(low), float(high)
-    half_width = float(estimate.parts.half_width(tail))
+    half_width = float(estimate.components.half_width(tail))
     return estimate.value - half_width, estimate.value + half_width
 
 
 def difference_test(estimate: Estimate, alpha: float) -> DifferenceTest:
-    """Interval of ``1 − alpha`` and test of a difference that varies."""
-    parts = estimate.parts
-    if parts is None:
+    """Interval of level ``1 − alpha`` and test of a difference that varies."""
+    components = estimate.components
+    if components is None:
         return _NOT_TESTED
-    half_width = float(parts.half_width(alpha / 2))
-    detectable = half_width + float(parts.half_width(1 - _POWER))
-    return DifferenceTest(half_width, two_sided_p_value(estimate.value, parts), float(parts.standard_error), detectable)
+    half_width = float(components.half_width(alpha / 2))
+    detectable = half_width + float(components.half_width(1 - _POWER))
+    return DifferenceTest(
+        half_width, two_sided_p_value(estimate.value, components), float(components.standard_error), detectable
+    )
 
 
 def constant_difference_test(estimate: Estimate, arms: float, alpha: float, *, share: bool) -> DifferenceTest:
@@ -142,11 +149,11 @@ def constant_difference_test(estimate: Estimate, arms: float, alpha: float, *, s
     return DifferenceTest(half_width, 2 * float(stdtr(groups - 1, -math.sqrt(touches))), error, detectable)
 
 
-def method_words(estimate: Estimate, confidence: float, what: str) -> str:
-    """Say how ``what`` ("interval") was made."""
-    if estimate.parts is None:
+def describe_method(estimate: Estimate, confidence: float, what: str) -> str:
+    """Describe in words how ``what`` ("interval") was computed."""
+    if estimate.components is None:
         return "none: one group says nothing about others" if estimate.groups < 2 else "none: a value is not defined"
     over = f"{estimate.groups} examples or groups of them"
-    if estimate.parts.run_degrees:
+    if estimate.components.run_degrees:
         return f"{100 * confidence:g}% {what} over {estimate.runs} seeds and {over} (jackknife, Cochran's quantile)"
     return f"{100 * confidence:g}% {what} over {over}, for these {estimate.runs} seeds (jackknife, Student's quantile)"

@@ -1,4 +1,4 @@
-"""The logs of an arm's training runs: the same examples in the same order, paired, and made linear for statistics."""
+"""The logs of an arm's training runs: aligned by example, paired by seed, and linearised by the jackknife."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PairedRuns:
 
     Attributes:
         seeds: Seeds that are paired; empty when neither arm has any.
-        first: Logs of the first arm, one a seed, or one for all.
+        first: Logs of the first arm, one per seed, or one for all seeds.
         second: Logs of the second arm, likewise.
     """
 
@@ -42,10 +42,10 @@ class PairedRuns:
 
 
 def same_examples(logs: Mapping[str, Log]) -> tuple[Log, ...]:
-    """Bring logs into the order of the first.
+    """Reorder logs by the examples of the first.
 
     Args:
-        logs: Each under the name that a message gives it.
+        logs: Predictions by the name that error messages give them.
 
     Raises:
         DataError: There are no logs, a log is empty, or it does not hold the same examples as the first, once each.
@@ -76,7 +76,7 @@ def same_examples(logs: Mapping[str, Log]) -> tuple[Log, ...]:
 
 
 def paired_runs(a: Runs | Log, b: Runs | Log) -> PairedRuns:
-    """Pair two arms by seed; an arm without seeds has one log, which stands against every seed.
+    """Pair two arms by seed; an arm without seeds has one log, which is compared with every seed.
 
     Raises:
         DataError: Both have seeds, and not the same.
@@ -97,10 +97,10 @@ def paired_runs(a: Runs | Log, b: Runs | Log) -> PairedRuns:
 
 
 def linearised(metric: Metric, logs: Sequence[Log], clusters: Clusters) -> tuple[FloatArray, FloatArray]:
-    """Each log's outputs, and the same as a table whose means over groups they are (jackknife pseudo-values).
+    """Return each log's outputs, and its jackknife pseudo-values, whose means over groups are the outputs.
 
     Args:
-        metric: With m outputs.
+        metric: The metric, with m outputs.
         logs: S logs of the same examples in the same order.
         clusters: Which examples belong together.
 

@@ -1,30 +1,31 @@
-"""Scores and differences of arms that were trained once per seed: what varies is the examples and the training run.
+"""Scores and differences of arms that were trained once per seed, with variance of examples and of training runs.
 
 An arm is trained S times, each time with another seed (order of the data, random weights, dropout), and every run
-answers the same examples. The score of the arm is the mean over runs of the metric, each run's value being the
-metric's own aggregate of its answers (corpus-level for BLEU). Its interval is the one of `luthier.metrics.two_way`:
+answers the same examples. The score of the arm is the mean over runs of the metric, each run's value being the metric's
+own aggregate of its answers (corpus-level for BLEU). Its interval is the one of `luthier.metrics.variance_components`:
 
 1. Every run's value is linearised with the jackknife over groups of examples: with ``v`` the value and ``v₋g`` the
    value without group g, ``y[s, g] = v + (G − 1)·(mean of v₋ − v₋g)`` (Efron and Stein 1981; for a mean over groups of
    one example these are the examples' own scores). Above 1,000 groups several are left out together.
 2. The analysis of variance of that table of runs by groups gives the variance of runs and of examples, without counting
-   twice what both hold, and Cochran's quantile between Student's with S − 1 and with G − 1 degrees of freedom.
+   twice what both contain, and Cochran's quantile between Student's with S − 1 and with G − 1 degrees of freedom.
 3. The interval is mean ± half-width, for a share of right answers Wilson's with that half-width, which stays within 0
-   and 1. The p-value of a difference is the level at which its interval just touches 0: they never contradict.
+   and 1. The p-value of a difference is the level at which its interval just touches 0, so the two
+   never contradict each other.
 
 Differences are paired by seed and example: the table holds one arm's linearised values minus the other's. An arm
-without seeds (in-context learning; the model before training) has one log, which stands against every seed.
+without seeds (in-context learning; the model before training) has one log, which is compared with every seed.
 
-With one or two runs the spread between runs cannot be told well enough (Student's quantile with one degree of freedom
-is 12.7), so the interval is of the examples alone, and the record says so. With one run the numbers are those of
-`luthier.metrics.scoring` and `luthier.metrics.significance`.
+With one or two runs the variance between runs cannot be estimated well enough (Student's quantile with one degree of
+freedom is 12.7), so the interval includes the variance of examples alone, and the record says so. With one run the
+numbers are those of `luthier.metrics.scoring` and `luthier.metrics.significance`.
 
-Where nothing varies at all (two arms with the same right and wrong answers), the spread is unknown, not 0: see
+Where nothing varies at all (two arms with the same right and wrong answers), the variance is unknown, not 0: see
 `luthier.metrics.seed_estimate.constant_difference_test`.
 
-The limit is that few runs are taken for normal. Where their scores lie near the end of the scale and far apart
-(accuracy 0.9 ± 0.13 over seeds, 50 examples) 91 % of intervals hold the truth instead of 95 %; where 3 runs of
-0.7 ± 0.2 stand against one log, 6 % of tests raise a false alarm instead of 5 %.
+Limitation: the scores of the runs are assumed to be normally distributed. Where they lie near the end of the scale and
+far apart (accuracy 0.9 ± 0.13 over seeds, 50 examples), 91 % of intervals cover the true value instead of 95 %; where 3
+runs of 0.7 ± 0.2 are compared with one log, 6 % of tests raise a false alarm instead of 5 %.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ from luthier.metrics.scoring import score_predictions
 from luthier.metrics.seed_estimate import (
     Variance,
     constant_difference_test,
+    describe_method,
     difference_test,
     estimate_mean,
     example_variance,
-    method_words,
-    score_ends,
+    score_interval,
     spread_of,
 )
 from luthier.metrics.seed_runs import Log, PairedRuns, Runs, linearised, paired_runs, same_examples
@@ -59,7 +60,7 @@ class SeedScore:
     """One number of an arm over its training runs.
 
     Attributes:
-        output: Its name, e.g. ``"rougeL"``.
+        output: Name of the value, e.g. ``"rougeL"``.
         value: Mean over runs, in the metric's customary unit; NaN when a run's value is not defined, never 0.
         low: Lower end of the confidence interval; NaN where it is not known.
         high: Upper end.
@@ -67,9 +68,9 @@ class SeedScore:
         seeds: Seed of each run, in the order given.
         values: Value of each run.
         spread: Standard deviation of the values (S − 1 in the denominator); NaN for one run.
-        variance: What the interval holds.
-        standard_error: Of the mean; NaN where it is not known, or the interval came from a bootstrap.
-        method: How the interval was made.
+        variance: Sources of variance that the interval includes.
+        standard_error: Standard error of the mean; NaN where it is not known, or the interval came from a bootstrap.
+        method: How the interval was computed.
     """
 
     output: str
@@ -95,14 +96,14 @@ class SeedDifference:
         low: Lower end of the confidence interval of the difference; NaN where it is not known.
         high: Upper end.
         p_value: Two-sided; with two or more seeds it is below ``alpha`` exactly where the interval of ``1 − alpha``
-            leaves 0 out. NaN when not tested.
+            excludes 0. NaN when not tested.
         n: Examples that both answered.
         seeds: Seeds that were paired; empty when neither arm has any.
         values: Difference at each seed (one value when neither arm has seeds).
         spread: Standard deviation of the values; NaN for one.
-        variance: What the interval and the test hold.
-        standard_error: Of the mean difference; NaN where it is not known, or the interval came from a bootstrap.
-        method: What was done, in words.
+        variance: Sources of variance that the interval and the test include.
+        standard_error: Standard error of the mean difference; NaN where it is not known, or a bootstrap was used.
+        method: How the interval and the test were computed.
         alpha: Level at which ``significant`` is stated.
         significant: Whether ``p_value < alpha``.
         detectable: Smallest true difference found with 80 % power at ``alpha`` by this many seeds and examples.
@@ -134,13 +135,13 @@ def scores_over_seeds(
         runs: The predictions of each run, by the seed it was trained with; the same examples in each, in any order.
             Examples of one group count as one draw.
         metrics: Names as `luthier.metrics.registry.get_metric` takes them.
-        confidence: Of the intervals.
+        confidence: Level of the intervals, as a share.
         resamples: Bootstrap resamples for the interval of a single run, which is `score_predictions`'s.
-        seed: Of those resamples.
+        seed: Seed of those resamples.
 
     Returns:
         One score for every output of every metric. Intervals are NaN with fewer than two groups, where a value is not
-        defined with a group left out, and where nothing varies at all although the number is no share.
+        defined with a group left out, and where nothing varies and the value is not a proportion.
 
     Raises:
         DataError: There is no run, or the predictions lack what a metric needs.
@@ -157,7 +158,7 @@ def scores_over_seeds(
         values, tables = linearised(metric, logs, clusters)
         for at, output in enumerate(metric.outputs):
             estimate = estimate_mean(values[:, at], tables[:, :, at], clusters.count)
-            low, high = score_ends(metric, estimate, confidence)
+            low, high = score_interval(metric, estimate, confidence)
             scores.append(
                 SeedScore(
                     output=output,
@@ -170,7 +171,9 @@ def scores_over_seeds(
                     spread=spread_of(values[:, at]),
                     variance=estimate.variance if math.isfinite(low) else "none",
                     standard_error=estimate.standard_error,
-                    method=method_words(estimate, confidence, "Wilson's interval" if metric.proportion else "interval"),
+                    method=describe_method(
+                        estimate, confidence, "Wilson's interval" if metric.proportion else "interval"
+                    ),
                 )
             )
     return scores
@@ -190,14 +193,14 @@ def difference_over_seeds(
     """Compare two arms over their training runs, paired by seed and example.
 
     Args:
-        a: Predictions of the first arm, by seed; or one log, which stands against every seed of the other.
+        a: Predictions of the first arm, by seed; or one log, which is compared with every seed of the other.
         b: Predictions of the second arm, likewise. Two arms with seeds must have the same ones.
         metric: Name as `luthier.metrics.registry.get_metric` takes it.
         output: Which of its outputs; None for its primary one.
-        alpha: Level of the test; the interval is the one of ``1 − alpha``.
+        alpha: Level of the test; the interval has the level ``1 − alpha``.
         resamples: Bootstrap resamples of a single pair of logs, which is tested by `paired_difference`.
         permutations: Exchanges of its randomisation test.
-        seed: Of both.
+        seed: Seed of both.
 
     Raises:
         DataError: The arms have other seeds, or lack what the metric needs.
@@ -291,7 +294,7 @@ def _difference_of_runs(metric: Metric, output: str, pairs: PairedRuns, alpha: f
         spread=spread_of(values),
         variance=estimate.variance if math.isfinite(test.half_width) else "none",
         standard_error=test.standard_error,
-        method=method_words(estimate, 1 - alpha, "test and interval"),
+        method=describe_method(estimate, 1 - alpha, "test and interval"),
         alpha=alpha,
         significant=test.p_value < alpha,
         detectable=test.detectable,

@@ -1,6 +1,6 @@
-"""Is one system better than another, or was it luck? Paired tests on the same examples.
+"""Paired tests of the difference between two systems on the same examples.
 
-A paired test asks about the difference on each example, so what the two systems share (hard and easy examples) cancels.
+A paired test compares the systems example by example, so that what they share (hard and easy examples) cancels.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Difference:
         high: Upper end.
         p_value: Chance of a difference this large if the systems were equally good; NaN when not tested.
         n: Examples that both answered.
-        method: What was done, in words.
+        method: How the interval and the p-value were computed.
         alpha: Level at which ``significant`` is stated.
         significant: Whether ``p_value < alpha``.
         detectable: Smallest true difference that these examples would have shown at ``alpha`` with 80 % power, from the
@@ -72,11 +72,11 @@ class PairedComparison:
         test: ``"randomisation"`` (approximate randomisation: exchange the systems on random groups; exact for any
             number), ``"bootstrap"`` (Koehn 2004, as sacrebleu does it), or ``"mcnemar"`` (exact; shares of right
             answers without groups only).
-        confidence: Of the interval.
-        alpha: Level of the statement of significance.
+        confidence: Level of the interval, as a share.
+        alpha: Level at which significance is stated.
         resamples: Bootstrap resamples for the interval, and for the bootstrap test.
         permutations: Exchanges of the randomisation test.
-        seed: Of both.
+        seed: Seed of both.
     """
 
     test: str = "randomisation"
@@ -141,7 +141,7 @@ def paired_difference(
         high=high,
         p_value=p_value,
         n=len(a),
-        method=_method_words(settings.test, settings.permutations, settings.resamples, confidence, clusters),
+        method=_describe_method(settings.test, settings.permutations, settings.resamples, confidence, clusters),
         alpha=alpha,
         significant=p_value < alpha,
         detectable=_detectable(float(np.std(samples, ddof=1)), alpha, _POWER) if len(samples) > 1 else math.nan,
@@ -152,7 +152,7 @@ def paired_difference(
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction (1979) for several comparisons: adjusted p-values, in the given order.
 
-    NaN stands for a comparison that was not made: it stays NaN and does not count.
+    NaN means that a comparison was not made: it stays NaN and does not count.
     """
     order = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
     adjusted = [math.nan] * len(p_values)
@@ -198,9 +198,9 @@ def minimum_detectable_effect(
 
     Args:
         values: Differences per example, float64 ``(n,)``.
-        clusters: Which examples belong together; None when each stands alone.
+        clusters: Which examples belong together; None when every example is independent.
         alpha: Two-sided level of the test.
-        power: Chance to find it.
+        power: Probability of finding it.
 
     Returns:
         ``(z(1 - alpha/2) + z(power)) · standard error`` (Miller 2024, section 5); NaN for fewer than two clusters.
@@ -252,7 +252,7 @@ def _listed(names: Sequence[str], shown: int = 5) -> str:
 def _differences(
     metric: Metric, stats_a: FloatArray, stats_b: FloatArray, clusters: Clusters, resamples: int, seed: int
 ) -> FloatArray:
-    """Differences of all outputs on paired resamples, float64 ``(resamples, m)``."""
+    """Compute the differences of all outputs on paired resamples, float64 ``(resamples, m)``."""
     of_a, of_b = resampled([metric, metric], [stats_a, stats_b], clusters, resamples, seed)
     return of_a - of_b
 
@@ -267,13 +267,13 @@ def _interval(samples: FloatArray, value: float, left_out: FloatArray, confidenc
 def _joint_statistics(
     metric: Metric, a: Sequence[Prediction], b: Sequence[Prediction]
 ) -> tuple[FloatArray, FloatArray]:
-    """Statistics of both systems in the same columns (labels, bins), so that they can be exchanged."""
+    """Compute the statistics of both systems in the same columns (labels, bins), so that they can be exchanged."""
     joint = metric.statistics([*a, *b])
     return joint[: len(a)], joint[len(a) :]
 
 
 def exchanges(count: int, permutations: int, seed: int) -> Iterator[FloatArray]:
-    """Fair coins, float64 ``(b, count)`` of zeros and ones, ``permutations`` rows in all."""
+    """Draw fair coins: float64 ``(b, count)`` of zeros and ones, ``permutations`` rows in total."""
     rng = np.random.default_rng(seed)
     rows = max(1, _CELLS // count)
     for start in range(0, permutations, rows):
@@ -292,7 +292,7 @@ def _randomisation(
     evaluate = (
         _exchanged_sums(metric, a, b, clusters) if metric.weighted is None else _exchanged(metric, a, b, clusters)
     )
-    # Rounding must not make an exchange of nothing look different from the data.
+    # The tolerance keeps rounding from making an exchange without effect differ from the data.
     threshold = observed * (1 - 1e-9) - 1e-12
     as_large = 0
     for swap in exchanges(clusters.count, permutations, seed):
@@ -334,7 +334,7 @@ def _mcnemar(metric: Metric, right_a: FloatArray, right_b: FloatArray, clusters:
     return mcnemar_p_value(int((right_a > right_b).sum()), int((right_b > right_a).sum()))
 
 
-def _method_words(test: str, permutations: int, resamples: int, confidence: float, clusters: Clusters) -> str:
+def _describe_method(test: str, permutations: int, resamples: int, confidence: float, clusters: Clusters) -> str:
     tests = {
         "randomisation": f"approximate randomisation ({permutations} exchanges)",
         "bootstrap": f"paired bootstrap test ({resamples} resamples)",

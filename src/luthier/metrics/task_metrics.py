@@ -1,4 +1,4 @@
-"""The metrics of a task, and the one output that the task is judged by."""
+"""The metrics of a task, and its primary output: the one number that summarises them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from luthier.metrics.registry import get_metric
 
 @dataclass(frozen=True, slots=True)
 class TaskMetrics:
-    """How a task is judged.
+    """The metrics of a task.
 
     Attributes:
-        task: Its name.
+        task: Name of the task.
         metrics: Names of its metrics.
-        primary: The output that it is judged by.
-        chance: What guessing gives, where that is known.
+        primary: Output of one of the metrics, e.g. ``"rougeL"``; the number that recommendations compare.
+        chance: Value of the primary output for random guessing; None where it is not known.
     """
 
     task: str
@@ -30,7 +30,7 @@ class TaskMetrics:
 
     @property
     def higher_is_better(self) -> bool:
-        """Direction of the primary output."""
+        """Whether a higher value of the primary output is better."""
         return get_metric(self.primary_metric).higher_is_better
 
     @property

@@ -1,8 +1,8 @@
 """BERTScore (Zhang et al. 2020): each token is matched with the most similar token of the other text.
 
-Similarity is that of an encoder's embeddings. Equal to the package bert-score on encoders of BERT's kind (without idf
-weights and without rescaling). It sees that words mean the same as far as its model does; with any model it hardly sees
-"not": read it beside the negation check.
+The similarity is the cosine of an encoder's embeddings. The scores equal those of the package bert-score on encoders of
+BERT's kind (without idf weights and without rescaling). BERTScore recognises synonyms as far as its encoder does, but
+is nearly insensitive to negation with any encoder: report it together with the negation check.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Encoder:
     Attributes:
         model: A transformers model that returns hidden states.
         tokenizer: Its tokeniser.
-        layer: Layer whose output is compared; 0 are the embeddings.
+        layer: Layer whose output is compared; 0 is the output of the embeddings.
     """
 
     model: Any
@@ -41,14 +41,14 @@ class Encoder:
     layer: int
 
 
-# One encoder is kept: a paired comparison asks for it several times, and loading takes longer than scoring.
+# One encoder is cached: a paired comparison needs it several times, and loading takes longer than scoring.
 @lru_cache(maxsize=1)
 def load_encoder(model: str, layer: int | None = None) -> Encoder:
     """Load an encoder from a folder or the Hugging Face hub; safetensors only, no remote code.
 
     Args:
         model: Folder or id.
-        layer: Layer to compare; None for the last.
+        layer: Layer whose output is compared; None for the last.
 
     Raises:
         ModelError: The model cannot be loaded, or has no such layer.
@@ -67,9 +67,9 @@ def bert_score(
 
     Args:
         predictions: n texts.
-        references: For each one reference or several; the highest precision, recall and F1 of any count.
+        references: For each one reference or several; the highest precision, recall and F1 count.
         encoder: From `load_encoder`.
-        batch_size: Texts at once; the scores do not depend on it beyond rounding.
+        batch_size: Texts in a batch; the scores do not depend on it beyond rounding.
 
     Returns:
         float64 ``(n, 3)``: precision, recall, F1; 0 where either text is empty.
@@ -88,7 +88,7 @@ def bert_score(
 
 
 def _embed(texts: Sequence[str], encoder: Encoder) -> list[torch.Tensor]:
-    """For each text float32 ``(tokens, 1 + width)``: each token's weight (0 for begin and end), its unit embedding."""
+    """Embed each text: float32 ``(tokens, 1 + width)``, a token's weight (0 for special ones) and unit embedding."""
     import torch
 
     tokenizer, model = encoder.tokenizer, encoder.model
@@ -116,7 +116,7 @@ def _match(got: torch.Tensor, wanted: torch.Tensor) -> tuple[float, float, float
     weight_got, weight_wanted = got[:, 0], wanted[:, 0]
     if not weight_got.any() or not weight_wanted.any():
         return 0.0, 0.0, 0.0
-    similar = got[:, 1:] @ wanted[:, 1:].T  # (tokens given, tokens true)
+    similar = got[:, 1:] @ wanted[:, 1:].T  # (tokens of the prediction, tokens of the reference)
     precision = float((similar.amax(dim=1) * weight_got).sum() / weight_got.sum())
     recall = float((similar.amax(dim=0) * weight_wanted).sum() / weight_wanted.sum())
     total = precision + recall
@@ -127,7 +127,7 @@ def bertscore_metric(model: str, layer: str) -> Metric:
     """Mean BERTScore F1, with precision and recall as details.
 
     Raises:
-        ConfigError: No model was named, or the layer is no number.
+        ConfigError: No model was named, or the layer is not a number.
     """
     if not model:
         raise ConfigError("The metric 'bertscore' needs an encoder.", fix="Name one: bertscore:model=FOLDER_OR_ID.")

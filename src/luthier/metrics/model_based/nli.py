@@ -1,10 +1,10 @@
-"""Entailment in both directions: does a prediction say what its reference says, no less and no more?
+"""Bidirectional entailment between prediction and reference, by a classifier of natural language inference.
 
 A classifier trained on natural language inference reads a premise and a hypothesis and gives the probability that the
 first entails the second. Two texts mean the same where each entails the other (Kuhn, Gal and Farquhar 2023, "Semantic
-Uncertainty", their bidirectional entailment). They ask for both verdicts; the score is the smaller probability, since
-two things cannot both hold more surely than the less sure of them. A mean would give half the points to a prediction
-that says half of the reference, or all of it and something false beside.
+Uncertainty", their bidirectional entailment). Both directions must hold, so the score is the smaller of the two
+probabilities, which bounds the probability that both do. A mean would give half the points to a prediction that says
+half of the reference, or all of it and something false besides.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Judge:
         model: A transformers model for sequence classification.
         tokenizer: Its tokeniser.
         entailment: Index of its label "entailment".
-        contradiction: Index of its label "contradiction"; None for models that only know whether a text is entailed.
+        contradiction: Index of its label "contradiction"; None for binary classifiers of entailment.
     """
 
     model: Any
@@ -54,14 +54,14 @@ class _Verdict:
     cut: float
 
 
-# One judge is kept: a paired comparison asks for it several times, and loading takes longer than scoring.
+# One classifier is cached: a paired comparison needs it several times, and loading takes longer than scoring.
 @lru_cache(maxsize=1)
 def load_judge(model: str) -> Judge:
     """Load a classifier from a folder or the Hugging Face hub; safetensors only, no remote code.
 
     Raises:
         ModelError: The model cannot be loaded.
-        ConfigError: It is no classifier of entailment; the message names the labels that it has.
+        ConfigError: The model is not a classifier of entailment; the message names its labels.
     """
     loaded, tokenizer = load_pretrained("AutoModelForSequenceClassification", model)
     places = {name.strip().lower(): index for index, name in loaded.config.id2label.items()}
@@ -77,19 +77,19 @@ def load_judge(model: str) -> Judge:
 
 
 def entailment(predictions: Sequence[str], references: References, judge: Judge, *, batch_size: int = 32) -> FloatArray:
-    """Judge every prediction against its references.
+    """Compute the entailment between every prediction and its references.
 
     Args:
         predictions: n texts.
         references: For each one reference or several; the one with the highest equivalence counts.
         judge: From `load_judge`.
-        batch_size: Pairs at once; the scores do not depend on it beyond rounding.
+        batch_size: Pairs in a batch; the scores do not depend on it beyond rounding.
 
     Returns:
         float64 ``(n, 5)``: the smaller of the next two; the probability that the prediction entails the reference
         (nothing is missing); that the reference entails the prediction (nothing is added); the larger probability of
         a contradiction (NaN where the model has no such label); 1 where a text was cut to the model's length.
-        An empty text and another have 0 everywhere; two empty texts mean the same.
+        An empty text against a non-empty one has 0 everywhere; two empty texts are equivalent.
     """
     lists = as_lists(predictions, references)
     wanted = [
@@ -115,10 +115,10 @@ def _row(given: str, truth: str, verdicts: dict[Pair, _Verdict]) -> tuple[float,
 
 
 def _judge(pairs: Iterable[Pair], judge: Judge, batch_size: int) -> dict[Pair, _Verdict]:
-    """Judge each pair once, in batches of like length."""
+    """Classify each pair once, in batches of similar length."""
     most = longest_input(judge.model, judge.tokenizer)
     lengths = {pair: len(judge.tokenizer(*pair, verbose=False)["input_ids"]) for pair in pairs}
-    # By text where the lengths are equal: the order of the examples then changes no batch, and so no bit.
+    # Pairs of equal length are sorted by text, so that the order of the examples changes no batch and no bit.
     order = sorted(lengths, key=lambda pair: (lengths[pair], pair))
     size = batch_size if judge.tokenizer.pad_token is not None else 1
     found: dict[Pair, _Verdict] = {}
@@ -131,7 +131,7 @@ def _judge(pairs: Iterable[Pair], judge: Judge, batch_size: int) -> dict[Pair, _
 
 
 def _probabilities(pairs: Sequence[Pair], judge: Judge, most: int) -> FloatArray:
-    """Softmax over the labels, float64 ``(pairs, labels)``; of too long a pair, the longer text is cut at its end."""
+    """Softmax over the labels, float64 ``(pairs, labels)``; of a pair that is too long, the longer text is cut."""
     import torch
 
     premises, hypotheses = (list(texts) for texts in zip(*pairs, strict=True))
@@ -149,7 +149,7 @@ def _probabilities(pairs: Sequence[Pair], judge: Judge, most: int) -> FloatArray
 
 
 def nli_metric(model: str) -> Metric:
-    """Mean probability that prediction and reference entail each other, with its parts as details.
+    """Mean probability that prediction and reference entail each other, with its components as details.
 
     Raises:
         ConfigError: No model was named.

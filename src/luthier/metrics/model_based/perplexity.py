@@ -14,7 +14,7 @@ from luthier.records import Prediction
 
 
 def _statistics(predictions: Sequence[Prediction]) -> FloatArray:
-    """Columns: nats, tokens and UTF-8 bytes of the reference, float64 ``(n, 3)``."""
+    """Compute the columns: nats, tokens and UTF-8 bytes of the reference, float64 ``(n, 3)``."""
     return np.array([_row(prediction) for prediction in predictions], dtype=np.float64)
 
 
@@ -41,7 +41,7 @@ def _aggregate(sums: FloatArray) -> FloatArray:
 def perplexity_metric() -> Metric:
     """Nats per token, perplexity (end token included) and bits per UTF-8 byte of the first target, over the corpus.
 
-    Bits per byte can be compared between tokenisers, the others cannot.
+    Only bits per byte can be compared between models with different tokenisers.
     """
     outputs = ("token_loss", "perplexity", "bits_per_byte")
     return Metric("perplexity", outputs, "bits_per_byte", False, "", _statistics, _aggregate, scale=None)

@@ -11,13 +11,13 @@ from luthier.errors import ModelError, first_line
 from luthier.files.safetensors_models import read_module, weight_files
 
 _UNUSED = {"AutoModel": ("pooler.",)}
-"""Parts whose output no metric reads, by auto class: checkpoints of masked language models come without a pooler."""
+"""Unused submodules by auto class, which may lack weights: checkpoints of masked language models have no pooler."""
 
 
 def load_pretrained(kind: str, model: str) -> tuple[Any, Any]:
     """Load a model and its tokeniser from a folder or the Hugging Face hub; safetensors only, no remote code.
 
-    Weights become float32 however they are stored, so that no score depends on its batch beyond rounding.
+    Weights are converted to float32, so that no score depends on its batch beyond rounding.
 
     Args:
         kind: Name of a transformers auto class, ``"AutoModel"``.
@@ -27,7 +27,7 @@ def load_pretrained(kind: str, model: str) -> tuple[Any, Any]:
         The model, in evaluation mode and on the accelerator where there is one, and the tokeniser.
 
     Raises:
-        ModelError: The model cannot be loaded, or a part of it that is computed with has no weights.
+        ModelError: The model cannot be loaded, or a submodule that is used has no weights.
     """
     import torch
     import transformers
@@ -47,18 +47,18 @@ def load_pretrained(kind: str, model: str) -> tuple[Any, Any]:
 
 
 def longest_input(model: Any, tokenizer: Any) -> int:
-    """Tokens that a model can read at once: what its tokeniser says, and no more than it has positions for."""
+    """Maximum input length in tokens: the tokeniser's limit, and at most the number of position embeddings."""
     positions = getattr(model.config, "max_position_embeddings", None) or 1 << 30
     embeddings = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    # RoBERTa counts positions from behind its padding token, so that the first of them are never used.
+    # RoBERTa numbers positions from the padding index + 1 on, so the first ones are never used.
     unused = getattr(embeddings, "padding_idx", None)
     return min(int(tokenizer.model_max_length), positions - (0 if unused is None else unused + 1))
 
 
 def fingerprint(model: str) -> str:
-    """Name of a model with what tells its versions apart: a digest of a folder's files, the commit of a hub id.
+    """Return the name of a model with its version: a digest of a folder's files, or the commit of a hub id.
 
-    A hub id stays as it is where neither the hub nor the cache answers.
+    A hub id is returned without a commit where neither the hub nor the cache has it.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -82,7 +82,7 @@ def _digest(files: tuple[tuple[str, int], ...]) -> str:
 
 @lru_cache(maxsize=8)
 def _commit(model: str) -> str:
-    """Commit of a hub id that the cache holds, or else that the hub holds; "" where neither has it."""
+    """Return the commit of a hub id in the cache, or else on the hub; "" where neither has it."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     try:

@@ -1,1 +1,1 @@
-"""Metrics that compare the words of a prediction with those of references."""
+"""Metrics that compare the words of a prediction with the words of its references."""

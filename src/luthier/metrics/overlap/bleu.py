@@ -10,7 +10,7 @@ import numpy as np
 
 from luthier.metrics.metric import Details, FloatArray, Metric, divide
 from luthier.metrics.overlap.ngrams import clipped_matches
-from luthier.metrics.overlap.token_ids import IntArray, TextIds, in_chunks, lengths_of
+from luthier.metrics.overlap.token_ids import IntArray, TokenSequences, in_chunks, lengths_of
 from luthier.metrics.overlap.tokenisers import Tokeniser, make_tokeniser, tokenise
 from luthier.records import Prediction
 
@@ -34,7 +34,7 @@ def bleu(
         predictions: n texts.
         references: For each one reference or several.
         tokenize: One of `luthier.metrics.overlap.tokenisers.TOKENISERS`.
-        smooth: One of `SMOOTHINGS`: what a precision of 0 is replaced by.
+        smooth: One of `SMOOTHINGS`: how a precision of 0 is replaced.
         lowercase: Lower-case everything first.
     """
     stats = bleu_statistics(predictions, references, tokenize=tokenize, lowercase=lowercase)
@@ -44,16 +44,16 @@ def bleu(
 def sentence_bleu(
     predictions: Sequence[str], references: References, *, tokenize: str = "13a", smooth: str = "exp"
 ) -> FloatArray:
-    """BLEU of every sentence on its own, float64 ``(n,)``, orders that it is too short for left out."""
+    """BLEU of each sentence, float64 ``(n,)``, without the orders for which the sentence is too short."""
     return bleu_of(bleu_statistics(predictions, references, tokenize=tokenize), smooth, effective_order=True)
 
 
 def bleu_statistics(
     predictions: Sequence[str], references: References, *, tokenize: str = "13a", lowercase: bool = False
 ) -> FloatArray:
-    """Columns: length, reference length, matches of 1- to 4-grams, 1- to 4-grams given; float64 ``(n, 10)``.
+    """Compute the columns: length, reference length, matches and totals of 1- to 4-grams; float64 ``(n, 10)``.
 
-    The reference length is that of the reference nearest in length, the shorter one of two equally near.
+    The reference length is that of the reference nearest in length, the shorter one of two that are equally near.
 
     Raises:
         ValueError: The numbers of predictions and references differ, or a prediction has no reference.
@@ -78,8 +78,8 @@ def _statistics(
     # Sets of references of n texts each; where an example has fewer, an empty text matches nothing.
     sets = [[texts[r] if r < len(texts) else "" for texts in lists] for r in range(most)]
     missing = np.array([[r >= len(texts) for texts in lists] for r in range(most)], dtype=bool)
-    coded = tokenise([*predictions, *chain.from_iterable(sets)], tokeniser, lowercase=lowercase)
-    got, *wanted = (coded.pick(np.arange(n) + side * n) for side in range(1 + most))
+    tokens = tokenise([*predictions, *chain.from_iterable(sets)], tokeniser, lowercase=lowercase)
+    got, *wanted = (tokens.pick(np.arange(n) + side * n) for side in range(1 + most))
     have = got.lengths[:, None]
     totals = np.maximum(have - np.arange(ORDER), 0)
     columns = [have, _reference_lengths(got, wanted, missing), clipped_matches(got, wanted, ORDER), totals]
@@ -87,7 +87,7 @@ def _statistics(
 
 
 def as_lists(predictions: Sequence[str], references: References) -> list[Sequence[str]]:
-    """References as one list an example.
+    """Return the references as one list per example.
 
     Raises:
         ValueError: The numbers of predictions and references differ, or a prediction has no reference.
@@ -102,11 +102,11 @@ def as_lists(predictions: Sequence[str], references: References) -> list[Sequenc
 
 
 def _reference_lengths(
-    got: TextIds, wanted: Sequence[TextIds], missing: np.ndarray[tuple[int, int], np.dtype[np.bool_]]
+    got: TokenSequences, wanted: Sequence[TokenSequences], missing: np.ndarray[tuple[int, int], np.dtype[np.bool_]]
 ) -> IntArray:
     lengths = np.stack([side.lengths for side in wanted])  # (references, n)
     gap = np.abs(lengths - got.lengths)
-    # Nearest first, shorter first among the equally near.
+    # The nearest first; among equally near ones the shorter first.
     rank = np.where(missing, np.iinfo(np.int64).max, gap * (lengths.max(initial=0) + 1) + lengths)
     return np.take_along_axis(lengths, rank.argmin(axis=0)[None], axis=0).T
 
@@ -149,7 +149,7 @@ def bleu_of(sums: FloatArray, smooth: str, *, effective_order: bool = False) -> 
         effective_order: Leave out the orders for which the text is too short (sentence BLEU).
     """
     found = precisions(sums, smooth)
-    # sacrebleu's logarithm of 0.
+    # sacrebleu uses this value for the logarithm of 0.
     logs = np.where(found > 0, np.log(np.where(found > 0, found, 1.0)), -9999999999.0)
     if effective_order:
         order = np.maximum(np.cumprod(_smoothed(sums, smooth)[1] > 0, axis=-1).sum(-1), 1)

@@ -13,13 +13,13 @@ from luthier.metrics.overlap.bleu import References, as_lists
 from luthier.metrics.overlap.ngrams import clipped_matches
 from luthier.metrics.overlap.token_ids import (
     IntArray,
-    TextIds,
-    code_characters,
-    code_words,
-    expand,
+    TokenSequences,
     in_chunks,
     lengths_of,
+    number_characters,
+    number_words,
     offsets_of,
+    replace_words,
 )
 from luthier.metrics.overlap.tokenisers import split_words
 from luthier.records import Prediction
@@ -27,7 +27,7 @@ from luthier.records import Prediction
 CHAR_ORDER = 6
 BETA = 2
 _PUNCTUATION = frozenset(punctuation)
-# Here every character is a token, so chunks are smaller than for words.
+# Every character is a token here, so chunks are smaller than for words.
 _CHUNK = 30_000
 
 
@@ -37,7 +37,7 @@ def chrf(predictions: Sequence[str], references: References, *, word_order: int 
     Args:
         predictions: n texts.
         references: For each one reference or several; the one with the highest chrF counts.
-        word_order: Longest word n-gram beside the character n-grams.
+        word_order: Longest word n-gram, in addition to the character n-grams.
         lowercase: Lower-case everything first.
     """
     stats = chrf_statistics(predictions, references, word_order=word_order, lowercase=lowercase)
@@ -47,7 +47,9 @@ def chrf(predictions: Sequence[str], references: References, *, word_order: int 
 def chrf_statistics(
     predictions: Sequence[str], references: References, *, word_order: int = 0, lowercase: bool = False
 ) -> FloatArray:
-    """For each order of n-grams: given, true, common; float64 ``(n, 3 · orders)``, characters before words.
+    """Count the n-grams of each order in the prediction, the reference and both: float64 ``(n, 3 · orders)``.
+
+    Character n-grams stand before word n-grams.
 
     Raises:
         ValueError: The numbers of predictions and references differ, or a prediction has no reference.
@@ -71,7 +73,7 @@ def _statistics(texts: Sequence[str], counts: IntArray, word_order: int) -> Floa
     """Statistics of one chunk; ``texts`` are n predictions, then the references, ``counts[i]`` of prediction i."""
     n = len(counts)
     which = np.repeat(np.arange(n), counts)
-    parts = [_order_statistics(code_characters(["".join(text.split()) for text in texts]), which, n, CHAR_ORDER)]
+    parts = [_order_statistics(number_characters(["".join(text.split()) for text in texts]), which, n, CHAR_ORDER)]
     if word_order:
         parts.append(_order_statistics(_chrf_words(texts), which, n, word_order))
     table = np.hstack(parts)
@@ -83,22 +85,22 @@ def _statistics(texts: Sequence[str], counts: IntArray, word_order: int) -> Floa
     return np.asarray(table[first + value.argmax(axis=1)])
 
 
-def _order_statistics(coded: TextIds, which: IntArray, n: int, orders: int) -> FloatArray:
-    got, wanted = coded.pick(which), coded.pick(n + np.arange(len(which)))
+def _order_statistics(tokens: TokenSequences, which: IntArray, n: int, orders: int) -> FloatArray:
+    got, wanted = tokens.pick(which), tokens.pick(n + np.arange(len(which)))
     common = clipped_matches(got, [wanted], orders)
     have = np.maximum(got.lengths[:, None] - np.arange(orders), 0)
     need = np.maximum(wanted.lengths[:, None] - np.arange(orders), 0)
-    # sacrebleu does not count what was given where the reference has no n-gram of that order.
+    # sacrebleu does not count the prediction's n-grams of an order that the reference does not have.
     have = np.where(need > 0, have, 0)
     return np.stack([have, need, common], axis=-1).reshape(len(which), 3 * orders).astype(np.float64)
 
 
-def _chrf_words(texts: Sequence[str]) -> TextIds:
-    """Words with one punctuation mark at their end, or else at their start, cut off."""
+def _chrf_words(texts: Sequence[str]) -> TokenSequences:
+    """Split off one punctuation mark at the end of each word, or else at its start."""
     if any("\0" in text for text in texts):
-        return code_words([[part for word in text.split() for part in _without_mark(word)] for text in texts])
+        return number_words([[part for word in text.split() for part in _without_mark(word)] for text in texts])
     words, vocabulary = split_words(texts)
-    return expand(words, [_without_mark(word) for word in vocabulary])
+    return replace_words(words, [_without_mark(word) for word in vocabulary])
 
 
 def _without_mark(word: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""One example, worked by hand: the n-grams that match, what clipping takes away, and the longest common subsequence."""
+"""Explain the score of one example: matching n-grams, clipped counts and the longest common subsequence."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 
 def explain(prediction: str, references: Sequence[str], *, metric: str = "rouge") -> str:
-    """Say in plain text how ROUGE or BLEU comes about for one prediction.
+    """Explain in plain text how ROUGE or BLEU is computed for one prediction.
 
     Args:
-        prediction: The text.
-        references: What it is compared with.
-        metric: ``"rouge"``, ``"rouge:stemmer=yes"`` or ``"bleu"``; settings of BLEU are not looked at.
+        prediction: The predicted text.
+        references: The texts that it is compared with.
+        metric: ``"rouge"``, ``"rouge:stemmer=yes"`` or ``"bleu"``; settings of BLEU are ignored.
     """
     if metric.startswith("bleu"):
         return _explain_bleu(prediction, references)
@@ -56,7 +56,7 @@ def ngrams(words: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
 
 
 def common_subsequence(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """One longest common subsequence: words in both, in the same order, not necessarily side by side."""
+    """Return one longest common subsequence: words in both, in the same order, not necessarily side by side."""
     table = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
     for i, word in enumerate(first):
         for j, other in enumerate(second):

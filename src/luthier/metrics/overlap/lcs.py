@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from luthier.metrics.overlap.ngrams import clipped_matches
-from luthier.metrics.overlap.token_ids import IntArray, TextIds, dense, offsets_of
+from luthier.metrics.overlap.token_ids import IntArray, TokenSequences, group_equal_keys, offsets_of
 
 _WORD = 64
-_MOST_CODES = 0x110000 - 0x800
+_MOST_CHARACTERS = 0x110000 - 0x800
 # Pairs of lines compared at once: their bit tables then take at most some 30 MB.
 _BLOCK = 32_768
 
 
-def lcs_lengths(got: TextIds, wanted: TextIds) -> IntArray:
+def lcs_lengths(got: TokenSequences, wanted: TokenSequences) -> IntArray:
     """Length of the longest common subsequence of each pair of texts, int64 ``(pairs,)``.
 
     rapidfuzz computes it 64 tokens at a time (Hyyrö 2004); each token is handed to it as one character.
@@ -25,14 +25,14 @@ def lcs_lengths(got: TextIds, wanted: TextIds) -> IntArray:
     from rapidfuzz import process
     from rapidfuzz.distance import LCSseq
 
-    if max(got.size, wanted.size) >= _MOST_CODES:
+    if max(got.size, wanted.size) >= _MOST_CHARACTERS:
         return np.array([LCSseq.similarity(a, b) for a, b in zip(_lists(got), _lists(wanted), strict=True)])
     return np.asarray(
         process.cpdist(_strings(got), _strings(wanted), scorer=LCSseq.similarity, dtype=np.int64, workers=1)
     )
 
 
-def _strings(texts: TextIds) -> list[str]:
+def _strings(texts: TokenSequences) -> list[str]:
     """Each text as a string of one character a token."""
     points = (texts.ids + np.where(texts.ids >= 0xD800, 0x800, 0)).astype(np.uint32)  # Surrogates are no characters.
     whole = points.tobytes().decode("utf-32-le")
@@ -40,12 +40,14 @@ def _strings(texts: TextIds) -> list[str]:
     return [whole[a:b] for a, b in pairwise(bounds)]
 
 
-def _lists(texts: TextIds) -> list[list[int]]:
+def _lists(texts: TokenSequences) -> list[list[int]]:
     bounds = texts.offsets.tolist()
     return [texts.ids[a:b].tolist() for a, b in pairwise(bounds)]
 
 
-def union_hits(got: TextIds, got_lines: TextIds, wanted: TextIds, wanted_lines: TextIds) -> IntArray:
+def union_hits(
+    got: TokenSequences, got_lines: TokenSequences, wanted: TokenSequences, wanted_lines: TokenSequences
+) -> IntArray:
     """ROUGE-Lsum's hits for each pair of texts, int64 ``(pairs,)``.
 
     A token of a reference line is hit when it lies in the longest common subsequence with any predicted line. Where
@@ -70,7 +72,7 @@ def union_hits(got: TextIds, got_lines: TextIds, wanted: TextIds, wanted_lines: 
         for against in np.flatnonzero(lines.wanted_text == text).tolist():
             _mark_long(hit, wanted_lines, against, got_lines, line)
     before = offsets_of(hit.astype(np.int64))[wanted.offsets]
-    return clipped_matches(got, [TextIds(wanted.ids[hit], before, wanted.size)], 1)[:, 0]
+    return clipped_matches(got, [TokenSequences(wanted.ids[hit], before, wanted.size)], 1)[:, 0]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class _Lines:
         entry_mask: Places in that line, uint64.
     """
 
-    wanted: TextIds
+    wanted: TokenSequences
     wanted_text: IntArray
     got_text: IntArray
     got_length: IntArray
@@ -104,11 +106,13 @@ class _Lines:
     entry_mask: npt.NDArray[np.uint64]
 
     @staticmethod
-    def of(got: TextIds, got_lines: TextIds, wanted: TextIds, wanted_lines: TextIds) -> _Lines:
+    def of(
+        got: TokenSequences, got_lines: TokenSequences, wanted: TokenSequences, wanted_lines: TokenSequences
+    ) -> _Lines:
         """Find the entries of all texts at once."""
         n, size, tokens = len(got.lengths), max(got.size, wanted.size), len(got.ids)
         text = np.repeat(np.tile(np.arange(n), 2), np.concatenate([got.lengths, wanted.lengths]))
-        sorting, starts = dense(text * size + np.concatenate([got.ids, wanted.ids]), n * size)
+        sorting, starts = group_equal_keys(text * size + np.concatenate([got.ids, wanted.ids]), n * size)
         run = np.empty(len(sorting), dtype=np.int64)
         run[sorting] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(sorting)))
         place, line = _places(got_lines), np.repeat(np.arange(len(got_lines.lengths)), got_lines.lengths)
@@ -210,12 +214,12 @@ def _zeros(rows: npt.NDArray[np.uint64], bits: IntArray) -> IntArray:
     return np.asarray(np.bitwise_count(~rows << unseen), dtype=np.int64)
 
 
-def _places(texts: TextIds) -> IntArray:
+def _places(texts: TokenSequences) -> IntArray:
     """Position of each token within its text, int64 ``(tokens,)``."""
     return np.arange(len(texts.ids)) - np.repeat(texts.offsets[:-1], texts.lengths)
 
 
-def _mark_long(hit: npt.NDArray[np.bool_], wanted: TextIds, w: int, got: TextIds, g: int) -> None:
+def _mark_long(hit: npt.NDArray[np.bool_], wanted: TokenSequences, w: int, got: TokenSequences, g: int) -> None:
     """As `_mark_short` for one pair of lines of any length, with Python's unbounded integers as rows."""
     start = int(wanted.offsets[w])
     wanted_ids: list[int] = wanted.ids[start : wanted.offsets[w + 1]].tolist()

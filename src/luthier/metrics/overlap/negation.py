@@ -1,8 +1,9 @@
-"""Does the prediction deny what the reference says? A check of negation words that needs no model.
+"""Detect negations on which prediction and reference disagree, by negation words and without a model.
 
-ROUGE, BLEU and embeddings hardly see "not". This check sees little else: it knows the negation words of English, takes
-them to deny the next two content words of the clause, and compares what is denied with what is said. It does not know
-antonyms ("hot" for "not cold"), nor how far a negation really reaches.
+ROUGE, BLEU and embeddings are nearly insensitive to "not". This check is sensitive to little else: it knows the
+negation words of English, assumes that each denies the next two content words of its clause, and compares the words
+that are denied with those that are affirmed. It knows neither antonyms ("hot" for "not cold") nor the true scope of a
+negation.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _PIECE = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[.,;:!?\n]|\bbut\b")
 
 
 def denied(text: str) -> dict[str, bool]:
-    """Whether each content word (its stem) of a text is denied; words both said and denied are left out."""
+    """Return for the stem of each content word whether it is denied; words both affirmed and denied are left out."""
     found: dict[str, bool] = {}
     both: set[str] = set()
     reach = 0
@@ -52,13 +53,13 @@ def denied(text: str) -> dict[str, bool]:
 
 
 def contradicted(prediction: str, reference: str) -> list[str]:
-    """Stems of the words that one text denies and the other does not, sorted."""
+    """Return the stems of the words that one text denies and the other affirms, sorted."""
     said, meant = denied(prediction), denied(reference)
     return sorted(root for root in said.keys() & meant.keys() if said[root] != meant[root])
 
 
 def negation_metric() -> Metric:
-    """Share of predictions that deny nothing their reference says, nor say what it denies (one reference suffices)."""
+    """Share of predictions that agree with at least one reference on which words are denied."""
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
         return with_count([float(any(not contradicted(p.text, t) for t in p.targets)) for p in predictions])

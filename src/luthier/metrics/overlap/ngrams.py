@@ -1,4 +1,4 @@
-"""Clipped n-gram matches: how many n-grams of a text its reference has, none counted more often than it has it."""
+"""Clipped n-gram matches: each n-gram of a text counts at most as often as it occurs in the reference."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from itertools import pairwise
 
 import numpy as np
 
-from luthier.metrics.overlap.token_ids import IntArray, TextIds, dense
+from luthier.metrics.overlap.token_ids import IntArray, TokenSequences, group_equal_keys
 
 
-def clipped_matches(got: TextIds, wanted: Sequence[TextIds], orders: int) -> IntArray:
-    """Count matches of 1-grams to ``orders``-grams of each text.
+def clipped_matches(got: TokenSequences, wanted: Sequence[TokenSequences], orders: int) -> IntArray:
+    """Count the matching n-grams of each text, for n from 1 to ``orders``.
 
     With several references an n-gram may match as often as it occurs in the one that has most of it (BLEU's rule).
 
     Args:
         got: n texts.
-        wanted: One or more sets of n references, coded with the same integers; an empty text stands for none.
+        wanted: One or more sets of n references, with the same token ids; an empty text means no reference.
         orders: Longest n-gram.
 
     Returns:
@@ -31,19 +31,19 @@ def clipped_matches(got: TextIds, wanted: Sequence[TextIds], orders: int) -> Int
     ends = np.repeat(np.cumsum(lengths), lengths) if orders > 1 else lengths
     first = np.cumsum([len(side.ids) for side in sides])[:-1]  # Where each set of references begins in ids.
     matches = np.zeros((n, orders), dtype=np.int64)
-    at = np.arange(len(ids))  # Where n-grams begin that may match.
-    gram, count = text, n  # What the n-gram is up to its last token, and how many such there are.
-    known = np.ones(len(ids), dtype=bool)  # Tokens that the other side has too.
+    at = np.arange(len(ids))  # Where the n-grams that may still match begin.
+    gram, count = text, n  # Id of the n-gram without its last token, and the number of such ids.
+    known = np.ones(len(ids), dtype=bool)  # Tokens that occur on the other side, too.
     for order in range(orders):
         if order:
-            # An n-gram matches only where its head and its last token do.
-            room = at + order < ends[at]
-            at, gram = at[room], gram[room]
+            # An n-gram matches only where its first n − 1 tokens and its last token do.
+            inside = at + order < ends[at]
+            at, gram = at[inside], gram[inside]
             alive = known[at + order]
             at, gram = at[alive], gram[alive]
         if not len(at):
             break
-        sorting, starts = dense(gram * size + ids[at + order], count * size)
+        sorting, starts = group_equal_keys(gram * size + ids[at + order], count * size)
         where = at[sorting]
         total = np.diff(starts, append=len(at))
         hits = _hits(where, starts, total, first)
@@ -58,7 +58,7 @@ def clipped_matches(got: TextIds, wanted: Sequence[TextIds], orders: int) -> Int
 
 
 def _hits(where: IntArray, starts: IntArray, total: IntArray, first: IntArray) -> IntArray:
-    """Matches within each run of equal n-grams.
+    """Count the matches within each run of equal n-grams.
 
     Args:
         where: Where each n-gram begins, ``(grams,)``, sorted by runs.
@@ -67,7 +67,7 @@ def _hits(where: IntArray, starts: IntArray, total: IntArray, first: IntArray) -
         first: Where each set of references begins.
     """
     ends = starts + total - 1
-    # Of each run, those at or behind the beginning of each set of references.
+    # Of each run, the n-grams at or after the beginning of each set of references.
     behind = [np.diff(np.cumsum(where >= start)[ends], prepend=0) for start in first]
     most = behind[-1]
     for this, following in pairwise(behind):

@@ -1,7 +1,7 @@
-"""ROUGE (Lin 2004): equal to rouge-score 0.1.2 to the last bit, one or two hundred times as fast.
+"""ROUGE (Lin 2004): equal to rouge-score 0.1.2 to the last bit, and one or two hundred times as fast.
 
-ROUGE-N counts n-grams that prediction and reference share, ROUGE-L takes their longest common subsequence, and
-ROUGE-Lsum does that line by line. All texts are coded as integers at once and compared with array arithmetic.
+ROUGE-N counts the n-grams that prediction and reference share, ROUGE-L takes their longest common subsequence, and
+ROUGE-Lsum does that line by line. All texts become token ids at once and are compared with array arithmetic.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from luthier.metrics.metric import Details, FloatArray, Metric, mean_of, with_co
 from luthier.metrics.overlap.lcs import lcs_lengths, union_hits
 from luthier.metrics.overlap.ngrams import clipped_matches
 from luthier.metrics.overlap.porter import stem
-from luthier.metrics.overlap.token_ids import IntArray, TextIds, code_runs, in_chunks, join, lengths_of, offsets_of
+from luthier.metrics.overlap.token_ids import (
+    IntArray,
+    TokenSequences,
+    in_chunks,
+    join,
+    lengths_of,
+    number_separated_words,
+    offsets_of,
+)
 from luthier.records import Prediction
 
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -83,58 +91,58 @@ class Tokens:
     """Tokenised texts, and the line of each token.
 
     Attributes:
-        coded: The tokens.
+        sequences: The tokens of each text, as ids.
         lines: Number of the line that holds each token, int64 ``(tokens,)``, counted through all texts; None where no
             text has a second line.
     """
 
-    coded: TextIds
+    sequences: TokenSequences
     lines: IntArray | None
 
     def pick(self, which: IntArray) -> Tokens:
-        """The texts ``which``, in that order."""
-        lines = None if self.lines is None else TextIds(self.lines, self.coded.offsets, 0).pick(which).ids
-        return Tokens(self.coded.pick(which), lines)
+        """Return the texts ``which``, in that order."""
+        lines = None if self.lines is None else TokenSequences(self.lines, self.sequences.offsets, 0).pick(which).ids
+        return Tokens(self.sequences.pick(which), lines)
 
     def split(self, first: int) -> tuple[Tokens, Tokens]:
-        """The first texts, and the others."""
-        cut = self.coded.offsets[first]
-        left, right = self.coded.split(first)
+        """Return the first ``first`` texts, and the others."""
+        cut = self.sequences.offsets[first]
+        left, right = self.sequences.split(first)
         if self.lines is None:
             return Tokens(left, None), Tokens(right, None)
         return Tokens(left, self.lines[:cut]), Tokens(right, self.lines[cut:])
 
 
 def tokenise(texts: Sequence[str], stems: dict[str, str] | None = None) -> Tokens:
-    """Cut texts into lower-case runs of ASCII letters and digits, as rouge-score does.
+    """Tokenise texts into lower-case sequences of ASCII letters and digits, as rouge-score does.
 
     Args:
         texts: The texts.
-        stems: Stems found so far, to which new ones are added; None leaves words as they are.
+        stems: Cache of stems, to which new ones are added; None does not stem.
     """
     joined = "\0".join(texts)
     if joined.isascii():
         data, text_starts = join([joined.lower().encode("ascii")])[0], 1 + offsets_of(lengths_of(texts) + 1)
-    else:  # Lower case may be longer (İ), so that texts must be followed one by one.
+    else:  # Lower-casing can lengthen a text (İ), so the texts are encoded one by one.
         data, text_starts = join([text.lower().encode("ascii", "replace") for text in texts])
-    runs = code_runs(data, text_starts, _SEPARATORS)
-    coded = runs.coded
+    words = number_separated_words(data, text_starts, _SEPARATORS)
+    sequences = words.sequences
     if stems is not None:
-        coded = _stemmed(coded, runs.words(), stems)
+        sequences = _stemmed(sequences, words.words(), stems)
     if 10 not in data:
-        return Tokens(coded, None)
+        return Tokens(sequences, None)
     newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
-    return Tokens(coded, np.searchsorted(newlines, runs.starts).astype(np.int64))
+    return Tokens(sequences, np.searchsorted(newlines, words.starts).astype(np.int64))
 
 
-def _stemmed(words: TextIds, vocabulary: Sequence[str], stems: dict[str, str]) -> TextIds:
-    """Number words by their stems; rouge-score leaves words of three letters and fewer as they are."""
+def _stemmed(words: TokenSequences, vocabulary: Sequence[str], stems: dict[str, str]) -> TokenSequences:
+    """Assign ids to words by their stems; rouge-score does not stem words of three letters or fewer."""
     for word in vocabulary:
         if word not in stems:
             stems[word] = stem(word) if len(word) > 3 else word
     numbers: dict[str, int] = {}
     number_of = np.array([numbers.setdefault(stems[word], len(numbers)) for word in vocabulary], dtype=np.int64)
-    return TextIds(number_of[words.ids], words.offsets, len(numbers))
+    return TokenSequences(number_of[words.ids], words.offsets, len(numbers))
 
 
 def _score(
@@ -152,9 +160,9 @@ def _score(
 
 def _pair_scores(got: Tokens, wanted: Tokens) -> FloatArray:
     """Score aligned pairs of texts, ``(pairs, 4, 3)``."""
-    have, need = got.coded.lengths, wanted.coded.lengths
-    matches = clipped_matches(got.coded, [wanted.coded], 2)
-    longest = lcs_lengths(got.coded, wanted.coded)
+    have, need = got.sequences.lengths, wanted.sequences.lengths
+    matches = clipped_matches(got.sequences, [wanted.sequences], 2)
+    longest = lcs_lengths(got.sequences, wanted.sequences)
     hits = np.stack([matches[:, 0], matches[:, 1], longest, longest], axis=1)
     by_line = np.flatnonzero(_several_lines(got) | _several_lines(wanted))
     if len(by_line):
@@ -169,8 +177,8 @@ def _pair_scores(got: Tokens, wanted: Tokens) -> FloatArray:
 
 
 def _several_lines(tokens: Tokens) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which texts have tokens on more than one line; for the others ROUGE-Lsum is ROUGE-L."""
-    first, last = tokens.coded.offsets[:-1], tokens.coded.offsets[1:] - 1
+    """Return which texts have tokens on more than one line; for the others ROUGE-Lsum equals ROUGE-L."""
+    first, last = tokens.sequences.offsets[:-1], tokens.sequences.offsets[1:] - 1
     filled = last >= first
     if tokens.lines is None or not len(tokens.lines):
         return np.zeros(len(first), dtype=bool)
@@ -178,13 +186,13 @@ def _several_lines(tokens: Tokens) -> np.ndarray[tuple[int], np.dtype[np.bool_]]
     return np.asarray(filled & (tokens.lines[np.minimum(first, end)] != tokens.lines[np.maximum(last, 0)]))
 
 
-def _by_line(tokens: Tokens) -> tuple[TextIds, TextIds]:
-    """The texts, and their lines as texts of their own (lines without a token left out)."""
+def _by_line(tokens: Tokens) -> tuple[TokenSequences, TokenSequences]:
+    """Return the texts, and their lines as separate texts (without lines that have no token)."""
     assert tokens.lines is not None
-    text = np.repeat(np.arange(len(tokens.coded.lengths)), tokens.coded.lengths)
+    text = np.repeat(np.arange(len(tokens.sequences.lengths)), tokens.sequences.lengths)
     new = (np.diff(text, prepend=-1) != 0) | (np.diff(tokens.lines, prepend=-1) != 0)
     offsets = np.append(np.flatnonzero(new), len(text)).astype(np.int64)
-    return tokens.coded, TextIds(tokens.coded.ids, offsets, tokens.coded.size)
+    return tokens.sequences, TokenSequences(tokens.sequences.ids, offsets, tokens.sequences.size)
 
 
 def _best_reference(table: FloatArray, which: IntArray, counts: IntArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Texts as integers, so that n-grams and subsequences are compared with array arithmetic and not with strings."""
+"""Texts as sequences of token ids, so that n-grams and subsequences are compared with array arithmetic."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Characters handled at once: the arrays of a chunk then stay in the processor's cache.
+# Characters in a chunk: its arrays then fit in the processor's cache.
 _CHUNK = 400_000
 
 
 @dataclass(frozen=True)
-class TextIds:
-    """Texts as sequences of integers below ``size``; equal tokens have equal integers.
+class TokenSequences:
+    """Texts as sequences of token ids below ``size``; equal tokens have equal ids.
 
     Attributes:
-        ids: int64 ``(tokens,)``, all texts one after another.
+        ids: int64 ``(tokens,)``, the texts concatenated.
         offsets: int64 ``(texts + 1,)``; text i is ``ids[offsets[i] : offsets[i + 1]]``.
         size: Number of different tokens.
     """
@@ -39,34 +39,34 @@ class TextIds:
         """Tokens of each text, int64 ``(texts,)``."""
         return np.diff(self.offsets)
 
-    def pick(self, which: IntArray) -> TextIds:
-        """The texts ``which``, int64 ``(picked,)``, in that order; a text may be picked several times or never."""
+    def pick(self, which: IntArray) -> TokenSequences:
+        """Return the texts ``which``, int64 ``(picked,)``, in that order; repetitions are allowed."""
         lengths = self.lengths[which]
         offsets = offsets_of(lengths)
         at = np.arange(offsets[-1]) + np.repeat(self.offsets[which] - offsets[:-1], lengths)
-        return TextIds(self.ids[at], offsets, self.size)
+        return TokenSequences(self.ids[at], offsets, self.size)
 
-    def split(self, first: int) -> tuple[TextIds, TextIds]:
-        """The first texts, and the others."""
+    def split(self, first: int) -> tuple[TokenSequences, TokenSequences]:
+        """Return the first ``first`` texts, and the others."""
         cut = self.offsets[first]
-        left = TextIds(self.ids[:cut], self.offsets[: first + 1], self.size)
-        return left, TextIds(self.ids[cut:], self.offsets[first:] - cut, self.size)
+        left = TokenSequences(self.ids[:cut], self.offsets[: first + 1], self.size)
+        return left, TokenSequences(self.ids[cut:], self.offsets[first:] - cut, self.size)
 
 
 def offsets_of(lengths: IntArray) -> IntArray:
-    """Where each of several sequences of the given lengths begins, and where the last one ends: ``(n + 1,)``."""
+    """Return where each of n concatenated sequences begins, and where the last one ends: int64 ``(n + 1,)``."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
 
 
 def lengths_of(items: Sequence[str] | Sequence[bytes]) -> IntArray:
-    """Length of each item, int64 ``(n,)``."""
+    """Return the length of each item, int64 ``(n,)``."""
     return np.fromiter(map(len, items), np.int64, len(items))
 
 
-def dense(keys: IntArray, bound: int) -> tuple[IntArray, IntArray]:
-    """Sort keys ``(n,)``, all below ``bound``.
+def group_equal_keys(keys: IntArray, bound: int) -> tuple[IntArray, IntArray]:
+    """Group equal keys ``(n,)``, all below ``bound``, by sorting them.
 
     Returns:
         The order that sorts them, int64 ``(n,)``, and where each run of equal keys begins in it, int64 ``(runs,)``.
@@ -74,7 +74,7 @@ def dense(keys: IntArray, bound: int) -> tuple[IntArray, IntArray]:
     n = len(keys)
     shift = n.bit_length()
     if bound.bit_length() + shift < 63:
-        # The position rides along in the low bits: one plain sort is several times faster than an argsort.
+        # The position is packed into the low bits: one plain sort is several times faster than an argsort.
         packed = (keys << shift) | np.arange(n)
         packed.sort()
         order, ranked = packed & ((1 << shift) - 1), packed >> shift
@@ -86,26 +86,26 @@ def dense(keys: IntArray, bound: int) -> tuple[IntArray, IntArray]:
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Words of texts: the longest runs of bytes that are not separators.
+class SeparatedWords:
+    """The words of texts: the longest sequences of bytes without a separator.
 
     Attributes:
-        coded: The words.
+        sequences: The words of each text, as ids.
         starts: Where each word begins in the joined bytes, int64 ``(words,)``.
-        dictionary: The different words, in the order of their numbers, as an Arrow array of bytes.
+        dictionary: The distinct words in the order of their ids, as an Arrow array of bytes.
     """
 
-    coded: TextIds
+    sequences: TokenSequences
     starts: IntArray
     dictionary: Any
 
     def words(self) -> list[str]:
-        """The different words, in the order of their numbers."""
+        """Return the distinct words in the order of their ids."""
         return [word.decode("utf-8", "surrogatepass") for word in self.dictionary.to_pylist()]
 
 
 def join(pieces: Sequence[bytes]) -> tuple[bytes, IntArray]:
-    """Join texts with a zero byte before, between and behind them.
+    """Join texts with a zero byte before, between and after them.
 
     Returns:
         The bytes, and where each text begins in them (and where one more would), int64 ``(texts + 1,)``.
@@ -113,13 +113,13 @@ def join(pieces: Sequence[bytes]) -> tuple[bytes, IntArray]:
     return b"\0" + b"\0".join(pieces) + b"\0", 1 + offsets_of(lengths_of(pieces) + 1)
 
 
-def code_runs(data: bytes, text_starts: IntArray, separators: bytes) -> Runs:
-    """Number the words in joined texts, without making a Python object for each.
+def number_separated_words(data: bytes, text_starts: IntArray, separators: bytes) -> SeparatedWords:
+    """Assign ids to the words of joined texts, without creating a Python object for each word.
 
     Args:
         data: Texts from `join`.
         text_starts: Where they begin, from `join`.
-        separators: All bytes that part words; zero among them.
+        separators: All bytes that separate words, zero among them.
     """
     import pyarrow as pa
 
@@ -127,46 +127,46 @@ def code_runs(data: bytes, text_starts: IntArray, separators: bytes) -> Runs:
     inside = np.frombuffer(data.translate(table), np.int8)
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     starts, ends = edges[0::2], edges[1::2]
-    # Arrow adopts the buffers as they are.
+    # Arrow uses the buffers without a copy.
     buffers = [None, pa.py_buffer(offsets_of(ends - starts)), pa.py_buffer(data.translate(None, separators))]
     words = pa.Array.from_buffers(pa.large_binary(), len(starts), buffers).dictionary_encode()
     offsets = np.searchsorted(starts, text_starts).astype(np.int64)
-    coded = TextIds(words.indices.to_numpy().astype(np.int64), offsets, len(words.dictionary))
-    return Runs(coded, starts, words.dictionary)
+    sequences = TokenSequences(words.indices.to_numpy().astype(np.int64), offsets, len(words.dictionary))
+    return SeparatedWords(sequences, starts, words.dictionary)
 
 
-def code_words(words: Sequence[Sequence[str]]) -> TextIds:
-    """Number the words of texts that are tokenised already."""
+def number_words(words: Sequence[Sequence[str]]) -> TokenSequences:
+    """Assign ids to the words of texts that are tokenised already."""
     numbers: dict[str, int] = {}
     ids = [numbers.setdefault(word, len(numbers)) for word in chain.from_iterable(words)]
     offsets = offsets_of(np.fromiter(map(len, words), np.int64, len(words)))
-    return TextIds(np.array(ids, dtype=np.int64), offsets, len(numbers))
+    return TokenSequences(np.array(ids, dtype=np.int64), offsets, len(numbers))
 
 
-def expand(words: TextIds, parts: Sequence[Sequence[str]]) -> TextIds:
-    """Put tokens in the place of words: word number i becomes the tokens ``parts[i]``."""
-    tokens = code_words(parts)
+def replace_words(words: TokenSequences, parts: Sequence[Sequence[str]]) -> TokenSequences:
+    """Replace words by tokens: the word with id i becomes the tokens ``parts[i]``."""
+    tokens = number_words(parts)
     offsets = offsets_of(tokens.lengths[words.ids])[words.offsets]
-    return TextIds(tokens.pick(words.ids).ids, offsets, tokens.size)
+    return TokenSequences(tokens.pick(words.ids).ids, offsets, tokens.size)
 
 
-def code_characters(texts: Sequence[str]) -> TextIds:
-    """Number the characters of texts."""
-    # UTF-32 also holds lone surrogates, when told to.
+def number_characters(texts: Sequence[str]) -> TokenSequences:
+    """Assign ids to the characters of texts."""
+    # With "surrogatepass", UTF-32 also represents lone surrogates.
     points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
     used = np.zeros(int(points.max(initial=0)) + 1, dtype=bool)
     used[points] = True
     number = np.cumsum(used) - 1
-    return TextIds(number[points], offsets_of(lengths_of(texts)), int(used.sum()))
+    return TokenSequences(number[points], offsets_of(lengths_of(texts)), int(used.sum()))
 
 
 def in_chunks(sizes: IntArray, work: Callable[[slice], Result], *, limit: int = _CHUNK) -> list[Result]:
-    """Do ``work`` on consecutive slices of some items, on all cores; results in the order of the items.
+    """Apply ``work`` to consecutive slices of some items, on all cores; results are in the order of the items.
 
     Args:
         sizes: Characters of each item, int64 ``(items,)``.
-        work: numpy, pyarrow and rapidfuzz let other threads run while they compute, so threads suffice.
-        limit: Characters of a slice, more or less.
+        work: Computes one slice. numpy, pyarrow and rapidfuzz release the interpreter lock, so threads suffice.
+        limit: Approximate number of characters in a slice.
     """
     chunk = np.cumsum(sizes) // limit
     bounds = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), len(sizes)]
@@ -175,7 +175,7 @@ def in_chunks(sizes: IntArray, work: Callable[[slice], Result], *, limit: int = 
 
 
 def on_all_cores(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
-    """Do ``work`` on every item, in threads; results in the order of the items."""
+    """Apply ``work`` to every item, in threads; results are in the order of the items."""
     cores = min(len(items), len(os.sched_getaffinity(0)))
     if cores <= 1:
         return [work(item) for item in items]

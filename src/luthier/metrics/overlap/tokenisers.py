@@ -1,7 +1,7 @@
-"""sacrebleu's tokenisers, applied once to each different word instead of once to each line.
+"""sacrebleu's tokenisers, applied once to each distinct word instead of once to each line.
 
-The tokenisers 13a, intl and none look at a character and its neighbours only and never across white space, so that a
-word can be tokenised on its own, given white space around it. All others are applied line by line.
+The tokenisers 13a, intl and none depend only on a character and its neighbours and never cross white space, so that a
+word with white space around it can be tokenised separately. All others are applied line by line.
 """
 
 from __future__ import annotations
@@ -11,11 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luthier.metrics.overlap.token_ids import Runs, TextIds, code_runs, code_words, expand, join
+from luthier.metrics.overlap.token_ids import (
+    SeparatedWords,
+    TokenSequences,
+    join,
+    number_separated_words,
+    number_words,
+    replace_words,
+)
 
 TOKENISERS = ("13a", "char", "flores101", "flores200", "intl", "ja-mecab", "ko-mecab", "none", "spBLEU-1K", "spm", "zh")
 
-# What str.split() takes for white space: one byte each in UTF-8, and the rest.
+# White space as str.split() defines it: characters of one byte in UTF-8, and longer ones.
 _MARKS = frozenset('.,;:?!)"')
 WHITE_BYTES = bytes([0, *range(9, 14), *range(28, 33)])
 _WIDE_SPACES = tuple(
@@ -25,7 +32,7 @@ _WIDE_SPACES = tuple(
 
 
 class WordTokens(dict[bytes, list[str]]):
-    """Tokens of each word met so far; a new word is tokenised when it is first looked up.
+    """A cache of the tokens of each word; a word is tokenised when it is first accessed.
 
     Args:
         call: The tokeniser 13a: text to tokens, separated by white space.
@@ -43,12 +50,12 @@ class WordTokens(dict[bytes, list[str]]):
 
 @dataclass(frozen=True)
 class Tokeniser:
-    """One of sacrebleu's tokenisers, made once and used for all texts.
+    """One of sacrebleu's tokenisers, created once for all texts.
 
     Attributes:
         name: One of `TOKENISERS`.
         call: Text to tokens, separated by white space.
-        words: What 13a makes of single words.
+        words: Cache of the tokens of single words, for 13a.
     """
 
     name: str
@@ -57,15 +64,15 @@ class Tokeniser:
 
 
 def make_tokeniser(name: str) -> Tokeniser:
-    """Make the tokeniser called ``name``; some load a file for it."""
+    """Create the tokeniser ``name``; some of them load a file."""
     from sacrebleu.metrics.bleu import _get_tokenizer
 
     call = _get_tokenizer(name)()
     return Tokeniser(name, call, WordTokens(call))
 
 
-def tokenise(texts: Sequence[str], tokeniser: Tokeniser, *, lowercase: bool = False) -> TextIds:
-    """Tokenise texts as sacrebleu's BLEU does, and number the tokens.
+def tokenise(texts: Sequence[str], tokeniser: Tokeniser, *, lowercase: bool = False) -> TokenSequences:
+    """Tokenise texts as sacrebleu's BLEU does, and assign ids to the tokens.
 
     Args:
         texts: n texts.
@@ -76,44 +83,44 @@ def tokenise(texts: Sequence[str], tokeniser: Tokeniser, *, lowercase: bool = Fa
         texts = [text.lower() for text in texts]
     name, call = tokeniser.name, tokeniser.call
     if name not in ("13a", "intl", "none") or any("-\n" in text or "\0" in text for text in texts):
-        # 13a joins words that were hyphenated at the end of a line, so there it must see the line.
-        return code_words([call(text.rstrip()).split() for text in texts])
+        # 13a joins words that were hyphenated at the end of a line, so there it needs the whole line.
+        return number_words([call(text.rstrip()).split() for text in texts])
     if name == "intl":
         return _at_edges(texts, call)
-    runs = _runs(texts)
+    words = _split_bytes(texts)
     if name == "none":
-        return runs.coded
-    return expand(runs.coded, [tokeniser.words[word] for word in runs.dictionary.to_pylist()])
+        return words.sequences
+    return replace_words(words.sequences, [tokeniser.words[word] for word in words.dictionary.to_pylist()])
 
 
 def split_tokens(texts: Sequence[str], tokeniser: Tokeniser) -> list[list[str]]:
-    """Tokenise a few texts, and show the tokens."""
+    """Tokenise a few texts and return the tokens themselves."""
     return [tokeniser.call(text.rstrip()).split() for text in texts]
 
 
-def split_words(texts: Sequence[str]) -> tuple[TextIds, list[str]]:
+def split_words(texts: Sequence[str]) -> tuple[TokenSequences, list[str]]:
     """Split texts at white space, as ``str.split`` does.
 
     Args:
         texts: Texts without zero characters.
 
     Returns:
-        The words, and the different words in the order of their numbers.
+        The words as ids, and the distinct words in the order of their ids.
     """
-    runs = _runs(texts)
-    return runs.coded, runs.words()
+    words = _split_bytes(texts)
+    return words.sequences, words.words()
 
 
-def _runs(texts: Sequence[str]) -> Runs:
+def _split_bytes(texts: Sequence[str]) -> SeparatedWords:
     data, starts = join([text.encode("utf-8", "surrogatepass") for text in texts])
     if not data.isascii():
         for space in _WIDE_SPACES:
             data = data.replace(space, b" " * len(space))
-    return code_runs(data, starts, WHITE_BYTES)
+    return number_separated_words(data, starts, WHITE_BYTES)
 
 
-def _at_edges(texts: Sequence[str], call: Callable[[str], str]) -> TextIds:
-    """Tokenise by words where the edges of a line count: intl sees no white space there."""
+def _at_edges(texts: Sequence[str], call: Callable[[str], str]) -> TokenSequences:
+    """Tokenise by words where the edges of a line matter, as for intl, which finds no white space there."""
     words, vocabulary = split_words(texts)
     filled = words.lengths > 0
     indented = np.array([text[:1].isspace() for text in texts], dtype=bool)
@@ -122,7 +129,7 @@ def _at_edges(texts: Sequence[str], call: Callable[[str], str]) -> TextIds:
     last[words.offsets[1:][filled] - 1] = True
     kinds, which = np.unique(words.ids * 4 + first * 2 + last, return_inverse=True)
     parts = [_in_place(vocabulary[kind >> 2], call, bool(kind & 2), bool(kind & 1)) for kind in kinds.tolist()]
-    return expand(TextIds(which.astype(np.int64), words.offsets, len(kinds)), parts)
+    return replace_words(TokenSequences(which.astype(np.int64), words.offsets, len(kinds)), parts)
 
 
 def _in_place(word: str, call: Callable[[str], str], first: bool, last: bool) -> list[str]:
@@ -130,9 +137,9 @@ def _in_place(word: str, call: Callable[[str], str], first: bool, last: bool) ->
 
 
 def _plain_tokens(word: str) -> list[str]:
-    """Tokens of the commonest words, on which 13a and intl agree wherever they stand; none for all others.
+    """Return the tokens of simple words, on which 13a and intl agree in any position; [] for all others.
 
-    Letters and digits stay together; one mark behind letters is cut off.
+    Letters and digits stay together; one mark after letters is split off.
     """
     if word.isalnum():
         return [word]
