@@ -1,11 +1,11 @@
-"""Attention on the CPU in pieces against torch's fused kernel, forward and backward, side by side in one run.
+"""Measure attention in pieces against torch's fused kernel on the CPU, forward and backward, in one run.
 
     python perf/attention.py          # a minute
 
-Both attend within the same causal examples, laid side by side. The kernel is given them padded to the longest, as
-``scaled_dot_product_attention`` wants them; pieces are given them end to end, and lay them out themselves, which is
-part of their time. Seconds are of the processor, the least of several turns, taken in alternation. The table goes to
-``perf/attention.md`` as well.
+Both compute causal attention within the same examples. The fused kernel gets them padded to the longest example, as
+``scaled_dot_product_attention`` requires; attention in pieces gets them end to end and rearranges them itself, which is
+part of its time. Times are CPU seconds, the minimum of several passes that alternate between the two. The table is
+written to ``perf/attention.md`` as well.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TURNS = 12
 
 
 def pieces(heads: int, key_heads: int, size: int, lengths: list[int]) -> Callable[[], None]:
-    """Attention of the examples end to end, and its gradients."""
+    """Return a pass of attention over the examples end to end, with its gradients."""
     tokens, known = sum(lengths), np.array(lengths)
     q, k, v = (torch.randn(tokens, own, size, requires_grad=True) for own in (heads, key_heads, key_heads))
     change = torch.randn(tokens, heads, size)
@@ -51,7 +51,7 @@ def pieces(heads: int, key_heads: int, size: int, lengths: list[int]) -> Callabl
 
 
 def fused(heads: int, key_heads: int, size: int, lengths: list[int]) -> Callable[[], None]:
-    """The same by torch's kernel, on rows as long as the longest example."""
+    """Return the same pass by torch's fused kernel, on rows padded to the longest example."""
 
     def draw(own: int) -> Tensor:
         return torch.randn(len(lengths), max(lengths), own, size).transpose(1, 2).requires_grad_()
@@ -65,14 +65,14 @@ def fused(heads: int, key_heads: int, size: int, lengths: list[int]) -> Callable
     return turn
 
 
-def seconds(ways: list[Callable[[], None]]) -> list[float]:
-    """Seconds of the processor that each way takes at least, in alternation."""
-    least = [float("inf")] * len(ways)
+def seconds(passes: list[Callable[[], None]]) -> list[float]:
+    """Return the minimum CPU seconds of each pass; they are run in alternation."""
+    least = [float("inf")] * len(passes)
     for turn in range(TURNS + 2):
-        for place, way in enumerate(ways):
+        for place, one_pass in enumerate(passes):
             began = time.process_time()
-            way()
-            if turn >= 2:  # the first ones fetch memory and write kernels
+            one_pass()
+            if turn >= 2:  # the first passes allocate memory and compile kernels
                 least[place] = min(least[place], time.process_time() - began)
     return least
 

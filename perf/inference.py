@@ -1,14 +1,15 @@
-"""Scoring and generation against `transformers` and `lm-eval`, side by side in one run, on the shape of a 135M Llama.
+"""Measure scoring and generation against `transformers` and `lm-eval` in one run, on the shape of a 135M Llama.
 
     python perf/inference.py                   # all of it, on ../shared/data/mmlu
     python perf/inference.py --questions 8 --generations 16 --only a,b
 
-The weights are random and the tokenizer is made here from the questions themselves, so that nothing is fetched. Every
-line says what was computed by whom in which CPU seconds, and how far the numbers lie apart. CPU time, not wall time: it
-does not feel what else the machine does.
+The weights are random and the tokenizer is trained here on the questions, so that nothing is downloaded. Every line
+gives the CPU seconds of one library, and how far its numbers differ. CPU time, unlike wall time, hardly depends on what
+else the machine does.
 
-Others compute as they come. Where Luthier has oneDNN multiply instead of MKL (``luthier.kernels.onednn_matmul``), it is
-measured without that, too: one sees what comes of doing nothing twice and what of wider kernels.
+The other libraries run with their defaults. Where Luthier multiplies by oneDNN instead of MKL
+(``luthier.kernels.onednn_matmul``), it is measured without that, too, to separate the effect of avoided computation
+from that of wider kernels.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "mmlu"
 SUBJECTS = ("anatomy", "high_school_biology")
 LETTERS = "ABCD"
 Timed: TypeAlias = tuple[list[str], float, int]
-"""Answers, the CPU seconds that they took, and the batch in which they took least."""
+"""Generated texts, their CPU seconds, and the batch size that was the fastest."""
 SHAPE = {  # SmolLM2-135M's
     "vocab_size": 49152,
     "hidden_size": 576,
@@ -64,25 +65,25 @@ SHAPE = {  # SmolLM2-135M's
 
 @contextmanager
 def as_torch_comes() -> Iterator[None]:
-    """Have torch multiply inside as it does by itself."""
+    """Inside, multiply matrices with torch's default library."""
     with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
         yield
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=100, help="of each of two subjects")
+    parser.add_argument("--questions", type=int, default=100, help="questions of each of the two subjects")
     parser.add_argument("--generations", type=int, default=128)
     parser.add_argument("--new-tokens", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=16, help="rows in a batch of the others, where answers are scored")
-    parser.add_argument("--batches", type=int, nargs="+", default=(16, 32, 64), help="where they are written")
+    parser.add_argument("--batch", type=int, default=16, help="batch size of the other libraries in scoring")
+    parser.add_argument("--batches", type=int, nargs="+", default=(16, 32, 64), help="batch sizes in generation")
     parser.add_argument("--only", default="a,b,c,d", help="which measurements")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         model = made_model(Path(folder))
-        capabilities_of(model)  # tried before anything is timed
+        capabilities_of(model)  # verified before anything is timed
         print(f"{model.parameters / 1e6:.0f}M weights, {options.threads} thread(s), CPU seconds")
         if "a" in options.only:
             few_shot(model, options.questions, options.batch)
@@ -98,7 +99,7 @@ def main() -> None:
 
 
 def made_model(folder: Path) -> LanguageModel:
-    """Write and load a Llama of random weights, with a tokenizer of the questions' own words."""
+    """Write and load a Llama with random weights and a tokenizer that is trained on the questions."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -152,7 +153,7 @@ def endings(model: LanguageModel, count: int, batch: int) -> None:
 
 
 def compare(model: LanguageModel, name: str, asked: Sequence[tuple[str, Sequence[str]]], batch: int) -> None:
-    """Score all answers to all prompts: ours, row by row in padded batches, and by `lm-eval` if it is installed."""
+    """Score all answers to all prompts: by Luthier, in padded batches, and by `lm-eval` if it is installed."""
     items = []
     for number, (prompt, answers) in enumerate(asked):
         prompt_ids = np.array(model.tokenizer(prompt).input_ids, dtype=np.int32)
@@ -180,7 +181,7 @@ def apart(ours: Sequence[float], theirs: Sequence[float]) -> str:
 @as_torch_comes()
 @torch.no_grad()
 def padded(model: LanguageModel, items: Sequence[Encoded], batch: int) -> list[float]:
-    """Score rows of like length together, each with its whole prompt."""
+    """Score rows of similar length in a batch, each with its whole prompt."""
     order = sorted(range(len(items)), key=lambda index: -len(items[index].prompt_ids) - len(items[index].target_ids))
     found = [0.0] * len(items)
     for start in range(0, len(order), batch):
@@ -218,15 +219,15 @@ def by_lm_eval(model: LanguageModel, items: Sequence[Encoded], batch: int) -> tu
 
 
 @dataclass(frozen=True)
-class CachedRequest:
-    """Prompts of uneven length, and tokens at which answers end, at uneven places."""
+class GenerationWorkload:
+    """Prompts of different lengths, and end tokens that stop the answers at different places."""
 
     prompts: list[Encoded]
     ends: list[int]
     new_tokens: int
 
     def held(self, batch: int) -> int:
-        """Tokens that a batch of the others holds."""
+        """Tokens in a padded batch of the other libraries."""
         return batch * (max(len(prompt.prompt_ids) for prompt in self.prompts) + self.new_tokens)
 
     def written_by(self, engine: Engine, batch: int) -> list[str]:
@@ -236,28 +237,28 @@ class CachedRequest:
         return [answer.text for answer in found]
 
 
-def uneven(model: LanguageModel, count: int, new_tokens: int) -> CachedRequest:
+def uneven(model: LanguageModel, count: int, new_tokens: int) -> GenerationWorkload:
     rows = [row for subject in SUBJECTS for row in rows_of("test", subject)]
     texts = [shown(row) for row in rows[:count]]
     prompts = [
         Encoded(str(number), np.array(model.tokenizer(text).input_ids, dtype=np.int32), np.zeros(0, np.int32))
         for number, text in enumerate(texts)
     ]
-    # Random weights never end by themselves: tokens that some of the answers hold at drawn places end all answers.
+    # With random weights no answer ends by itself, so tokens at random places of some answers become the end tokens.
     draw = np.random.default_rng(0)
     free = generate(model, prompts, DecodingConfig(), StopConditions(str, new_tokens))
     written = [json.loads(answer.text) for answer in free]
     ends = sorted({tokens[int(draw.integers(len(tokens)))] for tokens in written[:: max(1, count // 8)]})
-    return CachedRequest(prompts, ends, new_tokens)
+    return GenerationWorkload(prompts, ends, new_tokens)
 
 
-def describe(name: str, asked: CachedRequest) -> None:
+def describe(name: str, asked: GenerationWorkload) -> None:
     lengths = [len(prompt.prompt_ids) for prompt in asked.prompts]
-    told = f"prompts of {min(lengths)} to {max(lengths)} tokens, {asked.new_tokens} new ones at most"
-    print(f"\n{name}: {len(asked.prompts)} generations, {told}")
+    sizes = f"prompts of {min(lengths)} to {max(lengths)} tokens, {asked.new_tokens} new ones at most"
+    print(f"\n{name}: {len(asked.prompts)} generations, {sizes}")
 
 
-def continuous(model: LanguageModel, asked: CachedRequest, theirs: Timed, batches: Sequence[int]) -> None:
+def continuous(model: LanguageModel, asked: GenerationWorkload, theirs: Timed, batches: Sequence[int]) -> None:
     """(c) Prompts of uneven length, answers that end at uneven places."""
     describe("(c)", asked)
     first, own, batch = best(lambda batch: asked.written_by(TorchEngine(model), batch), batches)
@@ -270,7 +271,9 @@ def continuous(model: LanguageModel, asked: CachedRequest, theirs: Timed, batche
     print(f"  answers of {min(tokens)} to {max(tokens)} tokens, {sum(tokens)} in all")
 
 
-def converted(model: LanguageModel, asked: CachedRequest, theirs: Timed, batches: Sequence[int], folder: Path) -> None:
+def converted(
+    model: LanguageModel, asked: GenerationWorkload, theirs: Timed, batches: Sequence[int], folder: Path
+) -> None:
     """(d) The same by the model converted for CTranslate2, in float32 and with 8-bit weights."""
     try:
         import ctranslate2
@@ -288,10 +291,10 @@ def converted(model: LanguageModel, asked: CachedRequest, theirs: Timed, batches
 
 
 def beside(theirs: Timed, found: Sequence[str], own: float) -> None:
-    """Print the line of the others beside what was found in ``own`` seconds."""
+    """Print the line of `transformers`, compared with what Luthier generated in ``own`` seconds."""
     answers, seconds, batch = theirs
-    told = f"{batch} at a time, {agreement(found, answers)}"
-    line("transformers, sorted by length", seconds, own, len(found), told)
+    note = f"{batch} at a time, {agreement(found, answers)}"
+    line("transformers, sorted by length", seconds, own, len(found), note)
 
 
 def agreement(first: Sequence[str], second: Sequence[str]) -> str:
@@ -304,7 +307,7 @@ def agreement(first: Sequence[str], second: Sequence[str]) -> str:
 
 @as_torch_comes()
 @torch.no_grad()
-def by_transformers(model: LanguageModel, asked: CachedRequest, batch: int) -> list[str]:
+def by_transformers(model: LanguageModel, asked: GenerationWorkload, batch: int) -> list[str]:
     prompts, ends, new_tokens = asked.prompts, asked.ends, asked.new_tokens
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].prompt_ids))
     found = [""] * len(prompts)
@@ -329,7 +332,7 @@ def by_transformers(model: LanguageModel, asked: CachedRequest, batch: int) -> l
 
 
 def best(work: Callable[[int], list[str]], batches: Sequence[int]) -> Timed:
-    """Do the work in batches of each size; what it found, and the least time with its size."""
+    """Run ``work`` with each batch size; return its result, and the minimum time with its batch size."""
     runs = [(*timed(partial(work, size)), size) for size in batches]
     return min(runs, key=lambda run: run[1])
 

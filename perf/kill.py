@@ -1,9 +1,9 @@
-"""Kill `luthier compare` with SIGKILL at random moments of training and of evaluation, and compare bit for bit.
+"""Kill `luthier compare` with SIGKILL at random times in training and evaluation, and compare results bit for bit.
 
     python perf/kill.py --times 10
 
-Prints one line a kill: where it came, and which of results.json, the stored weights and their cards differ from an
-uninterrupted run's after the same command was given again. Exits with 1 if anything differs.
+Prints one line per kill: when it happened, and which of results.json, the stored weights and their cards differ from
+those of an uninterrupted run after the same command was run again. Exits with 1 if anything differs.
 """
 
 from __future__ import annotations

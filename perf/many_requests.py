@@ -2,10 +2,10 @@
 
     python perf/many_requests.py
 
-Half of the requests are choices, half free text, to a tiny Llama with random weights: what is measured is everything
-but the model. Prints the most memory that was resident, the time, and the lines of progress of each run; then kills the
-large one twice with SIGKILL, runs it to its end and compares its log with the uninterrupted one's, bit for bit. Exits
-with 1 if the log differs, an answer was given twice, or a request more takes more memory than the budget.
+Half of the requests are choices, half free text, to a tiny Llama with random weights: everything but the model is
+measured. Prints the peak resident memory, the time and the progress lines of each run; then kills the large run twice
+with SIGKILL, completes it and compares its log with the uninterrupted run's, bit for bit. Exits with 1 if the log
+differs, an example was answered twice, or an additional request takes more memory than the budget.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from many_requests import (
     TASKS,
     Evaluation,
-    RetentionLogs,
+    MeasuredProcess,
     answers,
     kept_answers,
     logged,
@@ -33,7 +33,7 @@ from many_requests import (
 from tiny_models import tiny_folder
 
 BUDGET = 6 * 1024
-"""Bytes that one more request may take: its text, tokens and answer, and nothing that the model computes."""
+"""Bytes that an additional request may take: its text, tokens and answer, and nothing that the model computes."""
 
 
 def main() -> int:
@@ -55,14 +55,14 @@ def main() -> int:
     return 1 if wrong or each > BUDGET else 0
 
 
-def _measured(evaluation: Evaluation, out: Path) -> RetentionLogs:
-    watched = run(evaluation, out)
+def _measured(evaluation: Evaluation, out: Path) -> MeasuredProcess:
+    measured = run(evaluation, out)
     lines = [line for line in said(out).read_text().splitlines() if " examples, " in line]
     shown = f"{len(lines)} lines, such as '{lines[0]}'"
     print(
-        f"{evaluation.requests:>10,}{watched.peak_bytes / 2**20:>10.0f}{watched.seconds:>10.1f}   {shown}", flush=True
+        f"{evaluation.requests:>10,}{measured.peak_bytes / 2**20:>10.0f}{measured.seconds:>10.1f}   {shown}", flush=True
     )
-    return watched
+    return measured
 
 
 def _killed(evaluation: Evaluation, out: Path, whole: Path) -> bool:

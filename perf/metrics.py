@@ -1,10 +1,11 @@
-"""Metrics against their reference implementations, side by side in one run.
+"""Measure the metrics against their reference implementations in one run.
 
-    python perf/metrics.py            # all of it; some three minutes, nearly all spent in the reference implementations
+    python perf/metrics.py            # about three minutes, mostly in the reference implementations
     python perf/metrics.py --quick    # a tenth of the pairs
 
-Every comparison checks equality on the very pairs that it times. Times are the best of three for Luthier and one pass
-for the reference; the reference runs on one core, Luthier on all that the process may use (``taskset -c 0`` for one).
+Every comparison checks equality on the pairs that it times. Times are the minimum of three passes for Luthier and one
+pass for the reference; the reference runs on one core, Luthier on all that the process may use (``taskset -c 0`` for
+one).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Pairs = tuple[list[str], list[str]]
 
 
 def vocabulary(size: int, rng: random.Random) -> list[str]:
-    """Words of English shape: roots with common endings, so that stemming has something to do."""
+    """Generate words that resemble English: roots with common endings, so that the stemmer is exercised."""
     syllables = [
         "con",
         "ver",
@@ -55,7 +56,7 @@ def vocabulary(size: int, rng: random.Random) -> list[str]:
 
 
 def generated_pairs(count: int, words: int, *, lines: int = 1, seed: int = 0) -> Pairs:
-    """Pairs of texts that share about two thirds of their words, Zipf-distributed, with punctuation."""
+    """Generate pairs of texts that share about two thirds of their words, Zipf-distributed, with punctuation."""
     rng = random.Random(seed)
     known = vocabulary(8000, rng)
     rng.shuffle(known)

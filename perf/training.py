@@ -1,34 +1,34 @@
-"""Training against ``trl`` and ``transformers``: the same weights, batches, order, optimizer and loss, in one run.
+"""Measure training against ``trl`` and ``transformers`` with equal weights, batches, order, optimizer and loss.
 
-    python perf/training.py            # every shape, ten steps each; the better part of an hour on a CPU
-    python perf/training.py --quick    # three to ten short steps each, counted in CPU seconds, so that
-                                      # a busy machine may do it
+    python perf/training.py            # every shape, ten steps each; most of an hour on a CPU
+    python perf/training.py --quick    # three to ten short steps each, measured in CPU seconds, so
+                                      # that the machine may be busy
     python perf/training.py --only 135m
 
-Every measurement is a process of its own, so that peak memory is its own. Peers run in each mode that this machine has:
+Every measurement runs in a process of its own, so that its peak memory is known. Peers run in each available mode:
 
-``default``       as ``SFTTrainer`` and ``Seq2SeqTrainer`` come
+``default``       ``SFTTrainer`` and ``Seq2SeqTrainer`` with their defaults
 ``grouped``       examples of a step sorted by length and cut into micro-batches, as grouping by length does
 ``padding-free``  ``SFTTrainer(padding_free=True)``: the examples of a step in one row, which is also what packing
                   without contamination computes
 
-A mode whose losses are not those of the default mode is not a correct peer, and is marked as such. Peers run as they
-come. Where Luthier has oneDNN multiply instead of MKL (``luthier.kernels.onednn_matmul``), it runs without that,
-too, so that one sees what comes of less work and what of wider kernels. The share of the peak counts the arithmetic
-that the loss needs (no padding, vocabulary logits of targets alone, LoRA without gradients of the base's weights)
-against square matrix products timed in the same run, by the faster of the two libraries. The table goes to
-``perf/training.md`` as well.
+A mode whose losses are not those of the default mode is not a correct peer, and is marked as such. Peers run with their
+defaults. Where Luthier multiplies by oneDNN instead of MKL (``luthier.kernels.onednn_matmul``), it is measured without
+that, too, to separate the effect of avoided computation from that of wider kernels. The share of the peak counts the
+arithmetic that the loss needs (no padding, vocabulary logits of targets alone, LoRA without gradients of the base's
+weights) against square matrix products timed in the same run, by the faster of the two libraries. The table is written
+to ``perf/training.md`` as well.
 
-Measured, and left out (CPU seconds of forward and backward passes of eight examples, interleaved, one thread, torch
+Measured and not adopted (CPU seconds of forward and backward passes of eight examples, interleaved, one thread, torch
 2.13, a machine with other work):
 
-``torch.compile`` of each block, attention aside, shapes dynamic: nothing was compiled twice, but what fusing saves, the
-calls of compiled regions cost. Five batches of a 135M Llama cut to 4 layers took 6.32 s eagerly and 6.43 s compiled,
-after 10 s of compiling; four of a Llama 192 wide in bf16 0.94 s and 0.92 s.
+``torch.compile`` of each block without attention, with dynamic shapes: nothing was compiled twice, but calling compiled
+regions costs as much as fusing saves. Five batches of a 135M Llama cut to 4 layers took 6.32 s eagerly and 6.43 s
+compiled, after 10 s of compiling; four of a Llama 192 wide in bf16 0.94 s and 0.92 s.
 
 LoRA with ``W + BA`` formed once a pass instead of the side path: medians of nine passes of a 135M Llama cut to 3 layers
-were 0.95 s and 1.01 s, the best 0.89 s and 0.85 s: no difference that stands out of the noise. A small Llama gained
-a twentieth (best of four, 0.55 s and 0.59 s).
+were 0.95 s and 1.01 s, the best 0.89 s and 0.85 s: no difference beyond the noise. A small Llama gained
+5 % (best of four, 0.55 s and 0.59 s).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 QUICK_STEPS = {"small Llama": 10, "135M Llama": 3, "T5-small": 6, "1B Llama": 3}
-"""Timed steps with ``--quick``: the small shapes' are short, and the first ones fetch memory."""
+"""Timed steps with ``--quick``: the small shapes' are short, and the first steps allocate memory."""
 COLUMNS = (
     *("shape", "method", "who", "supervised tokens/s", "÷ best peer", "of the peak"),
     *("MiB at most", "÷ least peer", "loss differs by"),
@@ -143,14 +143,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a measurement found.
+    """The result of a measurement.
 
     Attributes:
-        seconds: Of the timed steps, by the clock on the wall.
-        cpu_seconds: Of all threads in them.
-        losses: Of every step.
-        peak: Bytes resident (allocated, on a CUDA device) at most while training.
-        before: Bytes resident just before, with the model loaded and everything imported.
+        seconds: Wall seconds of the timed steps.
+        cpu_seconds: CPU seconds of the timed steps, over all threads.
+        losses: Loss of every step.
+        peak: Peak resident bytes (allocated bytes on a CUDA device) during training.
+        before: Resident bytes just before training, with the model loaded and everything imported.
     """
 
     seconds: float
@@ -190,27 +190,27 @@ def build(job: Job) -> tuple[LanguageModel, Attached]:
 
 
 class Clock:
-    """Looks at the clocks after every optimizer step, of whichever trainer."""
+    """Records the time after every optimizer step of any trainer."""
 
     def __init__(self, device: str) -> None:
         self.marks: list[tuple[float, float]] = []
         self.device = device
-        self.hook = register_optimizer_step_post_hook(self.look)
+        self.hook = register_optimizer_step_post_hook(self.record)
 
-    def look(self, *_: object) -> None:
-        """Take down the time."""
+    def record(self, *_: object) -> None:
+        """Record the time."""
         if self.device == "cuda":
             torch.cuda.synchronize()
         self.marks.append((time.perf_counter(), time.process_time()))
 
     def since_first(self) -> tuple[float, float]:
-        """Seconds on the wall and of the processor from the end of the first step to that of the last."""
+        """Return the wall and CPU seconds from the end of the first step to that of the last."""
         (wall, cpu), (wall_end, cpu_end) = self.marks[0], self.marks[-1]
         return wall_end - wall, cpu_end - cpu
 
 
 def measure(job: Job) -> Found:
-    """Do one measurement, in this process."""
+    """Run one measurement in this process."""
     model, attached = build(job)
     config = TrainingConfig(steps=job.steps + 1, batch_size=job.batch, validations=0, checkpoint_seconds=1e9)
     items = examples(job.shape, (job.steps + 1) * job.batch)
@@ -243,7 +243,7 @@ def theirs(
     job: Job, model: LanguageModel, attached: Attached, items: Sequence[Encoded], config: TrainingConfig, folder: Path
 ) -> list[float]:
     """Train with the peer in one of its modes; return the loss of every step."""
-    # Imported here: what peers need is not to count as Luthier's memory.
+    # Imported here, so that what peers need does not count as Luthier's memory.
     import trl
     from datasets import Dataset
     from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
@@ -319,7 +319,7 @@ def _row(item: Encoded, encoder_decoder: bool) -> dict[str, list[int]]:
 
 
 def _summed_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-    """T5 divides each pass by its own tokens, which is another loss when passes are accumulated: mend that."""
+    """T5 divides each pass by its own tokens, which is another loss when passes are accumulated: correct it."""
     logits = outputs["logits"].flatten(0, 1)
     total = torch.nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum")
     loss: torch.Tensor = total / num_items_in_batch
@@ -393,7 +393,7 @@ def matmul_peak(clock: str, device: str) -> float:
 
 
 def in_process(job: Job) -> Found | str:
-    """Do a measurement in a process of its own; what it said at last, if it failed."""
+    """Run a measurement in a process of its own; return its result, or its last output if it failed."""
     command = [sys.executable, __file__, "--job", json.dumps(asdict(job))]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = ran.stdout.strip().splitlines()
@@ -403,7 +403,7 @@ def in_process(job: Job) -> Found | str:
 
 
 def compare(shape: str, method: str, given: argparse.Namespace, peaks: Sequence[float]) -> list[str]:
-    """Measure a shape and a method with everyone; return rows of the table."""
+    """Measure a shape and a method with Luthier and all peers; return rows of the table."""
     modes = MODES[SHAPES[shape]["model_type"]]
     ours = OURS if len(peaks) > 1 else OURS[1:]
     steps = given.steps or (QUICK_STEPS[shape] if given.quick else 10)
@@ -467,7 +467,7 @@ def main() -> None:
     threads = torch.get_num_threads()
     processor = torch.cuda.get_device_name() if given.device == "cuda" else f"{os.cpu_count()} cores"
     peaks = matmul_peaks(given.clock, given.device)
-    told = " by torch alone, by oneDNN ".join(f"{peak / 1e9:.0f} GFLOP/s" for peak in peaks)
+    rates = " by torch alone, by oneDNN ".join(f"{peak / 1e9:.0f} GFLOP/s" for peak in peaks)
     clock = "of the processor" if given.clock == "cpu" else "on the wall"
     steps = given.steps or ("3 to 10" if given.quick else 10)
     lines = [
@@ -475,7 +475,7 @@ def main() -> None:
         "",
         f"`python perf/training.py{' --quick' if given.quick else ''}`: {steps} timed steps of {given.batch} "
         f"examples, {given.device} ({processor}, {threads} threads), torch {torch.__version__}, "
-        f"Python {platform.python_version()}; seconds are {clock}. Matrix products: {told}.",
+        f"Python {platform.python_version()}; seconds are {clock}. Matrix products: {rates}.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         "|---|---|---|---|---|---|---|---|---|",

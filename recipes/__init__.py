@@ -1,1 +1,1 @@
-"""What made the embedded model, the built-in tasks and each published number."""
+"""Recipes that reproduce the embedded model, the built-in tasks and each published number."""

@@ -1,4 +1,4 @@
-"""An evaluation of very many requests in a process of its own: watched from outside, killed, and run to its end.
+"""An evaluation of very many requests in a process of its own: measured from outside, killed, and completed.
 
 Half of the requests are choices, half are free text. What was answered is read from the files that it writes.
 """
@@ -50,12 +50,12 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class RetentionLogs:
-    """A run that was seen to its end.
+class MeasuredProcess:
+    """The measurements of a run that ended.
 
     Attributes:
-        peak_bytes: Most memory that was resident at once.
-        seconds: From start to end.
+        peak_bytes: Peak resident memory in bytes.
+        seconds: Wall seconds from start to end.
     """
 
     peak_bytes: int
@@ -68,11 +68,11 @@ def write_evaluation(folder: Path, model: Path, requests: int, *, batch_tokens: 
 
 
 def said(out: Path) -> Path:
-    """The file of what the runs into a store have said."""
+    """The file with the output of the runs that use a store."""
     return out.with_name(f"{out.name}.log")
 
 
-def run(evaluation: Evaluation, out: Path) -> RetentionLogs:
+def run(evaluation: Evaluation, out: Path) -> MeasuredProcess:
     """Run an evaluation to its end."""
     began, peak = time.monotonic(), 0
     process = evaluation.start(out)
@@ -80,7 +80,7 @@ def run(evaluation: Evaluation, out: Path) -> RetentionLogs:
         peak = max(peak, _resident(process.pid))
         time.sleep(0.01)
     assert process.poll() == 0, said(out).read_text()[-4000:]
-    return RetentionLogs(peak, time.monotonic() - began)
+    return MeasuredProcess(peak, time.monotonic() - began)
 
 
 def _resident(pid: int) -> int:

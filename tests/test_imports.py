@@ -1,4 +1,4 @@
-"""Which module may import which: the rooms in order, no cycles, and nothing through the package's root.
+"""Which module may import which: the packages in order, no cycles, and nothing through the package's root.
 
     errors, records, version, quiet ← progress ← files, config ← data, metrics, kernels ← tasks, models ← methods
         ← objectives, inference ← evaluation ← training
@@ -20,9 +20,9 @@ import luthier
 
 PACKAGE = Path(luthier.__file__).parent
 
-_FLOORS: tuple[frozenset[str], ...] = tuple(
-    frozenset(floor.split())
-    for floor in (
+_LAYERS: tuple[frozenset[str], ...] = tuple(
+    frozenset(layer.split())
+    for layer in (
         "errors records version quiet",
         "progress",
         "files config",
@@ -34,22 +34,22 @@ _FLOORS: tuple[frozenset[str], ...] = tuple(
         "training",
     )
 )
-"""The rooms that compute, from the ground: each may import whatever stands on a lower floor."""
+"""The packages that compute, in layers from the lowest: each may import whatever is in a lower layer."""
 
-_GROUND = _FLOORS[0] | _FLOORS[1] | _FLOORS[2]
+_BASE = _LAYERS[0] | _LAYERS[1] | _LAYERS[2]
 # What is read from finished results alone: no model is ever loaded for it.
-_RESULTS = _GROUND | {"metrics"}
-_COMPUTING = frozenset[str]().union(*_FLOORS)
+_RESULTS = _BASE | {"metrics"}
+_COMPUTING = frozenset[str]().union(*_LAYERS)
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
-    room: frozenset[str]().union(*_FLOORS[:height]) for height, floor in enumerate(_FLOORS) for room in floor
+    package: frozenset[str]().union(*_LAYERS[:height]) for height, layer in enumerate(_LAYERS) for package in layer
 } | {
     "metrics": frozenset({"errors", "records", "files"}),
     "kernels": frozenset({"errors"}),
-    "models": _GROUND | {"data", "kernels"},
-    "methods": _GROUND | {"data", "kernels", "models"},
-    "objectives": _GROUND | {"data", "kernels", "models"},
-    "inference": _GROUND | {"data", "kernels", "models", "methods"},
+    "models": _BASE | {"data", "kernels"},
+    "methods": _BASE | {"data", "kernels", "models"},
+    "objectives": _BASE | {"data", "kernels", "models"},
+    "inference": _BASE | {"data", "kernels", "models", "methods"},
     "results": _RESULTS,
     "report": _RESULTS | {"results"},
     "experiments": _COMPUTING | {"results"},
@@ -66,7 +66,7 @@ def _name(path: Path) -> str:
 MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def _room(module: str) -> str:
+def _package(module: str) -> str:
     return module.split(".")[1]
 
 
@@ -110,26 +110,26 @@ def _deepest(name: str, otherwise: str) -> str:
     return name if name in MODULES else otherwise
 
 
-def _rooms() -> set[str]:
-    return {_room(module) for module in MODULES if module != "luthier"}
+def _packages() -> set[str]:
+    return {_package(module) for module in MODULES if module != "luthier"}
 
 
-def test_every_room_has_a_place_in_the_order() -> None:
-    assert _rooms() <= MAY_IMPORT.keys(), "a new room needs a place in MAY_IMPORT and in the README's tree"
+def test_every_package_has_a_place_in_the_order() -> None:
+    assert _packages() <= MAY_IMPORT.keys(), "a new package needs a place in MAY_IMPORT and in the README's tree"
 
 
 def test_the_order_itself_has_no_cycle() -> None:
     TopologicalSorter(MAY_IMPORT).prepare()
 
 
-@pytest.mark.parametrize("room", sorted(_rooms()))
-def test_a_room_imports_only_from_rooms_below_it(room: str) -> None:
+@pytest.mark.parametrize("package", sorted(_packages()))
+def test_a_package_imports_only_from_packages_below_it(package: str) -> None:
     wrong = [
         f"{module} imports {other}"
         for module in MODULES
-        if module != "luthier" and _room(module) == room
+        if module != "luthier" and _package(module) == package
         for other in _imports(module)
-        if other != "luthier" and _room(other) != room and _room(other) not in MAY_IMPORT[room]
+        if other != "luthier" and _package(other) != package and _package(other) not in MAY_IMPORT[package]
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -147,17 +147,17 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(name for name, path in MODULES.items() if path.name == "__init__.py"))
-def test_a_room_has_a_sentence_and_imports_nothing(module: str) -> None:
+def test_a_package_has_a_docstring_and_imports_nothing(module: str) -> None:
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), f"{module} does not say what the room is for"
+    assert ast.get_docstring(tree), f"{module} does not say what the package is for"
     assert not list(_imports(module, at_import=True))
     if module != "luthier":
         assert len(tree.body) == 1, f"{module} holds more than its docstring"
 
 
-@pytest.mark.parametrize("room", ["results", "report", "metrics"])
-def test_what_reads_finished_results_never_reaches_a_model(room: str) -> None:
-    reached, left = set[str](), [module for module in MODULES if module != "luthier" and _room(module) == room]
+@pytest.mark.parametrize("package", ["results", "report", "metrics"])
+def test_what_reads_finished_results_never_reaches_a_model(package: str) -> None:
+    reached, left = set[str](), [module for module in MODULES if module != "luthier" and _package(module) == package]
     while left:
         module = left.pop()
         if module not in reached:
@@ -166,6 +166,6 @@ def test_what_reads_finished_results_never_reaches_a_model(room: str) -> None:
     assert not [
         module
         for module in reached
-        if _room(module) in {"kernels", "models", "methods", "objectives", "inference", "evaluation", "training"}
+        if _package(module) in {"kernels", "models", "methods", "objectives", "inference", "evaluation", "training"}
     ]
     assert not [module for module in reached if _outside(module) & {"torch", "transformers", "peft"}]

@@ -1,1 +1,1 @@
-"""What made the embedded model `mini`, from nothing: tokenizer, pretraining, instruction tuning, model card."""
+"""The recipe of the embedded model `mini`: tokenizer, pretraining, instruction tuning and model card."""

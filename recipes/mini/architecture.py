@@ -1,4 +1,4 @@
-"""The shape of `mini`: a small Llama with grouped-query attention and tied embeddings."""
+"""The architecture of `mini`: a small Llama with grouped-query attention and tied embeddings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPECIAL = ("<pad>", "<s>", "</s>")
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer; every text can be written in it, and it puts one ``<s>`` at the head."""
+    """Train a byte-level BPE tokenizer; it can represent every text and begins each with one ``<s>``."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -36,7 +36,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def new_model(vocabulary: int) -> LlamaForCausalLM:
-    """Return the model with random weights, from torch's present seed."""
+    """Return the model with random weights, drawn from torch's global generator."""
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=192,

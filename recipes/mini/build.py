@@ -1,4 +1,4 @@
-"""Make `mini` from nothing: ``python -m recipes.mini.build --out recipes/mini/out``.
+"""Make `mini` from random weights: ``python -m recipes.mini.build --out recipes/mini/out``.
 
 Stages, each resumed where a kill left it: tokenizer, pretraining on the plain text of ``recipes.tasks.corpus``,
 instruction tuning on the built-in tasks that are not held out, drills in those that this does not teach, model card.
@@ -51,7 +51,7 @@ from recipes.tasks.corpus import documents
 from recipes.tasks.files import read_rows, write_rows
 
 SEED = 20261121
-TOKENIZER_SHARE = 4  # one document in so many is enough to train the tokenizer on
+TOKENIZER_SHARE = 4  # one document in four is enough to train the tokenizer
 EMBEDDED = Path(__file__).resolve().parents[2] / "src" / "luthier" / "models" / "mini"
 
 PRETRAINING = TrainingConfig(
@@ -83,7 +83,7 @@ DRILL = INSTRUCTION.model_copy(update={"learning_rate": 1e-3, "final_learning_ra
 
 
 def corpus(out: Path) -> list[str]:
-    """The documents of the plain text; made at the first call and then read."""
+    """Return the documents of the plain text; they are made at the first call and read afterwards."""
     folder = out / "corpus"
     if not (folder / "train.jsonl.gz").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def corpus(out: Path) -> list[str]:
 
 
 def stage(folder: Path, make: Callable[[], LanguageModel]) -> Path:
-    """Save the model that a stage makes, unless an earlier call has."""
+    """Save the model that a stage makes, unless an earlier call has done so."""
     if not (folder / "config.json").exists():
         save(make(), folder)
     return folder
@@ -112,7 +112,7 @@ def make_base(out: Path) -> Path:
 
 
 def pretrain(out: Path) -> Path:
-    """Pretrain on the corpus, each document by itself; one document in 200 is kept for validation."""
+    """Pretrain on the corpus, each document separately; one document in 200 is kept for validation."""
 
     def make() -> LanguageModel:
         model = load_model(str(make_base(out)), device=None)
@@ -140,7 +140,7 @@ def instruct(out: Path) -> Path:
 
 
 def drill(out: Path, number: int) -> Path:
-    """Go on with many more rows of the tasks that are learned last, on one thread: sentences are short."""
+    """Continue with many more rows of the tasks that are learned last, on one thread because sentences are short."""
 
     def make() -> LanguageModel:
         before = drill(out, number - 1) if number else instruct(out)
@@ -156,7 +156,7 @@ def drill(out: Path, number: int) -> Path:
 
 
 def finish(out: Path) -> Path:
-    """Return the finished model: what the last drill left."""
+    """Return the finished model, the result of the last drill."""
     return stage(out / "mini", lambda: load_model(str(drill(out, len(DRILLS) - 1)), device="cpu"))
 
 
@@ -169,7 +169,7 @@ def fit(
     label: str,
     objective: Objective[Encoded],
 ) -> None:
-    """Train every weight by Luthier's loop, keep those with the lowest validation loss, and note what it took."""
+    """Train every weight by Luthier's loop, keep those with the lowest validation loss, and record the cost."""
     work.mkdir(parents=True, exist_ok=True)
     parts = [held_out[start : start + 16] for start in range(0, len(held_out), 16)]
     batches = [MicroBatch(part, held_out) for part in parts]
@@ -202,7 +202,7 @@ def fit(
 
 
 def stages_of(out: Path) -> dict[str, str]:
-    """Name the stages whose weights are there, in order, each with the sha256 of its weights."""
+    """Return the stages whose weights exist, in order, each with the sha256 of its weights."""
     names = ("base", "instructed", *(f"drilled-{number}" for number in range(len(DRILLS))), "mini")
     files = {name: out / name / "model.safetensors" for name in names}
     return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file.exists()}
@@ -269,7 +269,7 @@ def save(model: LanguageModel, folder: Path) -> None:
     model.tokenizer.save_pretrained(writing)
     model.module.float()
     for path in writing.iterdir():
-        path.chmod(0o644)  # safetensors writes for the owner alone
+        path.chmod(0o644)  # safetensors gives read access to the owner only
     writing.rename(folder)
 
 

@@ -1,4 +1,4 @@
-"""The model card of `mini`: what it was made of, how long that took, and its score on every built-in task."""
+"""The model card of `mini`: its training data, training time, and score on every built-in task."""
 
 from __future__ import annotations
 

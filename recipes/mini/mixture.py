@@ -36,12 +36,12 @@ HELD_OUT = frozenset({"dialogue_summary", "story_ending", "plain_text"})
 WORDINGS = 2
 """Training templates in which each example of the training split stands there."""
 FRESH = 8_000
-"""Rows of each task that are composed anew, each in one wording."""
+"""Newly composed rows of each task, each rendered by one template."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """A training on rows composed anew.
+    """A training on newly composed rows.
 
     Attributes:
         rows: How many of the tasks that are drilled.
@@ -90,7 +90,7 @@ def drill_mixture(model: LanguageModel, texts: Sequence[str], folder: Path, *, n
 
 
 def _composed_anew(name: str, count: int, folder: Path, seed: int) -> list[Example]:
-    """Examples of so many rows composed anew, which are written to the folder, each in one wording."""
+    """Return examples of newly composed rows, which are written to the folder, each rendered by one template."""
     path = folder / f"{name}.jsonl.gz"
     write_rows(path, list(fresh_rows(name, count, seed=seed)))
     task = load_task(name)
@@ -123,13 +123,13 @@ def _in_wordings(task: Task, wordings: int, seed: int) -> list[Example]:
 
 
 def validation_mixture(model: LanguageModel, *, seed: int) -> list[Encoded]:
-    """Encode the validation split of all tasks, in the wording of evaluation."""
+    """Encode the validation split of all tasks with the evaluation templates."""
     examples = [row for name in tasks() for row in load_splits(load_task(name), DataConfig(), seed).validation]
     return _encode(model, examples)
 
 
 def as_examples(model: LanguageModel, texts: Sequence[str]) -> list[Encoded]:
-    """Documents as a model reads them alone: everything after the begin token is learned."""
+    """Encode documents as pretraining examples: every token after the begin token is supervised."""
     tokenizer = model.tokenizer
     begin = np.array([tokenizer.bos_token_id], dtype=np.int32)
     ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
@@ -141,7 +141,7 @@ def as_examples(model: LanguageModel, texts: Sequence[str]) -> list[Encoded]:
 
 @dataclass(frozen=True)
 class EachExampleAlike(CrossEntropy):
-    """Cross-entropy in which each example weighs the same: a one-word label as much as a page of text."""
+    """Cross-entropy with equal weights of examples: a one-word label counts as much as a page of text."""
 
     name: ClassVar[str] = "each_example_alike"
 

@@ -1,4 +1,4 @@
-"""Plain text of the world of the built-in tasks: what the embedded model reads before it is taught any task.
+"""Plain text about the world of the built-in tasks, on which the embedded model is pretrained.
 
 Three kinds of text are never in the training part: validation and test rows of a built-in task, scenarios that a task
 keeps for its validation or test split, and summaries of conversations, so that ``dialogue_summary`` stays new.
@@ -32,7 +32,7 @@ HELDOUT_BEATS = 0.1
 
 Compose = Callable[[Material, random.Random], str]
 
-# How often each kind of document is drawn, out of the sum; chosen so that no document has to repeat itself.
+# How often each kind of document is drawn, out of the sum; chosen so that no document has to be repeated.
 KINDS: tuple[tuple[Compose, int], ...] = (
     (compositions.tale, 26),
     (compositions.conversation, 18),

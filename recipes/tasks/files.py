@@ -1,4 +1,4 @@
-"""Compressed JSONL that is the same to the last byte each time it is written."""
+"""Compressed JSONL whose bytes are the same each time it is written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as JSONL, compressed without name and time."""
+    """Write rows as JSONL, compressed without a file name or a time stamp."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(as_text(rows).encode(), compresslevel=9, mtime=0))
 

@@ -1,4 +1,4 @@
-"""The built-in tasks: which scenarios, rendered how, in which number."""
+"""The recipe of each built-in task: its scenarios, its renderer and its number of rows."""
 
 from __future__ import annotations
 

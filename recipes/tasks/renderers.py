@@ -1,4 +1,4 @@
-"""How each task makes one row of a scenario."""
+"""The renderers: functions that make one row of a task from a scenario."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def dialogue(setting: Setting, variant: str) -> Row:
 
 
 def _aside(setting: Setting, turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """What friends add at the end, and no summary mentions: nothing, a remark, a goodbye, or both."""
+    """A closing that no summary mentions: nothing, a remark, a goodbye, or both."""
     friends = {setting.value(letter) for letter in "AB"}
     if setting.scenario.strangers or friends != {who for who, _ in turns} or len(turns) > MAX_TURNS - 4:
         return []

@@ -1,4 +1,4 @@
-"""What one would ask about a set of texts before trusting a score on it."""
+"""Statistics of a set of texts that show whether a score on it is meaningful."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def names_of(pool: str, kind: str) -> tuple[str, ...]:
 
 @dataclass
 class Setting:
-    """The names and things that one rendering of a scenario settled on; each is settled when it is first used."""
+    """The names and things of one rendering of a scenario; each is drawn when it is first used."""
 
     scenario: Scenario
     pool: str

@@ -64,7 +64,7 @@ class VerbCommand(click.Command):
         return super().get_params(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words of a command; an option that has another name or belongs to another verb is told so."""
+        """Parse a command; the error for an option that was renamed or belongs to another verb says so."""
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as unknown:

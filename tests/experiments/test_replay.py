@@ -1,4 +1,4 @@
-"""Replay: an arm that is also trained on examples of the tasks that are watched for forgetting."""
+"""Replay: an arm that is also trained on examples of the retained tasks."""
 
 from __future__ import annotations
 

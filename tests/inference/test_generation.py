@@ -100,12 +100,12 @@ def test_the_first_of_several_stop_strings_cuts() -> None:
 def test_a_sequence_that_has_ended_leaves_the_batch_at_once() -> None:
     spoken: list[Spoken] = []
 
-    class RetentionLogs(Script):
+    class RecordingScript(Script):
         def begin(self, prompts: Sequence[TokenIds]) -> Spoken:
             spoken.append(super().begin(prompts))
             return spoken[-1]
 
-    model = RetentionLogs([[9, EOS], [9, 9, 9, 9, EOS], [9, 9, EOS]])
+    model = RecordingScript([[9, EOS], [9, 9, 9, 9, EOS], [9, 9, EOS]])
     prompts = [Encoded(str(k), np.array([k], np.int32), np.array([], np.int32)) for k in range(3)]
     answers = generate(model, prompts, DecodingConfig(), StopConditions(str, 9, {EOS}))
     assert [answer.tokens for answer in answers] == [2, 5, 3]

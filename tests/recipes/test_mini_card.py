@@ -1,4 +1,4 @@
-"""The model card tells which stages a second run of the recipe made again."""
+"""The model card says which stages a second run of the recipe made again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished run that the tests of this room share, and its report."""
+"""A finished run that the tests of this package share, and its report."""
 
 from __future__ import annotations
 

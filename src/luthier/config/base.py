@@ -19,7 +19,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
 
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Former name of a key → its present name, so that an old configuration is told what to write."""
+    """Former name of a key → its present name, so that the error for an old configuration names the new key."""
 
 
 class StoreSettings(Settings):

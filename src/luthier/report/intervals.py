@@ -15,7 +15,7 @@ from luthier.report import formatting
 from luthier.results.records import ArmResult, Change
 
 FEWEST_SEEDS = 3
-"""Training runs from which an interval holds their variance; fewer do not tell it."""
+"""Number of training runs from which an interval includes their variance; fewer do not estimate it."""
 
 
 @dataclass(frozen=True, slots=True)
