@@ -17,6 +17,7 @@ import click
 from luthier.config.verbs import VERBS, Verb, belongs, settings_class
 from luthier.errors import ConfigError, LuthierError
 from luthier.kernels.allocator import keep_freed_memory
+from luthier.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from luthier.config.check import CheckConfig
@@ -80,7 +81,7 @@ class VerbCommand(click.Command):
 
             given = ctx.params
             settings = read_settings(self.verb, given, file=given.get(_FILE), assignments=given.get(_SET) or ())
-        _quiet_libraries()
+        quiet_libraries()
         _RUN[self.verb.name](settings, bool(ctx.params.get(_JSON)))
 
 
@@ -287,16 +288,6 @@ def _show_run(run: Path) -> None:
         _print(retention)
     click.echo(results.recommendation.sentence)
     click.echo(f"Report: {page}")
-
-
-def _quiet_libraries() -> None:
-    """Keep what other libraries say off the screen: our own messages say what matters."""
-    import warnings
-
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    warnings.filterwarnings("ignore", module=r"(transformers|peft|torch|datasets)\b.*")
 
 
 app = _group()
