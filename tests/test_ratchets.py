@@ -20,8 +20,8 @@ PARAMETERS = 8
 """Of a function: ``self`` and ``cls`` are not counted, ``*args`` and ``**kwargs`` are one each."""
 PUBLIC_NAMES = 44
 """In ``luthier.__all__``: raised on purpose alone, with the page of the documentation that a new name needs."""
-TOTAL_LINES = 29_500
-"""Of all files together, about 2 % above what they were when this was last set."""
+TOTAL_LINES = 37_000
+"""Of all files together, with room for the hardening against strangers' files and for `predict` and `store`."""
 
 KNOWN: dict[str, int] = {}
 """Places above a limit, as ``lines of module:function``, ``parameters of module:function`` or ``lines of module``, with
