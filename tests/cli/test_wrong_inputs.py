@@ -408,7 +408,7 @@ WRONG_MODELS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "damaged weights": (_damaged, ("the weights cannot be loaded", "Fetch the model again")),
     "a missing tensor": (_missing_tensor, ("'model.norm.weight' is missing", "Fetch the model again")),
     "no tokenizer": (_no_tokenizer, ("tokenizer", "tokenizer.json")),
-    "config.json broken": (_broken_config, ("config.json", "Mend config.json")),
+    "config.json broken": (_broken_config, ("config.json", "Correct config.json")),
     "no config.json": (_no_config, ("no config.json", "Give the folder of a whole model")),
 }
 

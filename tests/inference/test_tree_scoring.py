@@ -133,7 +133,7 @@ def test_a_model_is_tried_again_when_its_parts_have_changed() -> None:
                 self.config._attn_implementation = before
 
     layer.__class__ = Other
-    assert capabilities_of(model) == Capabilities(own_head=True)
+    assert capabilities_of(model) == Capabilities(own_output_layer=True)
     layer.__class__ = kind
     assert capabilities_of(model).tree
 

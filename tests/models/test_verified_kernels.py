@@ -15,7 +15,7 @@ from luthier.kernels import fused_cross_entropy as head_module
 from luthier.kernels.activation_checkpointing import recompute_activations
 from luthier.kernels.attention import groups
 from luthier.kernels.fused_cross_entropy import logprobs_of_targets
-from luthier.kernels.variable_length import NAME, as_now, attend, bounds, padding_free, trimmed
+from luthier.kernels.variable_length import NAME, attend, bounds, padding_free, recomputation_contexts, trimmed
 from luthier.models import encoder_decoder as encoder_decoder_module
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
@@ -116,7 +116,7 @@ def test_gradients_of_encoder_decoders_are_those_of_the_padded_way(name: str, re
         way = model._verified.compute if laid_out else model._logprobs_padded
         if recompute and laid_out:
             model.module.train()
-            context = partial(as_now, model.module)
+            context = partial(recomputation_contexts, model.module)
             recompute_activations(model.module, context)
         (way(items) * weights).sum().backward()
         found.append({key: w.grad.clone() for key, w in model.module.named_parameters() if w.grad is not None})
@@ -166,7 +166,7 @@ def test_a_model_that_ignores_the_bounds_would_be_wrong_and_is_found_out() -> No
     with torch.no_grad():
         right = model.target_logprobs(items)
         try:
-            wrong = model._logprobs_end_to_end(items, own_head=True, trim=False)
+            wrong = model._logprobs_end_to_end(items, own_output_layer=True, trim=False)
         except (TypeError, RuntimeError, ValueError):
             return  # a version that refuses is as good
     assert float((wrong - right).abs().max()) > 1e-2
@@ -248,7 +248,7 @@ def test_recomputed_activations_see_what_the_first_ones_saw() -> None:
         model = decoder("llama")
         model.module.train()
         if recompute:
-            context = partial(as_now, model.module)
+            context = partial(recomputation_contexts, model.module)
             recompute_activations(model.module, context)
         model.target_logprobs(encoded(3, LENGTHS)).sum().backward()
         found.append({key: weight.grad.clone() for key, weight in model.module.named_parameters()})
@@ -263,7 +263,7 @@ def test_the_last_block_is_computed_where_tokens_are_predicted(name: str, outer:
     model.target_logprobs(encoded(1, ((4, 2), (3, 3))))  # chooses the way
     way = model._verified.compute
     assert isinstance(way, partial)
-    assert way.keywords == {"own_head": False, "trim": True}
+    assert way.keywords == {"own_output_layer": False, "trim": True}
     rows: list[int] = []
     module = model.module
     block = max((part for part in module.modules() if isinstance(part, nn.ModuleList)), key=len)[-1]

@@ -31,7 +31,7 @@ def load_yaml(path: Path, error: type[LuthierError] = ConfigError) -> tuple[dict
         mark = getattr(fault, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(fault, "problem", None) or str(fault).splitlines()[0]
-        raise error(f"not YAML: {problem}", where=f"{path}{line}", fix="Mend the YAML at this line.") from None
+        raise error(f"not YAML: {problem}", where=f"{path}{line}", fix="Correct the YAML at this line.") from None
     if not isinstance(data, dict):
         raise error("not a mapping of keys to values", where=str(path), fix="Write `key: value` lines.")
     lines: dict[KeyPath, int] = {}

@@ -160,8 +160,8 @@ class SplitMeter:
         self._cut += item.cut_tokens > 0
         self._cut_tokens += item.cut_tokens
         bos = self._encoder.bos_id
-        told = (*item.prompt_ids.tolist(), *item.target_ids[: -len(end)].tolist())
-        self._begins[0 if bos is None else told.count(bos)] += 1
+        ids = (*item.prompt_ids.tolist(), *item.target_ids[: -len(end)].tolist())
+        self._begins[0 if bos is None else ids.count(bos)] += 1
         self._ends += tuple(item.target_ids[-len(end) :].tolist()) == end
         unknown = tokenizer.unk_token_id
         # Where the end token doubles as the unknown one, nothing can be told apart.
@@ -229,7 +229,7 @@ def fatal(report: CheckReport, max_lost: float) -> list[LuthierError]:
         share = report.left_out / report.rows
         what = f"{report.left_out:,} of {report.rows:,} rows {report.left_out_why} ({share:.0%})"
         first = f"The first: {report.left_out_rows[0]}. " if report.left_out_rows else ""
-        faults.append(DataError(what, where=report.where, fix=f"{first}Mend them, or raise data.max_lost."))
+        faults.append(DataError(what, where=report.where, fix=f"{first}Correct them, or raise data.max_lost."))
     train = report.split("train")
     if train is None:
         what = "there are no training examples"

@@ -142,7 +142,7 @@ def _read_array(path: Path) -> Iterator[tuple[int, Row]]:
             if number > 1:
                 if character != ",":
                     what = "the array is not closed" if not character else f"',' or ']' expected, '{character}' found"
-                    faults.add(DataError(what, where=f"{path}, line {window.line}", fix="Mend the JSON here."))
+                    faults.add(DataError(what, where=f"{path}, line {window.line}", fix="Correct the JSON here."))
                     break
                 window.consume(1)
                 window.next_character()
@@ -172,7 +172,7 @@ def _next_value(window: _TextWindow, where: str) -> object:
                 continue
             line = window.line + fault.lineno - 1
             what = f"not JSON: {fault.msg} (line {line}, column {fault.colno})"
-            raise DataError(what, where=where, fix="Mend the JSON here; nothing after it can be read.") from None
+            raise DataError(what, where=where, fix="Correct the JSON here; nothing after it can be read.") from None
         except (RecursionError, ValueError) as fault:
             raise DataError(f"JSON that cannot be held ({fault})", where=where) from None
         window.consume(end)

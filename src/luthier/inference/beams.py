@@ -19,7 +19,7 @@ from luthier.config.decoding import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.inference.stop_conditions import Generation, StopConditions, up_to_end
 from luthier.models.language_model import LanguageModel, pad
-from luthier.models.soft_prompt import with_prefix_mask
+from luthier.models.soft_prompt import mask_with_soft_prompt
 from luthier.records import Encoded, TokenIds
 
 
@@ -89,7 +89,11 @@ def _inputs(model: LanguageModel, prompts: Sequence[TokenIds], beams: int) -> di
     cached = {} if cache is None else {"past_key_values": cache}
     if not model.encoder_decoder:
         places = ids.new_zeros(len(rows), virtual)
-        return {"input_ids": torch.cat([places, ids], 1), "attention_mask": with_prefix_mask(mask, virtual), **cached}
+        return {
+            "input_ids": torch.cat([places, ids], 1),
+            "attention_mask": mask_with_soft_prompt(mask, virtual),
+            **cached,
+        }
     # The decoder's input must begin with its start token.
     begun = ids.new_full((len(rows), virtual + 1), int(model.module.config.decoder_start_token_id))
     if cache is not None:

@@ -33,13 +33,13 @@ class Capabilities:
 
     Attributes:
         tree: It scores prompts with common beginnings in one pass, as a tree.
-        own_head: It does so only where its own output layer computes the logits.
+        own_output_layer: It does so only where its own output layer computes the logits.
         slots: It generates from KV slots, which sequences enter and leave while others continue.
         encoder_once: It scores several targets after a prompt that is encoded once.
     """
 
     tree: bool = False
-    own_head: bool = False
+    own_output_layer: bool = False
     slots: bool = False
     encoder_once: bool = False
 
@@ -72,9 +72,9 @@ def _verified(model: LanguageModel) -> Capabilities:
         if isinstance(model, EncoderDecoderModel):
             cached = model.soft_prompt is not None and model.soft_prompt.cache is not None
             return Capabilities(encoder_once=not cached and _encoder_once_agrees(model, items, expected))
-        fused = _tree_agrees(model, items, expected, own_head=False)
-        tree = fused or _tree_agrees(model, items, expected, own_head=True)
-        return Capabilities(tree=tree, own_head=not fused, slots=tree and _slots_agree(model, items, expected))
+        fused = _tree_agrees(model, items, expected, own_output_layer=False)
+        tree = fused or _tree_agrees(model, items, expected, own_output_layer=True)
+        return Capabilities(tree=tree, own_output_layer=not fused, slots=tree and _slots_agree(model, items, expected))
 
 
 def _examples(model: LanguageModel) -> list[Encoded]:
@@ -93,11 +93,11 @@ def _examples(model: LanguageModel) -> list[Encoded]:
     ]
 
 
-def _tree_agrees(model: LanguageModel, items: Sequence[Encoded], expected: Tensor, *, own_head: bool) -> bool:
+def _tree_agrees(model: LanguageModel, items: Sequence[Encoded], expected: Tensor, *, own_output_layer: bool) -> bool:
     """Verify one pass with prefixes and blocks, and several passes that continue from one another."""
     passes: tuple[Callable[[], Tensor], ...] = (
-        lambda: tree_logprobs(model, items, 10**6, own_head=own_head, block=12)[0],
-        lambda: tree_logprobs(model, items, 1, own_head=own_head)[0],
+        lambda: tree_logprobs(model, items, 10**6, own_output_layer=own_output_layer, block=12)[0],
+        lambda: tree_logprobs(model, items, 1, own_output_layer=own_output_layer)[0],
     )
     return all(verify(compute, expected, LOGPROBS).agrees for compute in passes)
 

@@ -41,7 +41,7 @@ class TokenEvent:
     Attributes:
         id: Of the request.
         token: The token.
-        text: Text that is certain by now and was not told before; it may be empty. It never holds a part of a stop
+        text: Text that is certain by now and was in no earlier event; it may be empty. It never holds a part of a stop
             string or of a character.
     """
 
@@ -57,7 +57,7 @@ class FinishEvent:
     Attributes:
         id: Of the request.
         token: Its last token.
-        text: The rest of the text of a streamed request, behind what token events have told; empty for others.
+        text: The rest of the text of a streamed request, after that of the token events; empty for others.
         generation: All that was generated, and why it ended.
     """
 

@@ -114,7 +114,7 @@ class Scheduler:
         """End a request at once and free its slot.
 
         Returns:
-            What was generated so far, or None when no such request waits or runs. No event tells of it.
+            What was generated so far, or None when no such request waits or runs. There is no event for it.
         """
         if request_id not in self._ids:
             return None

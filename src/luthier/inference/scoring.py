@@ -69,7 +69,7 @@ def _by_verified_path(model: LanguageModel, batch: Sequence[Encoded], budget: in
         return encoder_once_logprobs(model, batch, budget)
     longest = max(_length(item) for item in batch) + model.virtual_tokens
     if capabilities.tree and longest <= model.window:
-        return tree_logprobs(model, batch, budget, own_head=capabilities.own_head)
+        return tree_logprobs(model, batch, budget, own_output_layer=capabilities.own_output_layer)
     return None
 
 

@@ -62,7 +62,7 @@ class Pass:
 
 
 def tree_logprobs(
-    model: LanguageModel, batch: Sequence[Encoded], budget: int, *, own_head: bool = False, block: int = BLOCK
+    model: LanguageModel, batch: Sequence[Encoded], budget: int, *, own_output_layer: bool = False, block: int = BLOCK
 ) -> TargetScores:
     """Score the targets of a batch.
 
@@ -70,7 +70,7 @@ def tree_logprobs(
         model: A decoder.
         batch: In any order.
         budget: Tokens in one forward pass at most; a longer row is a pass of its own.
-        own_head: Compute the logits by the model's own head, where it is more than a matrix product.
+        own_output_layer: Compute the logits by the model's own head, where it is more than a matrix product.
         block: Maximum number of tokens of a subtree that forms one block of attention.
 
     Returns:
@@ -85,7 +85,7 @@ def tree_logprobs(
     before = virtual
     for number, step in enumerate(passes):
         following = passes[number + 1].skip if number + 1 < len(passes) else 0
-        found, before = _run(model, step, before, following, own_head=own_head, block=block)
+        found, before = _run(model, step, before, following, own_output_layer=own_output_layer, block=block)
         place = 0
         for row in step.rows:
             into = slice(int(bounds[row.index]), int(bounds[row.index + 1]))
@@ -146,7 +146,7 @@ def count_tokens(rows: Sequence[TokenIds]) -> int:
 
 
 def _run(
-    model: LanguageModel, step: Pass, before: KeyValues, following: int, *, own_head: bool, block: int
+    model: LanguageModel, step: Pass, before: KeyValues, following: int, *, own_output_layer: bool, block: int
 ) -> tuple[TargetScores, KeyValues]:
     """Score one pass; also return the keys and values of the prefix of the next one."""
     virtual = model.virtual_tokens if model.soft_prompt and model.soft_prompt.cache else 0
@@ -161,7 +161,7 @@ def _run(
     positions = torch.from_numpy(tree.positions + virtual).to(model.device)
     wanted = torch.from_numpy(places).to(model.device)
     head = model.module.get_output_embeddings()
-    if own_head or not is_plain(head):
+    if own_output_layer or not is_plain(head):
         logits = forward_layout(model, tree.tokens, positions, layout, logits_to_keep=wanted).logits[0]  # (S, V)
     else:
         hidden = forward_layout(model, tree.tokens, positions, layout).last_hidden_state[0][wanted]  # (S, D)

@@ -216,7 +216,7 @@ def _after_attention(module: Any) -> list[nn.Module]:
     return [part for part in chosen if not any(part is other for other in inside)]
 
 
-def as_now(module: PreTrainedModel) -> tuple[contextlib.AbstractContextManager[None], ...]:
+def recomputation_contexts(module: PreTrainedModel) -> tuple[contextlib.AbstractContextManager[None], ...]:
     """Return the contexts of activation checkpointing: recomputation uses the attention of the first forward pass."""
-    laid_out = module.config._attn_implementation == NAME
-    return contextlib.nullcontext(), padding_free(module) if laid_out else contextlib.nullcontext()
+    padding_free_now = module.config._attn_implementation == NAME
+    return contextlib.nullcontext(), padding_free(module) if padding_free_now else contextlib.nullcontext()

@@ -16,7 +16,7 @@ from transformers import DynamicCache
 from luthier.kernels.fused_cross_entropy import is_plain, logprobs_of_targets
 from luthier.kernels.variable_length import bounds, padding_free, trimmed
 from luthier.models.language_model import LanguageModel, pad
-from luthier.models.soft_prompt import refuse_recomputing, with_prefix_mask
+from luthier.models.soft_prompt import mask_with_soft_prompt, refuse_recomputing
 from luthier.models.verified_kernels import Kernel, VerifiedKernel, fastest_verified
 from luthier.records import Encoded, TokenIds
 
@@ -59,17 +59,17 @@ class DecoderModel(LanguageModel):
     def _verified(self) -> VerifiedKernel:
         """The fastest kernel that gives this model's own logits, verified on first use."""
         kernels = [
-            partial(self._logprobs_end_to_end, own_head=own_head, trim=trim)
-            for own_head, trim in ((False, True), (False, False), (True, False))
+            partial(self._logprobs_end_to_end, own_output_layer=own_output_layer, trim=trim)
+            for own_output_layer, trim in ((False, True), (False, False), (True, False))
         ]
         return fastest_verified(self, kernels, self._logprobs_padded)
 
-    def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, own_head: bool, trim: bool) -> Tensor:
+    def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, own_output_layer: bool, trim: bool) -> Tensor:
         """Log-probabilities of examples laid end to end: nothing is padded, and logits are formed for targets only.
 
         Args:
             batch: At least one example.
-            own_head: Let the model's own output layer form the logits, instead of the fused cross-entropy.
+            own_output_layer: Let the model's own output layer form the logits, instead of the fused cross-entropy.
             trim: Compute what follows attention in the last block for the predicted places only.
         """
         rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
@@ -91,7 +91,7 @@ class DecoderModel(LanguageModel):
         stored = self.frozen_activations
         frozen = contextlib.nullcontext() if stored is None else stored.replaying(batch)
         with self.precision(), padding_free(self.module), frozen:
-            if own_head or not is_plain(self.module.get_output_embeddings()):
+            if own_output_layer or not is_plain(self.module.get_output_embeddings()):
                 logits = self.module(**inputs, logits_to_keep=places).logits[0].float()  # (S, V)
                 return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
             # A hook on a layer, such as a bottleneck adapter's, may need all of the layer's tokens.
@@ -122,7 +122,7 @@ class DecoderModel(LanguageModel):
         refuse_recomputing(self.module)
         rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
         ids, own = pad(rows, side="left", value=0, device=self.device)  # (B, T)
-        mask = with_prefix_mask(own, self.virtual_tokens)  # (B, n + T)
+        mask = mask_with_soft_prompt(own, self.virtual_tokens)  # (B, n + T)
         with self.precision():
             logits = self.module(
                 input_ids=ids,
@@ -150,7 +150,7 @@ class DecoderContinuation:
         self.cache = DynamicCache(config=model.module.config)
         if soft is not None and soft.cache is not None:
             self.cache = soft.cache(len(prompts))
-            self.mask = with_prefix_mask(self.mask, soft.tokens)  # (B, n + T)
+            self.mask = mask_with_soft_prompt(self.mask, soft.tokens)  # (B, n + T)
         self.logits = self._forward(ids, _positions(self.mask)[:, -ids.shape[1] :])
 
     def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:

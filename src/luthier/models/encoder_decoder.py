@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from luthier.kernels.fused_cross_entropy import is_plain, logprobs_of_targets
 from luthier.kernels.variable_length import bounds, padding_free, positions_restart
 from luthier.models.language_model import LanguageModel, pad
-from luthier.models.soft_prompt import refuse_recomputing, with_prefix_mask
+from luthier.models.soft_prompt import mask_with_soft_prompt, refuse_recomputing
 from luthier.models.verified_kernels import Kernel, VerifiedKernel, fastest_verified
 from luthier.records import Encoded, TokenIds
 
@@ -130,7 +130,7 @@ class EncoderDecoderModel(LanguageModel):
                 input_ids=ids,
                 attention_mask=mask,
                 decoder_input_ids=decoder_ids,
-                decoder_attention_mask=with_prefix_mask(own, self.virtual_tokens),  # (B, n + T)
+                decoder_attention_mask=mask_with_soft_prompt(own, self.virtual_tokens),  # (B, n + T)
                 past_key_values=self.soft_prompt.cache(len(batch)),
                 use_cache=True,
             ).logits  # (B, T, V)

@@ -141,7 +141,7 @@ def _read_config(folder: Path, trust_remote_code: bool) -> Any:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (ValueError, KeyError, OSError, json.JSONDecodeError) as fault:
         asks = "trust_remote_code" in str(fault)
-        fix = "If you trust it, add --trust-remote-code." if asks else "Mend config.json."
+        fix = "If you trust it, add --trust-remote-code." if asks else "Correct config.json."
         what = "the model needs code of its own" if asks else f"config.json cannot be used: {first_line(fault)}"
         raise ModelError(what, where=str(folder), fix=fix) from None
 

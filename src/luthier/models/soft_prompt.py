@@ -82,7 +82,7 @@ class WithVirtualTokens(nn.Module):
         return torch.where(virtual[..., None], own, embedded)
 
 
-def with_prefix_mask(mask: Tensor, tokens: int) -> Tensor:
+def mask_with_soft_prompt(mask: Tensor, tokens: int) -> Tensor:
     """Return a mask ``(rows, T)`` lengthened to ``(rows, tokens + T)``: cached virtual tokens stand before each row."""
     return torch.cat([mask.new_ones(len(mask), tokens), mask], dim=1)
 

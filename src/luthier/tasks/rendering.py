@@ -134,7 +134,7 @@ def _whole(example: Example, where: str) -> Example:
             text.encode()
     except UnicodeEncodeError as fault:
         half = f"U+{ord(fault.object[fault.start]):04X}"
-        raise DataError(f"the text holds half of a character ({half})", where=where, fix="Mend the text.") from None
+        raise DataError(f"the text holds half of a character ({half})", where=where, fix="Correct the text.") from None
     return example
 
 

@@ -74,5 +74,5 @@ def check_lost(report: SplitReport, max_lost: float, where: str) -> None:
     if report.rows and report.left_out / report.rows > max_lost:
         share = report.left_out / report.rows
         what = f"{report.left_out:,} of {report.rows:,} rows {report.left_out_why} ({share:.0%})"
-        fix = f"The first: {report.left_out_rows[0]}. Mend the rows, or raise data.max_lost ({max_lost:g})."
+        fix = f"The first: {report.left_out_rows[0]}. Correct the rows, or raise data.max_lost ({max_lost:g})."
         raise DataError(what, where=where, fix=fix)

@@ -20,7 +20,7 @@ from luthier.errors import TrainingError
 from luthier.files.atomic import writing
 from luthier.kernels.activation_checkpointing import keep_activations, recompute_activations
 from luthier.kernels.peak_memory import peak_bytes
-from luthier.kernels.variable_length import as_now
+from luthier.kernels.variable_length import recomputation_contexts
 from luthier.methods.base import Attached, load_weights, snapshot
 from luthier.models.frozen_activations import reuse_frozen_activations
 from luthier.models.language_model import LanguageModel
@@ -285,7 +285,7 @@ def _training_mode(model: LanguageModel, config: TrainingConfig) -> Iterator[Non
     """Turn dropout on inside, and recomputed activations if they are asked for; off again after, whatever happens."""
     model.module.train()
     if config.activation_checkpointing:
-        recompute_activations(model.module, partial(as_now, model.module))
+        recompute_activations(model.module, partial(recomputation_contexts, model.module))
     try:
         with model.in_precision(PRECISIONS[config.precision]):
             yield

@@ -306,7 +306,7 @@ class Template:
         except jinja2.TemplateSyntaxError as fault:
             what = f"not a Jinja template: {fault.message} (line {fault.lineno} of the template)"
             raise TaskError(
-                what, where=self.where, fix="Mend the template; columns are written {{ column }}."
+                what, where=self.where, fix="Correct the template; columns are written {{ column }}."
             ) from None
         except (RecursionError, jinja2.TemplateError, SecurityError, MemoryError, OverflowError, SyntaxError) as fault:
             raise TaskError(f"a template that cannot be compiled ({fault})", where=self.where) from None
