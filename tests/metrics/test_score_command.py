@@ -126,7 +126,7 @@ def test_rows_that_have_no_line_are_named_by_their_number(tmp_path: Path) -> Non
     rows: list[dict[str, Any]] = [{"prediction": "a", "target": "a"}, {"prediction": None, "target": "b"}]
     for name in ("t.parquet", "array.json"):
         write_table(tmp_path / name, rows)
-        with pytest.raises(LuthierError, match="row 2: 'prediction' is missing"):
+        with pytest.raises(LuthierError, match="row 2: The text is empty"):
             score([tmp_path / name])
 
 

@@ -77,6 +77,12 @@ FILES: dict[str, tuple[str, str, list[str]]] = {
     "two targets": ("metrics:", "targets: [a]\nmetrics:", ["give one of target, targets and targets_column"]),
     "no targets": ('target: "{{ answer }}"', "targets: []", ["targets is empty"]),
     "one choice": ("metrics:", "choices: [red]\nmetrics:", ["line 4", "a choice needs two answers or more"]),
+    "choices that YAML reads as truth values": (
+        "metrics:",
+        "choices: [yes, no]\nmetrics:",
+        ["line 4", "unquoted yes, on, true as a truth value", "unquoted no, off, false", 'Quote it, as in "no"'],
+    ),
+    "choices that YAML reads as one number": ("metrics:", "choices: [1, 1.0]\nmetrics:", ["line 4", "given twice: 1"]),
     "choice twice": ("metrics:", "choices: [red, red]\nmetrics:", ["line 4", "given twice: red"]),
     "choices twice": ("metrics:", "choices: [a, b]\nchoices_column: c\nmetrics:", ["either choices or choices_column"]),
     "shares": ("metrics:", "split: {train: 0.5}\nmetrics:", ["line 4", "must sum to 1"]),

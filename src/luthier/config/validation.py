@@ -83,6 +83,10 @@ def _wrong_value(
     if not location:
         return error(message, where=where, fix="Change the keys that are named here.")
     given = item.get("input")
+    if item["type"] == "string_type" and isinstance(given, bool):
+        words = ("yes", "on", "true") if given else ("no", "off", "false")
+        what = f"key '{key}': YAML reads an unquoted {', '.join(words)} as a truth value, and a text is wanted"
+        return error(what, where=where, fix=f'Quote it, as in "{words[0]}".')
     shown = f" (given: {given!r})" if not isinstance(given, dict | list) else ""
     return error(f"key '{key}': {message}{shown}", where=where, fix=_describe(schema, location))
 

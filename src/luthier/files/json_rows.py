@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,9 @@ from luthier.records import Row
 
 CHUNK_BYTES = 1 << 16
 """Bytes of an array that are read at a time."""
+_CONSTANTS = {"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}
+# What Python writes for a value that is missing is no JSON; it is read as null.
+_DECODER = json.JSONDecoder(parse_constant=_CONSTANTS.__getitem__)
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, Row]]:
@@ -34,7 +38,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Row]]:
 
 def _json_row(text: str, where: str) -> Row:
     try:
-        value = json.loads(text)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as fault:
         what = f"not JSON: {fault.msg} at column {fault.colno}"
         raise DataError(what, where=where, fix="Write one JSON object a line.") from None
@@ -160,10 +164,9 @@ def _read_array(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _next_value(window: _TextWindow, where: str) -> object:
-    decoder = json.JSONDecoder()
     while True:
         try:
-            value, end = decoder.raw_decode(window.text)
+            value, end = _DECODER.raw_decode(window.text)
         except json.JSONDecodeError as fault:
             # A value that merely is not read to its end fails at the end of the window, or inside a string.
             unfinished = fault.msg.startswith("Unterminated string") or fault.pos >= len(window.text) - 16

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from luthier.errors import DataError
 from luthier.files.opening import GZIP_FAULTS, damaged_gzip, open_bytes
+from luthier.files.value_text import with_nulls
 from luthier.records import Row
 
 
@@ -37,7 +38,7 @@ def _parquet_rows(path: Path, name: str) -> Iterator[tuple[int, Row]]:
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1024, use_threads=False):
                 for number, row in enumerate(batch.to_pylist(), number + 1):  # noqa: B020
-                    yield number, row
+                    yield number, with_nulls(row)
     except (pyarrow.ArrowException, OSError, ValueError) as fault:
         what = f"not a Parquet file that can be read ({str(fault).splitlines()[0]})"
         raise DataError(what, where=name, fix="Write or download the file again.") from None

@@ -6,6 +6,7 @@ or the row where rows have no lines.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from luthier.errors import DataError, LuthierError, did_you_mean, raise_faults
 from luthier.files.tables import TableFormat, read_table, recognise_format_or_text
 from luthier.files.text_lines import text_lines
+from luthier.files.value_text import answer_texts, is_missing, value_text
 from luthier.metrics.prediction_log import read_predictions
 from luthier.records import Prediction, Row
 
@@ -139,7 +141,7 @@ def _load_system(path: Path, name: str, truths: Sequence[_Column], columns: Colu
             return _from_log(path, name)
         given = _column_of(table, columns.prediction, PREDICTION_COLUMNS, "prediction")
         ids = _ids(table, columns.identity)
-        more = {key: [_as_text(row.get(key)) for row in table.rows] for key in table.rows[0]}
+        more = {key: [value_text(row.get(key)) for row in table.rows] for key in table.rows[0]}
         if not truths:
             truths = [_column_of(table, columns.reference, REFERENCE_COLUMNS, "reference")]
     for truth in truths:
@@ -227,16 +229,42 @@ def _column_of(table: _Table, column: str, known: Sequence[str], what: str) -> _
     faults: list[LuthierError] = []
     texts: list[tuple[str, ...]] = []
     for place, row in enumerate(table.rows):
-        value = row.get(name)
-        items = tuple(_as_text(item) for item in value) if isinstance(value, list) else (_as_text(value),)
-        if value is None or (what == "prediction" and len(items) != 1):
-            shown = "missing" if value is None else f"a list of {len(items)}"
-            faults.append(
-                DataError(f"'{name}' is {shown}.", where=table.where(place), fix=f"Give one {what} in every row.")
-            )
-        texts.append(items)
+        try:
+            texts.append(_texts(row, name, what))
+        except DataError as fault:
+            faults.append(DataError(fault.what, where=table.where(place), fix=fault.fix))
     raise_faults(f"{len(faults)} rows of {table.path} have no usable {what}", faults)
     return _Column(table.path, texts, table.numbers, table.numbered)
+
+
+def _texts(row: Row, name: str, what: str) -> tuple[str, ...]:
+    """Return the one prediction, or the references, of a row.
+
+    A prediction that is null is an empty answer. A reference that is null is none at all: no answer equals it.
+    """
+    fix = f"Give one {what} in every row."
+    if name not in row:
+        raise DataError(f"'{name}' is missing.", fix=fix)
+    value = row[name]
+    if what == "prediction":
+        items = tuple(map(value_text, value)) if isinstance(value, list) else (value_text(value),)
+        if len(items) != 1:
+            raise DataError(f"'{name}' is a list of {len(items)}.", fix=fix)
+        return items
+    answers = answer_texts(_squad_from_text(value))
+    if is_missing(value) or answers == ():
+        raise DataError(f"'{name}' is missing.", fix=fix)
+    return (value_text(value),) if answers is None else answers
+
+
+def _squad_from_text(value: object) -> object:
+    """Return SQuAD's answers as they stand in a CSV file; any other value as it is."""
+    if isinstance(value, str) and value.startswith("{") and '"answer_start"' in value:
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def _ids(table: _Table, column: str) -> list[str] | None:
@@ -245,7 +273,7 @@ def _ids(table: _Table, column: str) -> list[str] | None:
         return None
     first: dict[str, int] = {}
     for place, row in enumerate(table.rows):
-        value = _as_text(row.get(name))
+        value = value_text(row.get(name))
         if value in first:
             raise DataError(
                 f"The {name} '{value}' stands in {table.numbered}s {first[value]} and {table.numbers[place]}.",
@@ -254,10 +282,6 @@ def _ids(table: _Table, column: str) -> list[str] | None:
             )
         first[value] = table.numbers[place]
     return list(first)
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

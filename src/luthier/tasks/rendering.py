@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any
 
 from luthier.errors import DataError, LuthierError, TaskError, did_you_mean
+from luthier.files.value_text import answer_texts, value_text
 from luthier.records import Example, Row
 from luthier.tasks.rows.row_formats import exchanges
 from luthier.tasks.rows.splits import hash64
@@ -37,10 +37,10 @@ def row_id(task: Task, row: Row, where: str) -> str:
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     if task.id_column not in row:
         raise _no_column(task.id_column, row, where)
-    value = row[task.id_column]
-    if value is None or not str(value).strip():
+    value = value_text(row[task.id_column])
+    if not value.strip():
         raise DataError(f"the id column '{task.id_column}' is empty", where=where, fix="Give each row its own id.")
-    return str(value)
+    return value
 
 
 def split_key(task: Task, row: Row, key: str, where: str) -> tuple[str, str]:
@@ -49,9 +49,9 @@ def split_key(task: Task, row: Row, key: str, where: str) -> tuple[str, str]:
         return "", key
     if task.group_column not in row:
         raise _no_column(task.group_column, row, where)
-    value = row[task.group_column]
+    value = value_text(row[task.group_column])
     # Rows without a group are alone, not a group of their own kind.
-    return ("", key) if value is None or value == "" else (str(value), str(value))
+    return (value, value) if value else ("", key)
 
 
 def _no_column(column: str, row: Row, where: str) -> DataError:
@@ -148,7 +148,7 @@ def _targets(source: TargetSource, row: Row) -> tuple[str, ...]:
     if source.column is not None:
         if source.column not in row:
             raise _no_column(source.column, row, "")
-        listed = _as_list(row[source.column])
+        listed = answer_texts(_from_json(row[source.column]))
         if listed is None:
             raise DataError(f"column '{source.column}' is not a list of answers")
         texts = listed
@@ -163,9 +163,10 @@ def _choices(task: Task, row: Row) -> tuple[str, ...]:
     if task.choices_column is not None:
         if task.choices_column not in row:
             raise _no_column(task.choices_column, row, "")
-        choices = _as_list(row[task.choices_column])
-        if choices is None:
+        listed = _from_json(row[task.choices_column])
+        if not isinstance(listed, list | tuple):
             raise DataError(f"column '{task.choices_column}' is not a list of choices")
+        choices = tuple(map(value_text, listed))
     else:
         choices = tuple(template.render(row).strip() for template in task.choice_templates)
     if len(set(choices)) < len(choices):
@@ -209,16 +210,14 @@ def _conversation(task: Task, row: Row, key: str, where: str) -> Iterator[Exampl
         yield _whole(example, where)
 
 
-def _as_list(value: Any) -> tuple[str, ...] | None:
-    """Return a column's list of texts, or None when it is not one; a JSON list in a string counts."""
+def _from_json(value: object) -> object:
+    """Return what a string holds as JSON, as a list stands in a CSV file; what is no JSON stays as it is."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    if isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value):
-        return tuple(str(item) for item in value)
-    return None
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def _located(fault: LuthierError, where: str) -> LuthierError:

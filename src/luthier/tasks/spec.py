@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from luthier.config.base import Fraction, Settings
 from luthier.files.tables import FORMATS
+from luthier.files.value_text import value_text
 from luthier.metrics.extraction import check_pattern
 from luthier.tasks.rows.sources import SPLITS
 
@@ -306,8 +307,8 @@ class TaskSpec(Settings):
 
 
 def _plain(value: object) -> object:
-    """YAML reads ``no`` and ``1`` as a truth value and a number; as an answer they are texts."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    """YAML reads ``1`` as a number; as an answer it is a text. A truth value stays one, and is refused as no text."""
+    return value_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _one_of(name: str | None, known: tuple[str, ...]) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import DataError, did_you_mean
+from luthier.files.value_text import with_nulls
 from luthier.records import Row
 
 PREFIX = "hf:"
@@ -111,4 +112,4 @@ def _rows(dataset: Any) -> Iterator[Row]:
     for batch in dataset.with_format(None).iter(batch_size=1000):
         names = list(batch)
         for values in zip(*batch.values(), strict=True):
-            yield dict(zip(names, values, strict=True))
+            yield with_nulls(dict(zip(names, values, strict=True)))

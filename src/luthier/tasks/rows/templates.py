@@ -11,7 +11,6 @@ beyond that, because a sandbox alone does not stop a template from filling the m
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from luthier.errors import LuthierError, TaskError, did_you_mean
+from luthier.files.value_text import json_text, value_text
 from luthier.records import Row
 
 SOURCE_LIMIT = 64 * 1024
@@ -152,19 +152,19 @@ def _steps(context: Context, items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _join_all(parts: Iterable[Any]) -> str:
-    return _concat("" if part is None else str(part) for part in parts)
+    return _concat(map(value_text, parts))
 
 
 def _join(items: Iterable[Any], d: str = "", attribute: str | None = None) -> str:
     if attribute is not None:
         items = [item[attribute] for item in items]
-    texts = [str(item) for item in items]
+    texts = [value_text(item) for item in items]
     _bounded(sum(map(len, texts)) + len(d) * len(texts))
     return d.join(texts)
 
 
 def _replace(text: object, old: str, new: str, count: int | None = None) -> str:
-    whole = str(text)
+    whole = value_text(text)
     _bounded(len(whole) + whole.count(old) * len(new))
     return whole.replace(old, new, -1 if count is None else count)
 
@@ -174,10 +174,6 @@ def _range(*bounds: int) -> range:
     if len(steps) > RANGE_LIMIT:
         raise SecurityError(f"range() may have at most {RANGE_LIMIT} steps")
     return steps
-
-
-def _to_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 class _BoundConcat(NodeTransformer):
@@ -206,11 +202,12 @@ class _Environment(ImmutableSandboxedEnvironment):
     concat = staticmethod(_concat)
 
     def __init__(self) -> None:
-        super().__init__(undefined=jinja2.StrictUndefined, autoescape=False, finalize=_null_is_empty)
+        super().__init__(undefined=jinja2.StrictUndefined, autoescape=False, finalize=_text)
         self.filters = {name: self.filters[name] for name in _FILTERS} | {
             "join": _join,
             "replace": _replace,
-            "tojson": _to_json,
+            "string": value_text,
+            "tojson": json_text,
             "_steps": _steps,
             "_join_all": _join_all,
         }
@@ -249,8 +246,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call(__context, __obj, *args, **kwargs)
 
 
-def _null_is_empty(value: object) -> object:
-    return "" if value is None else value
+def _text(value: object) -> str:
+    """Return what an expression puts out; an undefined name raises here."""
+    return value_text(value)
 
 
 def _bound_operation(operator: str, left: object, right: object) -> None:
@@ -350,7 +348,7 @@ def find_input(prompt: str, row: Row, column: str | None, render: Callable[[Row]
         Characters ``[start, end)`` of the prompt, or None when no column stands in it as it is.
     """
     names = [column] if column is not None else [name for name, value in row.items() if isinstance(value, str)]
-    texts = [(str(row[name]).strip(), name) for name in names if row.get(name) is not None]
+    texts = [(value_text(row[name]).strip(), name) for name in names if row.get(name) is not None]
     for text, name in sorted(texts, key=lambda pair: len(pair[0]), reverse=True):
         start = prompt.find(text) if text else -1
         if start < 0:
