@@ -227,7 +227,7 @@ def _score(settings: ScoreConfig, as_json: bool) -> None:
 
     columns = Columns(settings.prediction_column, settings.reference_column, settings.id_column)
     run_score(
-        ScoreInputs(settings.predictions, settings.references, columns, settings.allow_empty),
+        ScoreInputs(settings.predictions, settings.references, columns, settings.allow_empty, settings.size_limit),
         ScoreSettings(settings.metrics, settings.confidence, settings.resamples, settings.seed, settings.test),
         Output(as_json, settings.by, settings.explain, settings.per_example),
     )

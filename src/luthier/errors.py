@@ -113,7 +113,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"Did you mean '{close[0]}'? " if close else ""
-    return f"{hint}Known: {', '.join(names)}."
+    return f"{hint}Known: {listed(names)}."
+
+
+def listed(names: Iterable[str], shown: int = 80) -> str:
+    """Return names with commas between them; of a long list the first, and how many more there are."""
+    names = list(names)
+    rest = f" … and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + rest
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from luthier.config.base import Seed, Settings
 
 
@@ -27,14 +29,16 @@ class ScoreConfig(Settings):
     reference_column: str = ""
     """The column of the references; recognised when not given."""
     id_column: str = ""
-    """The column of the ids; recognised when not given, and the rows are numbered where there is none."""
+    """The column of the ids, by which references are paired where both files have it; recognised when not given."""
     allow_empty: bool = False
-    """Score empty lines as empty answers."""
+    """Score empty lines, and predictions that are null, as empty answers."""
     confidence: float = 0.95
     """The level of the intervals."""
     resamples: int = 1000
     """Bootstrap resamples; 0 for no intervals."""
     seed: Seed = 0
     """The seed of the resamples."""
-    test: str = "randomisation"
-    """The paired test between systems: ``randomisation``, ``bootstrap`` or ``mcnemar``."""
+    test: str = ""
+    """The paired test between systems: ``randomisation`` (where not given), ``bootstrap`` or ``mcnemar``."""
+    size_limit: int = Field(default=512, ge=1)
+    """The most that is read of one file, in MiB, unpacked."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from luthier.errors import DataError
+from luthier.errors import DataError, listed
 from luthier.files import opening
 from luthier.files.opening import byte_lines, decode_line, open_bytes
 from luthier.files.row_faults import RowFaults
+from luthier.files.size_limit import SizeLimit
 from luthier.records import Row
 
 
 def read_delimited(
-    path: Path, delimiter: str, quoted: bool, columns: Sequence[str] | None
+    path: Path, delimiter: str, quoted: bool, columns: Sequence[str] | None, limit: SizeLimit | None = None
 ) -> Iterator[tuple[int, Row]]:
     """Yield the rows of a CSV or TSV file with the number of the line where each begins; every value is a string.
 
@@ -23,11 +25,13 @@ def read_delimited(
         delimiter: One character.
         quoted: Whether ``"`` quotes fields (RFC 4180) or is an ordinary character.
         columns: Names of the columns where the file has no header.
+        limit: The most that is read.
     """
     csv.field_size_limit(opening.ROW_BYTES)
     faults = RowFaults(str(path))
     with open_bytes(path) as handle:
-        lines = (decode_line(line, f"{path}, line {number}") for number, line in byte_lines(handle, str(path)))
+        numbered = byte_lines(handle, str(path), limit)
+        lines = (decode_line(line, f"{path}, line {number}") for number, line in numbered)
         reader = (
             csv.reader(lines, delimiter=delimiter, strict=True)
             if quoted
@@ -43,7 +47,7 @@ def read_delimited(
                     yield first, dict(zip(names, values, strict=True))
                 elif values:
                     what = f"{len(values)} fields where there are {len(names)} columns"
-                    fix = f"Give each row {', '.join(names)}; quote fields that hold {_shown(delimiter)}."
+                    fix = f"Give each row {listed(names)}; quote fields that hold {_shown(delimiter)}."
                     faults.add(DataError(what, where=f"{path}, line {first}", fix=fix))
         except csv.Error as fault:
             faults.add(_csv_fault(fault, f"{path}, the row that begins on line {line + 1}"))
@@ -69,9 +73,9 @@ def _header(names: Sequence[str], name: str, delimiter: str) -> list[str]:
     where = f"{name}, line 1"
     if not columns:
         raise DataError("the file has no header", where=where, fix="Name the columns in the first line.")
-    twice = sorted({column for column in columns if columns.count(column) > 1})
+    twice = sorted(column for column, count in Counter(columns).items() if count > 1)
     if twice:
-        raise DataError(f"columns named twice: {', '.join(twice)}", where=where, fix="Give each column its own name.")
+        raise DataError(f"columns named twice: {listed(twice)}", where=where, fix="Give each column its own name.")
     other = next((mark for mark in ";\t|" if mark in columns[0]), None)
     if len(columns) == 1 and other is not None and other != delimiter:
         what = f"one column only, and its name holds {_shown(other)}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from luthier.errors import DataError
+from luthier.files.size_limit import SizeLimit
 
 ROW_BYTES = 64 * 1024 * 1024
 """Longest row; longer means an unclosed quote or a file that is not rows."""
@@ -57,11 +58,21 @@ def damaged_gzip(name: str, place: str, fault: Exception) -> DataError:
     return DataError(what, where=f"{name}, after {place}", fix="Copy or download the file again.")
 
 
-def byte_lines(handle: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
+def has_byte_order_mark(path: Path) -> bool:
+    """Whether a file begins with UTF-8's byte-order mark, which no reader here takes for a part of its text."""
+    with open_bytes(path) as handle:
+        try:
+            return handle.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+        except GZIP_FAULTS as fault:
+            raise damaged_gzip(str(path), "the start", fault) from None
+
+
+def byte_lines(handle: BinaryIO, name: str, limit: SizeLimit | None = None) -> Iterator[tuple[int, bytes]]:
     """Yield ``(line number from 1, bytes with the line end)``, without a byte-order mark.
 
     Raises:
-        DataError: A line is longer than :data:`ROW_BYTES`, or the gzip stream is damaged.
+        DataError: A line is longer than :data:`ROW_BYTES`, all lines are longer than the limit, or the gzip stream is
+            damaged.
     """
     number = 0
     while True:
@@ -72,6 +83,8 @@ def byte_lines(handle: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
         if not line:
             return
         number += 1
+        if limit is not None:
+            limit.count(len(line), 1, name)
         if len(line) > ROW_BYTES:
             raise DataError(f"the line is longer than {ROW_BYTES >> 20} MiB", where=f"{name}, line {number}")
         yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line

@@ -12,6 +12,7 @@ from luthier.files.delimited import read_delimited
 from luthier.files.json_rows import read_json, read_jsonl
 from luthier.files.opening import peek
 from luthier.files.parquet import read_parquet
+from luthier.files.size_limit import SizeLimit
 from luthier.files.text_lines import read_text
 from luthier.records import Row
 
@@ -56,11 +57,16 @@ class TableFormat:
         return "row" if self.name in ("json", "parquet") else "line"
 
 
-def read_table(path: Path, table: TableFormat) -> Iterator[tuple[int, Row]]:
+def read_table(path: Path, table: TableFormat, limit: SizeLimit | None = None) -> Iterator[tuple[int, Row]]:
     """Yield the rows of a file with their numbers from 1, holding no more than a row or a batch of Parquet in memory.
 
+    Args:
+        path: The file.
+        table: How its rows are written.
+        limit: The most that is read; None for no bound but that of a row.
+
     Raises:
-        DataError: The file cannot be read; names it, and the line or row.
+        DataError: The file cannot be read, or is longer than the limit; names it, and the line or row.
         Faults: Rows are malformed, all together (20 at most), at the end of the file.
     """
     stray = [key for key in ("columns", "delimiter", "quoting") if getattr(table, key) is not None]
@@ -68,16 +74,16 @@ def read_table(path: Path, table: TableFormat) -> Iterator[tuple[int, Row]]:
         what = f"{' and '.join(stray)} given, but the file is {table.name}"
         raise DataError(what, where=str(path), fix="Leave it out; it is for CSV and TSV files.")
     if table.name == "parquet":
-        return read_parquet(path)
+        return read_parquet(path, limit)
     if table.name == "jsonl":
-        return read_jsonl(path)
+        return read_jsonl(path, limit)
     if table.name == "json":
-        return read_json(path, table.field)
+        return read_json(path, table.field, limit)
     if table.name == "text":
-        return read_text(path)
+        return read_text(path, limit)
     delimiter = table.delimiter or {"csv": ",", "tsv": "\t"}[table.name]
     quoting = table.quoting or {"csv": "standard", "tsv": "none"}[table.name]
-    return read_delimited(path, delimiter, quoting == "standard", table.columns)
+    return read_delimited(path, delimiter, quoting == "standard", table.columns, limit)
 
 
 def stem_and_suffix(path: Path) -> tuple[str, str]:

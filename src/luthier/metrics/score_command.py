@@ -17,8 +17,11 @@ from luthier.metrics.overlap.explain import explain
 from luthier.metrics.registry import get_metric
 from luthier.metrics.score_inputs import ScoreInputs, System, load_systems, values_of
 from luthier.metrics.scoring import score_predictions
-from luthier.metrics.significance import Difference, PairedComparison, holm, paired_difference
+from luthier.metrics.significance import TESTS, Difference, PairedComparison, holm, paired_difference
 from luthier.records import Prediction, Score
+
+MOST_CONFIDENCE = 0.9999
+"""Highest level of an interval: further out no number of resamples that anyone draws has a quantile."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,15 @@ class ScoreSettings:
         confidence: Of the intervals.
         resamples: Bootstrap resamples; 0 for no intervals.
         seed: Of the resamples.
-        test: Paired test between systems, one of `luthier.metrics.significance.TESTS`.
+        test: Paired test between systems, one of `luthier.metrics.significance.TESTS`; "" for the randomisation test
+            where there are several systems.
     """
 
     metrics: tuple[str, ...] = ("rouge",)
     confidence: float = 0.95
     resamples: int = 1000
     seed: int = 0
-    test: str = "randomisation"
+    test: str = ""
 
     def names(self) -> tuple[str, ...]:
         """Return the name of each metric."""
@@ -71,11 +75,13 @@ class Report:
         parts: For each system and each value of the ``--by`` column, its scores.
         differences: First system against each other one, for every output: the other's name, the difference, and its
             p-value after Holm's correction over the systems.
+        notes: What was done to the files, or is missing from the numbers, that the user may not expect.
     """
 
     scores: Mapping[str, list[Score]]
     parts: Mapping[str, Mapping[str, list[Score]]]
     differences: Sequence[tuple[str, Difference, float]]
+    notes: Sequence[str] = ()
 
 
 def run_score(inputs: ScoreInputs, settings: ScoreSettings, output: Output) -> None:
@@ -107,9 +113,10 @@ def run_score(inputs: ScoreInputs, settings: ScoreSettings, output: Output) -> N
         {system.name: _scored(system.predictions, settings) for system in systems},
         {s.name: {v: _scored(part, settings) for v, part in values_of(s, by)} for s in systems} if by else {},
         _compared(systems, settings),
+        list(dict.fromkeys(note for system in systems for note in system.notes)),
     )
     if output.as_json:
-        _print(json.dumps(as_plain(report), ensure_ascii=False, indent=2))
+        _print(_json(as_plain(report), indent=2))
     else:
         _print_tables(report, by)
 
@@ -119,10 +126,19 @@ def _check_settings(settings: ScoreSettings, predictions: Sequence[Path]) -> Non
         raise ConfigError("No file of predictions was given.", fix="Name one with --predictions.")
     if not settings.metrics:
         raise ConfigError("No metric was asked for.", fix="Name one, e.g. --metric rouge.")
-    if not 0 < settings.confidence < 1:
+    if not 0 < settings.confidence <= MOST_CONFIDENCE:
         raise ConfigError(
-            f"A confidence of {settings.confidence:g} makes no interval.",
-            fix="Give a number between 0 and 1, e.g. 0.95.",
+            f"A confidence of {settings.confidence!r} makes no interval.",
+            fix=f"Give a number between 0 and 1, {MOST_CONFIDENCE} at most, e.g. 0.95.",
+        )
+    if settings.seed < 0:
+        raise ConfigError(f"A seed of {settings.seed} seeds nothing.", fix="Give a whole number from 0.")
+    if settings.test and settings.test not in TESTS:
+        raise ConfigError(f"Unknown test '{settings.test}'.", fix=did_you_mean(settings.test, TESTS))
+    if settings.test and len(predictions) == 1:
+        raise ConfigError(
+            f"The test '{settings.test}' compares systems, and there is one.",
+            fix="Give the files of two systems or more, or leave --test out.",
         )
     if settings.resamples < 0:
         raise ConfigError(
@@ -158,7 +174,7 @@ def _difference(first: System, second: System, metric: str, output: str, setting
         metric,
         output,
         settings=PairedComparison(
-            test=settings.test,
+            test=settings.test or TESTS[0],
             confidence=settings.confidence,
             resamples=max(settings.resamples, 100),
             seed=settings.seed,
@@ -176,14 +192,15 @@ def as_plain(report: Report) -> dict[str, object]:
         entries[name] = _plain_scores(scores)
         if name in report.parts:
             entries[name]["by"] = {value: _plain_scores(part) for value, part in report.parts[name].items()}
+    notes: dict[str, object] = {"notes": list(report.notes)} if report.notes else {}
     if len(entries) == 1:
-        return next(iter(entries.values()))
+        return next(iter(entries.values())) | notes
     baseline = next(iter(entries))
     differences = [
         {"first": baseline, "second": other, "p_holm": _number(p), **_plain_difference(difference)}
         for other, difference, p in report.differences
     ]
-    return {"systems": entries, "differences": differences}
+    return {"systems": entries, "differences": differences} | notes
 
 
 def _plain_scores(scores: Sequence[Score]) -> dict[str, object]:
@@ -229,9 +246,10 @@ def _write_rows(path: Path, systems: Sequence[System], metrics: Sequence[str]) -
         writer.writerows(rows)
         text = buffer.getvalue()
     else:
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        text = "".join(_json(row) + "\n" for row in rows)
     try:
-        path.write_text(text, encoding="utf-8")
+        # Half of a character, which JSON can hold and no file can, is written as JSON writes it.
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise DataError(
             f"The rows cannot be written: {error.strerror}.",
@@ -278,6 +296,8 @@ def _print_tables(report: Report, by: str) -> None:
     first = next(iter(report.scores.values()))
     for signature in dict.fromkeys(score.signature for score in first):
         console.print(signature, style="dim", markup=False, highlight=False, soft_wrap=True)
+    for note in report.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _difference_table(report: Report) -> object:
@@ -322,5 +342,16 @@ def _digits(*values: float) -> int:
     return 2 if any(abs(value) > 1.5 for value in values) else 4
 
 
+def _json(value: object, indent: int | None = None) -> str:
+    """Return JSON in its own characters, or in ASCII where it holds half of one, which no output can."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
+
+
 def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

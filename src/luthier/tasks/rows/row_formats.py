@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from luthier.errors import DataError, TaskError
+from luthier.errors import DataError, TaskError, listed
 from luthier.records import Row, Turn
 
 ALPACA_INPUT = (
@@ -86,7 +86,7 @@ def recognise(row: Row, where: str) -> RowFormat:
     """
     row_format = _recognise(row)
     if row_format is None:
-        columns = ", ".join(map(str, row))
+        columns = listed(map(str, row))
         what = f"the columns ({columns}) are of no known format"
         fix = (
             "Name them prompt and completion, messages, instruction/input/output, conversations, or "

@@ -25,7 +25,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-from luthier.errors import LuthierError, TaskError, did_you_mean
+from luthier.errors import LuthierError, TaskError, did_you_mean, listed
 from luthier.files.value_text import json_text, value_text
 from luthier.records import Row
 
@@ -330,7 +330,7 @@ class Template:
     def _undefined(self, message: str, row: Row) -> TaskError:
         name = re.fullmatch(r"'(\w+)' is undefined", message)
         if name is None:
-            return TaskError(f"the template failed: {message}", where=self.where, fix=f"Columns: {', '.join(row)}.")
+            return TaskError(f"the template failed: {message}", where=self.where, fix=f"Columns: {listed(row)}.")
         what = f"column '{name[1]}' does not exist"
         return TaskError(what, where=self.where, fix=did_you_mean(name[1], map(str, row)))
 
