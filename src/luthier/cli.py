@@ -277,15 +277,13 @@ def _print(renderable: Any) -> None:
 
 def _show_run(run: Path) -> None:
     from luthier.report.page import write_report
-    from luthier.report.terminal import retention_table, summary_table
+    from luthier.report.terminal import run_view
     from luthier.results.records import read_costs, read_results
 
     results, costs = read_results(run), read_costs(run)
     page = write_report(run)
-    _print(summary_table(results, costs))
-    retention = retention_table(results)
-    if retention is not None:
-        _print(retention)
+    for part in run_view(results, costs):
+        _print(part)
     click.echo(results.recommendation.sentence)
     click.echo(f"Report: {page}")
 

@@ -73,6 +73,18 @@ def test_scores_are_those_of_the_log(done: Done) -> None:
         assert arm.prompt_tokens == sum(item.prompt_tokens for item in predictions) / 6
 
 
+def test_answers_are_counted_from_the_log(done: Done) -> None:
+    for arm in done.results.arms:
+        texts = [item.text.strip() for item in log(done, arm.name)]
+        assert arm.answers is not None
+        assert (arm.answers.n, arm.answers.distinct) == (6, len(set(texts)))
+        assert {one.answer: one.given for one in arm.answers.counts if one.given} == {
+            text: texts.count(text) for text in texts
+        }
+        alike = any("gives one answer" in note for note in arm.notes)
+        assert alike == (len(set(texts)) == 1)
+
+
 def test_shots_lengthen_the_prompt(done: Done) -> None:
     prompts = {arm.name: arm.prompt_tokens for arm in done.results.arms}
     assert prompts["zero_shot"] == prompts["full"] == prompts["lora"]

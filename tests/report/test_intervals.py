@@ -118,7 +118,8 @@ def test_marks_are_corrected_and_intervals_are_not_and_captions_say_so() -> None
     results = example_run.results()
     for table in (quality_table(results), retention_table(results), pairs_table(results)):
         assert table is not None
-        assert "▲ and ▼ are Holm-corrected for the comparisons made together, the intervals are not." in table.note
+        said = "▲ and ▼ are Holm-corrected for the comparisons made together, the intervals are not: an interval may "
+        assert f"{said}exclude 0 where no mark stands." in table.note
 
 
 def test_the_page_takes_the_level_from_the_records(tmp_path: Path) -> None:

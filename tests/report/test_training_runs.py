@@ -93,7 +93,7 @@ def test_a_validation_score_has_the_direction_of_its_metric(results: RunResults)
         assert table.rows[0][5].main == f"{sign}{results.arms[3].per_seed[0].validation_score:.3f}"
 
 
-def test_what_was_not_told_from_zero_says_how_small_a_change_would_have_been_found(results: RunResults) -> None:
+def test_what_is_not_significant_says_how_small_a_change_would_have_been_found(results: RunResults) -> None:
     table = retention_table(results)
     assert table is not None
     for row in table.rows:

@@ -155,3 +155,18 @@ def test_what_is_not_known_of_seeds_is_not_a_number() -> None:
     one = score_over_seeds(single, TASK, CONFIG, CONTEXT)[0]
     assert math.isnan(one.low)
     assert one.spread is not None
+
+
+def test_a_detectable_fall_is_that_of_the_corrected_test() -> None:
+    """At α / 3 the smallest difference found with 80 % power is (z(1 - α/6) + z(0.8)) standard errors."""
+    one = retention(BASE, THREE[0], TASK, CONFIG, CONTEXT)
+    alone, *_ = corrected_retention([one], CONFIG)
+    assert alone.change.detectable == one.change.detectable
+    together = corrected_retention([one, one, one], CONFIG)
+    # α is 0.1: z(0.95) = 1.6449, z(1 - 0.1 / 6) = 2.1280, z(0.8) = 0.8416.
+    for item in together:
+        assert item.change.detectable is not None
+        assert one.change.detectable is not None
+        assert item.change.detectable == pytest.approx(
+            one.change.detectable * (2.1280 + 0.8416) / (1.6449 + 0.8416), rel=1e-4
+        )

@@ -13,6 +13,7 @@ from luthier.experiments.search import parameters_in_words
 from luthier.experiments.summaries import training_summary
 from luthier.experiments.training_data import replayed_examples
 from luthier.metrics.task_metrics import TOKEN_LOSS
+from luthier.results.answers import summarise_answers, warnings_about_answers
 from luthier.results.costs import mean_costs
 from luthier.results.records import ArmCosts, ArmResult, RetentionResult, Search, SeedResult
 from luthier.results.scores import Logs, corrected_retention, retention_over_seeds, score_over_seeds
@@ -54,6 +55,7 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
         notes=_notes(plan, outcome),
         seeds=arm.seeds if first.trained else (),
         per_seed=tuple(_seed_result(plan, arm, run, base) for run in outcome.runs) if several else (),
+        answers=summarise_answers(outcome.logs, target.metrics),
     )
 
 
@@ -112,6 +114,7 @@ def _notes(plan: Plan, outcome: ArmOutcome) -> tuple[str, ...]:
     notes = [*_shot_notes(arm, outcome.runs[0].shots_used), *_replay_notes(plan, arm)]
     for run in outcome.runs:
         notes += [note for note in run.notes if note not in notes]
+    notes += warnings_about_answers(outcome.logs, plan.target.metrics)
     if outcome.search is not None:
         notes.append(_search_note(outcome.search.search))
     return tuple(notes)

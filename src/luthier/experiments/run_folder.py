@@ -52,16 +52,17 @@ def _results(plan: Plan, name: str, outcomes: Sequence[ArmOutcome], base: Retent
         replace(arm_result(plan, outcome, base), against_first=against_first.get(outcome.arm.name))
         for outcome in outcomes
     )
+    task = task_summary(plan, outcomes[0].runs[0].log.predictions)
     return RunResults(
         luthier=__version__,
         run=name,
         config=plan.config.identity(),
         model=model_summary(plan.model),
-        task=task_summary(plan),
+        task=task,
         data=data_summary(plan),
         arms=arms,
         pairs=pairs,
-        recommendation=recommend(arms, pairs, higher_is_better=metrics.higher_is_better),
+        recommendation=recommend(arms, pairs, task),
         confidence=evaluation.confidence,
         threads=torch.get_num_threads(),
     )

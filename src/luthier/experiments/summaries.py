@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from luthier.config.training import TrainingConfig
 from luthier.experiments.plan import Plan
 from luthier.models.language_model import LanguageModel
+from luthier.records import Prediction
+from luthier.results.guessing import chance_level, majority_baseline
 from luthier.results.summaries import DataSummary, ModelSummary, RowCounts, TaskSummary, TrainingSummary
 
 
@@ -20,9 +24,15 @@ def model_summary(model: LanguageModel) -> ModelSummary:
     )
 
 
-def task_summary(plan: Plan) -> TaskSummary:
-    """Summarise the target task and the splits that are used."""
+def task_summary(plan: Plan, answers: Sequence[Prediction]) -> TaskSummary:
+    """Summarise the target task and the splits that are used.
+
+    Args:
+        plan: What was read and checked.
+        answers: Any arm's answers to the test split: what guessing scores follows from their targets and choices.
+    """
     task = plan.target.task
+    training = [example.targets[0] for example in plan.data.train if example.targets]
     return TaskSummary(
         name=task.name,
         version=task.version,
@@ -30,10 +40,11 @@ def task_summary(plan: Plan) -> TaskSummary:
         primary=task.primary,
         metrics=task.metrics,
         higher_is_better=plan.target.metrics.higher_is_better,
-        chance=task.chance,
+        chance=chance_level(answers, plan.target.metrics),
         splits={"train": len(plan.data.train), "validation": len(plan.data.validation), "test": len(plan.data.test)},
         citation=task.citation,
         licence=task.licence,
+        majority=majority_baseline(training, answers, plan.target.metrics),
     )
 
 

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from luthier.records import Score
+from luthier.report import formatting
 from luthier.results.records import ArmResult, Change, RetentionResult, RunResults, SeedResult
+from luthier.results.summaries import TaskSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Forgetting:
         mean: Mean change over the retained tasks that have points; negative is forgetting.
         worst: The smallest change.
         worst_task: Its task.
-        worst_significant: Whether the test says that the smallest change is not zero.
+        worst_significant: Whether the smallest change is significant.
         tasks: Tasks that the mean is over.
         spread: Standard deviation of the mean over training runs; None for a single run.
     """
@@ -84,6 +86,17 @@ def primary(results: RunResults, arm: ArmResult) -> Score | None:
     return next((score for score in arm.scores if score.metric == name), arm.scores[0] if arm.scores else None)
 
 
+def score_digits(results: RunResults) -> int:
+    """Return the decimals of every primary score."""
+    return formatting.digits_for(score.value for arm in results.arms if (score := primary(results, arm)))
+
+
+def guesses(task: TaskSummary) -> list[tuple[str, float]]:
+    """Return what guessing scores by the primary metric, with its name; empty where it is not known."""
+    found = [("chance", task.chance)] if task.chance is not None else []
+    return found + ([(f"always '{task.majority.answer}'", task.majority.value)] if task.majority else [])
+
+
 def score_of_run(results: RunResults, run: SeedResult) -> float | None:
     """Return the primary score of one training run; ``None`` when it was not measured."""
     name = primary_name(results)
@@ -103,7 +116,7 @@ def several_runs(results: RunResults) -> bool:
 
 
 def verdict(change: Change | None, higher_better: bool) -> str:
-    """Return ``"good"``, ``"bad"``, or "" when the test does not tell the difference from zero."""
+    """Return ``"good"``, ``"bad"``, or "" where the difference is not significant."""
     if change is None or not change.significant or math.isnan(change.value) or change.value == 0:
         return ""
     return "good" if (change.value > 0) == higher_better else "bad"

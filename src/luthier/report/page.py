@@ -25,7 +25,7 @@ from markupsafe import Markup, escape
 
 from luthier.errors import LuthierError
 from luthier.files.atomic import write_atomically
-from luthier.report import derived, formatting, tables
+from luthier.report import answer_tables, derived, formatting, tables
 from luthier.report.answers import SideBySide, read_logs, side_by_side
 from luthier.report.calibration import calibrations
 from luthier.report.charts.parts import MULTIPLE
@@ -96,6 +96,9 @@ def _all_tables(results: RunResults, costs: RunCosts) -> list[Table]:
         tables.retention_table(results),
         tables.pairs_table(results),
         runs_table(results),
+        answer_tables.answers_table(results),
+        answer_tables.classes_table(results),
+        *answer_tables.confusion_tables(results),
     ]
     return [table for table in made if table]
 
@@ -122,6 +125,8 @@ def render(
         breakable=_breakable,
         shown=_shown_first(results),
         tables={table.key: table for table in _all_tables(results, costs)},
+        headline=results.recommendation.headline
+        or ("Recommendation" if results.recommendation.decided else "No clear winner"),
         marks=tables.MARKS,
         figures=drawn,
         several_runs=derived.several_runs(results),

@@ -13,12 +13,16 @@ from luthier.records import Score
 from luthier.report import derived, formatting
 from luthier.report.formatting import ABSENT
 from luthier.report.intervals import Intervals, intervals_of, variance_words
+from luthier.results.guessing import beats_guessing
 from luthier.results.records import ArmResult, Change, RetentionResult, RunResults
 
 Tone = Literal["", "good", "bad", "muted"]
 MARKS: dict[Tone, str] = {"good": "▲", "bad": "▼", "": "", "muted": ""}
 """Shown beside significant differences, so that colour is never the only sign."""
-CORRECTED = "▲ and ▼ are Holm-corrected for the comparisons made together, the intervals are not."
+CORRECTED = (
+    "▲ and ▼ are Holm-corrected for the comparisons made together, the intervals are not: an interval may exclude 0 "
+    "where no mark stands."
+)
 """Why an interval may leave out zero and have no mark."""
 
 
@@ -61,11 +65,11 @@ class Table:
 def quality_table(results: RunResults) -> Table:
     """One row for each arm: primary score, difference from the first arm, forgetting, token loss."""
     scores = [derived.primary(results, arm) for arm in results.arms]
-    digits = formatting.digits_for(score.value for score in scores if score)
+    digits = derived.score_digits(results)
     token_digits = formatting.digits_for(arm.token_loss.change.value for arm in results.arms if arm.token_loss)
     better = results.task.higher_is_better
     intervals = intervals_of([*scores, *(arm.against_first for arm in results.arms)])
-    rows = tuple(
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             Cell(arm.name),
             _value(score, digits, intervals),
@@ -77,10 +81,16 @@ def quality_table(results: RunResults) -> Table:
         )
         for index, (arm, score) in enumerate(zip(results.arms, scores, strict=True))
     )
+    rows += tuple(_guessing_row(name, value, digits) for name, value in derived.guesses(results.task))
     arrow = "↑" if better else "↓"
     titles = (f"{derived.primary_name(results)} {arrow}", "Difference", "Other tasks (points)", "Token loss (nats)")
     columns = (Column("Arm", number=False), *(Column(title) for title in titles))
     return Table("quality", "Quality", columns, rows, _quality_note(results, intervals))
+
+
+def _guessing_row(name: str, value: float, digits: int) -> tuple[Cell, ...]:
+    """Write what an arm must beat, in the column of the arms' scores."""
+    return (Cell(name, tone="muted"), Cell(formatting.decimal(value, digits), tone="muted"), *[Cell("")] * 3)
 
 
 def _quality_note(results: RunResults, intervals: Intervals) -> str:
@@ -88,9 +98,23 @@ def _quality_note(results: RunResults, intervals: Intervals) -> str:
     held = interval_note(results.arms, intervals)
     return (
         f"{results.task.name}, {n:,} test examples{held}. Difference: paired, from the first arm. ▲ better and ▼ worse "
-        f"where the test tells it from zero. {CORRECTED} Other tasks: mean change after training, and below it the "
+        f"where it is significant. {CORRECTED} Other tasks: mean change after training, and below it the "
         "worst task. Token loss: its change on plain text, lower is better."
+        f"{_guessing_note(results)}"
     )
+
+
+def _guessing_note(results: RunResults) -> str:
+    """Say what the rows of guesses are, and which arms are not better."""
+    majority = results.task.majority
+    if not derived.guesses(results.task):
+        return ""
+    chance = " Chance: random guesses." if results.task.chance is not None else ""
+    always = f" Always '{majority.answer}': the most frequent label of the {majority.split} split." if majority else ""
+    scores = [(arm.name, derived.primary(results, arm)) for arm in results.arms]
+    low = [name for name, score in scores if score is not None and not beats_guessing(score, results.task)]
+    equal = f" Not better than guessing, because the interval does not exclude it: {', '.join(low)}." if low else ""
+    return f"{chance}{always}{equal}"
 
 
 def interval_note(arms: Iterable[ArmResult], intervals: Intervals) -> str:
@@ -157,8 +181,8 @@ def retention_table(results: RunResults) -> Table | None:
     note = (
         "Tasks that were not trained on, measured with the method detached (before) and attached (after)"
         f"{interval_note(trained, intervals)}. ↑ higher is better, ↓ lower is better; ▲ gained and ▼ forgotten where "
-        f"the paired test tells it from zero. {CORRECTED} A change without a mark is not told from zero, which is not "
-        "the same as kept: below an arm stands the smallest true change that its test finds with 80 % power."
+        f"the change is significant. {CORRECTED} A change without a mark is not the same as kept: below an arm "
+        "stands the smallest true change that its corrected test finds with 80 % power (Miller 2024, section 5)."
     )
     return Table("retention", "Retention", columns, rows, note)
 

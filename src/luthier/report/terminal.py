@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from luthier.report import tables
+from luthier.report import answer_tables, tables
 from luthier.report.cost_tables import cost_table
 from luthier.report.tables import MARKS, Cell, Table, Tone
 from luthier.results.records import RunCosts, RunResults
@@ -29,6 +31,25 @@ def summary_table(results: RunResults, costs: RunCosts) -> RichTable:
     grid.add_row(draw(tables.quality_table(results)))
     grid.add_row(draw(cost_table(results, costs)))
     return grid
+
+
+def run_view(results: RunResults, costs: RunCosts) -> Iterator[RenderableType]:
+    """Yield what ``luthier compare`` prints of a run: its tables and its notes."""
+    yield summary_table(results, costs)
+    for table in (tables.retention_table(results), answer_tables.answers_table(results)):
+        if table is not None:
+            yield draw(table)
+    for note in notes(results):
+        yield Text(note, style="yellow")
+
+
+def notes(results: RunResults) -> list[str]:
+    """Return what a reader must know of the arms; what holds for several is said once, with their names."""
+    arms_of: dict[str, list[str]] = {}
+    for arm in results.arms:
+        for note in arm.notes:
+            arms_of.setdefault(note, []).append(arm.name)
+    return [f"{', '.join(names)}: {note}" for note, names in arms_of.items()]
 
 
 def retention_table(results: RunResults) -> RichTable | None:

@@ -19,6 +19,7 @@ from pydantic_core import from_json
 from luthier.errors import StoreError
 from luthier.files.atomic import write_atomically
 from luthier.records import Score, Variance
+from luthier.results.answers import AnswerSummary
 from luthier.results.earlier_versions import upgraded
 from luthier.results.summaries import DataSummary, ModelSummary, TaskSummary, TrainingSummary
 
@@ -37,8 +38,8 @@ class Change:
         confidence: Level of the interval, as a share.
         variance: What the interval and the test hold.
         spread: Standard deviation of the difference over training runs (seeds); None for a single run.
-        detectable: Smallest true difference that this comparison alone would have found with 80 % power; NaN when
-            unknown, None where it was not recorded.
+        detectable: Smallest true difference that would have been found with 80 % power, at the level that is left
+            after correction; NaN when unknown, None where it was not recorded.
     """
 
     value: float
@@ -157,6 +158,7 @@ class ArmResult:
         notes: What a reader must know: cut prompts, fewer shots than asked …
         seeds: Seeds that it was trained with; empty when nothing was trained, or where this was not recorded.
         per_seed: What each of these runs found, in the same order.
+        answers: Its answers to the target task's test split, counted; None where this was not recorded.
     """
 
     name: str
@@ -181,6 +183,7 @@ class ArmResult:
     notes: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     per_seed: tuple[SeedResult, ...] = ()
+    answers: AnswerSummary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +197,19 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One sentence that follows from the numbers."""
+    """What follows from the numbers.
+
+    Attributes:
+        sentence: Which differences are significant, which are not, and which arm to use.
+        arm: The arm to use; None where none is recommended.
+        decided: Whether that arm is better than every other.
+        headline: The finding in a few words; "" where it was not recorded.
+    """
 
     sentence: str
     arm: str | None
     decided: bool
+    headline: str = ""
 
 
 @dataclass(frozen=True, slots=True)

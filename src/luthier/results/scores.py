@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import NormalDist
 from typing import TypeAlias
 
 from luthier.config.evaluation import ScoringConfig
@@ -25,6 +26,7 @@ from luthier.results.records import Change, Pair, RetentionResult
 Logs: TypeAlias = Log | Runs
 """Predictions of an arm: one log where nothing was trained, or one by each seed that it was trained with."""
 
+_POWER = 0.8
 _VARIANCES: Mapping[str, Variance] = {"examples and seeds": "examples and training runs"}
 
 
@@ -158,13 +160,32 @@ def retention_over_seeds(
 
 
 def corrected(changes: Sequence[Change], config: ScoringConfig) -> list[Change]:
-    """Apply Holm's correction (1979) to differences that are looked at together; intervals stay as they are."""
+    """Apply Holm's correction (1979) to differences that are looked at together; intervals stay as they are.
+
+    The smallest difference that could have been found is stated for the level of the correction's first step, α divided
+    by the number of comparisons.
+    """
     adjusted = holm([item.p_value for item in changes])
     alpha = 1 - config.confidence
+    wider = _detectable_factor(alpha, sum(not math.isnan(item.p_value) for item in changes))
     return [
-        replace(item, p_value=p_value, significant=p_value < alpha)
+        replace(
+            item,
+            p_value=p_value,
+            significant=p_value < alpha,
+            detectable=None if item.detectable is None else item.detectable * wider,
+        )
         for item, p_value in zip(changes, adjusted, strict=True)
     ]
+
+
+def _detectable_factor(alpha: float, comparisons: int) -> float:
+    """Return how much greater a detectable difference is at α / comparisons than at α: z quantiles, power 80 %."""
+    if comparisons < 2:
+        return 1.0
+    normal = NormalDist()
+    power = normal.inv_cdf(_POWER)
+    return (normal.inv_cdf(1 - alpha / comparisons / 2) + power) / (normal.inv_cdf(1 - alpha / 2) + power)
 
 
 def corrected_retention(results: Sequence[RetentionResult], config: ScoringConfig) -> tuple[RetentionResult, ...]:

@@ -28,6 +28,21 @@ class ModelSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Majority:
+    """The baseline that always gives the most frequent answer.
+
+    Attributes:
+        answer: The most frequent label.
+        value: The primary output of always answering it, on the test split.
+        split: The split in which it is the most frequent: ``"train"``, or ``"test"`` where nothing is trained on.
+    """
+
+    answer: str
+    value: float
+    split: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSummary:
     """The target task.
 
@@ -42,6 +57,7 @@ class TaskSummary:
         splits: Examples of each split that are used.
         citation: Whom to cite.
         licence: Licence of the data.
+        majority: What one and the same answer scores, where the answers are classes.
     """
 
     name: str = "Target task"
@@ -54,6 +70,7 @@ class TaskSummary:
     splits: Mapping[str, int] = field(default_factory=dict)
     citation: str = ""
     licence: str = ""
+    majority: Majority | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,15 +38,13 @@ def _quality_record(results: RunResults, arm: ArmResult, digits: int) -> Record 
 
 def quality_records(results: RunResults) -> list[Record]:
     """Return ``arm, score, low, high, label, shown, trained`` of each arm whose primary score is finite."""
-    scores = [derived.primary(results, arm) for arm in results.arms]
-    digits = formatting.digits_for(score.value for score in scores if score)
+    digits = derived.score_digits(results)
     return [record for arm in results.arms if (record := _quality_record(results, arm, digits))]
 
 
 def run_records(results: RunResults) -> list[Record]:
     """Return one record for each training run of arms with several: ``arm, seed, score, shown``."""
-    scores = [derived.primary(results, arm) for arm in results.arms]
-    digits = formatting.digits_for(score.value for score in scores if score)
+    digits = derived.score_digits(results)
     return [
         {"arm": arm.name, "seed": run.seed, "score": value, "shown": formatting.decimal(value, digits)}
         for arm in results.arms

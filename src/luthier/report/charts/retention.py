@@ -75,7 +75,7 @@ def _token_loss_runs(results: RunResults) -> list[Record]:
 
 
 def forgetting_heat_map(results: RunResults, *, width: int = WIDTH) -> Chart | None:
-    """Draw every retained task's change in points for every trained arm; bold where the test tells it from zero."""
+    """Draw every retained task's change in points for every trained arm; bold where it is significant."""
     records: list[Record] = []
     for arm in results.arms:
         for item in arm.retained:
@@ -90,7 +90,7 @@ def forgetting_heat_map(results: RunResults, *, width: int = WIDTH) -> Chart | N
                     "label": formatting.signed(change, 1),
                     "weight": "bold" if item.change.significant else "normal",
                     "metric": item.metric,
-                    "told": "yes" if item.change.significant else "no",
+                    "significant": "yes" if item.change.significant else "no",
                 }
             )
     if not records:
@@ -100,7 +100,7 @@ def forgetting_heat_map(results: RunResults, *, width: int = WIDTH) -> Chart | N
     tasks = [task for task in derived.retained_tasks(results) if any(record["task"] == task for record in records)]
     parts = _heat_parts(records, arms, tasks, most)
     mean = ", mean of training runs" if derived.several_runs(results) else ""
-    notes = f"Change after training{mean}, points (gain +, loss −); bold where the paired test tells it from zero"
+    notes = f"Change after training{mean}, points (gain +, loss −); bold where it is significant, Holm-corrected"
     return layers(parts, "What was forgotten", notes, width, 34 * max(2, len(arms)))
 
 
@@ -116,7 +116,7 @@ def _heat_parts(records: list[Record], arms: list[str], tasks: list[str], most: 
         alt.Tooltip("task:N"),
         alt.Tooltip("metric:N"),
         alt.Tooltip("label:N", title="change, points"),
-        alt.Tooltip("told:N", title="significant"),
+        alt.Tooltip("significant:N"),
     ]
     base = alt.Chart(inline(records)).encode(x=x, y=y)
     fill = alt.Color("change:Q", scale=scale, legend=None)
