@@ -210,7 +210,7 @@ ROWS_CASES: dict[str, tuple[tuple[str, str], dict[str, object], list[str]]] = {
     "choices that are the same": (
         ("metrics:", "choices: ['{{ answer }}', red]\nmetrics:"),
         {},
-        ["row 2", "two choices are the same: red, red"],
+        ["20 of 40 rows", "row 2", "the right answer 'red' stands twice among the choices: red, red"],
     ),
     "targets that are no list": (
         ('target: "{{ answer }}"', "targets_column: thing"),

@@ -23,7 +23,19 @@ def left_out_why(task: Task) -> str:
     """Return what the rows of a task that are left out have in common, as a message ends it."""
     if task.row_format is not None and task.row_format.conversation:
         return "hold no conversation that can be learned"
+    if task.has_choices and not task.choices:
+        return "have an empty prompt or target, or a right answer that stands twice among the choices"
     return "have an empty prompt or target"
+
+
+def choices_given(task: Task, row: Row) -> int:
+    """Return how many choices a row has where it has its own, those that stand twice counted twice; else 0."""
+    if task.choices:
+        return 0
+    if task.choices_column is not None:
+        listed = _from_json(row.get(task.choices_column))
+        return len(listed) if isinstance(listed, list | tuple) else 0
+    return len(task.choice_templates)
 
 
 def row_id(task: Task, row: Row, where: str) -> str:
@@ -90,7 +102,7 @@ def render_with(
     try:
         prompt = template.prompt.render(row)
         targets = _targets(template.targets or task.split_targets.get(split, task.targets), row)
-        choices = _choices(task, row)
+        given = _choices(task, row)
         span = find_input(prompt, row, _input_column(task, row), template.prompt.render)
         part = task.part.render(row).strip() if task.part is not None else ""
         preamble = task.preamble.render(row) if task.preamble is not None else ""
@@ -100,6 +112,7 @@ def render_with(
         raise LeftOut("the prompt is empty", where=where)
     if not targets:
         raise LeftOut("the target is empty", where=where)
+    choices = _distinct(given, targets, where)
     if choices and (strays := [target for target in targets if target not in choices]):
         what = f"the target '{strays[0]}' is not among the choices"
         raise DataError(what, where=where, fix=did_you_mean(strays[0], choices))
@@ -169,11 +182,25 @@ def _choices(task: Task, row: Row) -> tuple[str, ...]:
         choices = tuple(map(value_text, listed))
     else:
         choices = tuple(template.render(row).strip() for template in task.choice_templates)
-    if len(set(choices)) < len(choices):
-        raise DataError(f"two choices are the same: {', '.join(choices)}", fix="Give each choice its own text.")
     if len(choices) == 1 or any(not choice for choice in choices):
         raise DataError("a row needs two choices or more, none of them empty")
     return choices
+
+
+def _distinct(choices: tuple[str, ...], targets: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Return the choices, each once: two that are the same have one probability, and one answer.
+
+    Raises:
+        LeftOut: The right answer stands twice, so that the row has two right answers.
+    """
+    distinct = tuple(dict.fromkeys(choices))
+    if len(distinct) == len(choices):
+        return choices
+    twice = next((target for target in targets if choices.count(target) > 1), None)
+    if twice is not None:
+        what = f"the right answer '{twice}' stands twice among the choices: {', '.join(choices)}"
+        raise LeftOut(what, where=where, fix="Give each choice its own text.")
+    return distinct
 
 
 def _input_column(task: Task, row: Row) -> str | None:

@@ -43,6 +43,7 @@ class SplitIndex:
         self._repeated = duplicates.repeated_ids()
         self._row_count, self._left_out = rows.count, rows.left_out
         self._left_out_rows = tuple(rows.left_out_rows)
+        self._repeated_choices = rows.repeated_choices
         if self._repeated and rows.task.id_column is not None:
             _refuse_repeated_ids(rows, self._repeated)
 
@@ -85,6 +86,7 @@ class SplitIndex:
             overlaps=self.overlaps.prompts,
             held_out_overlaps=self.overlaps.held_out,
             repeated=self.overlaps.repeated,
+            repeated_choices=self._repeated_choices,
             left_out=self._left_out,
             left_out_rows=self._left_out_rows,
             left_out_why=left_out_why(self.rows.task),

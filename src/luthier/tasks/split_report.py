@@ -23,6 +23,7 @@ class SplitReport:
         overlaps: Removed from training: the prompt stands in validation or test.
         held_out_overlaps: Validation prompts that stand in test; not removed.
         repeated: Validation and test examples that repeat one of their split; not removed.
+        repeated_choices: Rows of which a wrong choice stands twice; it counts as one.
         left_out: Rows from which nothing can be learned (an empty target, a conversation without answer).
         left_out_rows: The first of them, with the reason.
         left_out_why: What they have in common.
@@ -38,6 +39,7 @@ class SplitReport:
     overlaps: int
     held_out_overlaps: int
     repeated: int
+    repeated_choices: int
     left_out: int
     left_out_rows: tuple[str, ...]
     left_out_why: str
@@ -61,6 +63,8 @@ def sentences_of(task: Task, report: SplitReport) -> Iterator[str]:
         yield f"{report.held_out_overlaps:,} validation prompts stand in test too (kept)."
     if report.repeated:
         yield f"{report.repeated:,} validation and test examples repeat another of their split (kept)."
+    if report.repeated_choices:
+        yield f"{report.repeated_choices:,} rows have a wrong choice twice: it counts as one choice (kept)."
     if report.left_out:
         yield f"{report.left_out:,} rows {report.left_out_why}: left out (the first: {report.left_out_rows[0]})."
 

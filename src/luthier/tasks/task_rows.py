@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from luthier.errors import LuthierError
 from luthier.files.row_faults import RowFaults
 from luthier.records import Example
-from luthier.tasks.rendering import LeftOut, render, row_id, split_key
+from luthier.tasks.rendering import LeftOut, choices_given, render, row_id, split_key
 from luthier.tasks.rows import sources
 from luthier.tasks.rows.sources import Source, given_splits, read_rows
 from luthier.tasks.rows.splits import NAMES, assign
@@ -45,6 +45,7 @@ class TaskRows:
         self.count = 0
         self.left_out = 0
         self.left_out_rows: list[str] = []
+        self.repeated_choices = 0
 
     def items(self, *, evaluation: bool, only: str | None = None) -> Iterator[TaskExample]:
         """Yield every example in order; the count of rows begins anew.
@@ -53,7 +54,7 @@ class TaskRows:
             evaluation: Whether training examples too are rendered with the evaluation template.
             only: Yield this split's examples alone (the others are still read where they share a source).
         """
-        self.count, self.left_out, place = 0, 0, 0
+        self.count, self.left_out, self.repeated_choices, place = 0, 0, 0, 0
         self.left_out_rows.clear()
         for part, source in self.parts.items():
             faults = RowFaults(str(source))
@@ -68,6 +69,7 @@ class TaskRows:
                     for example in render(
                         self.task, row, key=key, group=group, split=split, evaluation=fixed, where=where
                     ):
+                        self.repeated_choices += choices_given(self.task, row) > len(example.choices)
                         if only is None or split == only:
                             yield TaskExample(place, split, example)
                         place += 1
