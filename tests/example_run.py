@@ -23,7 +23,15 @@ from luthier.results.records import (
     RunResults,
     write_json,
 )
-from luthier.results.summaries import DataSummary, ModelSummary, RowCounts, TaskSummary, TrainingSummary
+from luthier.results.summaries import (
+    DataSummary,
+    Environment,
+    Execution,
+    ModelSummary,
+    RowCounts,
+    TaskSummary,
+    TrainingSummary,
+)
 
 PARAMETERS = 1_540_096
 NASTY = '</script><img src=x onerror="alert(1)"> & <b>bold</b> \u2028 ]]> | pipe'
@@ -112,7 +120,7 @@ def arm(sketch: Sketch, first: Sketch | None = None) -> ArmResult:
         method=sketch.method,
         shots=sketch.shots,
         seed=0,
-        settings={"rank": 8, "alpha": 16} if sketch.method == "lora" else {},
+        settings={"rank": 8, "alpha": 16, "target_modules": ["q_proj", "v_proj"]} if sketch.method == "lora" else {},
         training=TrainingSummary(learning_rate=3e-4, epochs=3, batch_size=16) if tuned else None,
         trainable_parameters=sketch.trainable,
         stored_bytes=sketch.trainable * 4,
@@ -148,6 +156,18 @@ DATA = DataSummary(
 )
 
 
+ENVIRONMENT = Environment(
+    system="Linux x86_64",
+    processor="Some processor at 2.4 GHz",
+    cores=2,
+    device="cpu",
+    python="3.12.4",
+    versions={"torch": "2.9.0", "peft": "0.19.1"},
+    commit="362f90b5a1c9",
+)
+EXECUTION = Execution("luthier compare demo.yaml --seeds 3", "2026-11-26T22:01:07+00:00", "2026-11-26T22:09:55+00:00")
+
+
 def results(sketches: tuple[Sketch, ...] = SKETCHES, **over: Any) -> RunResults:
     """Return what a comparison of these arms found."""
     first = sketches[0]
@@ -167,6 +187,7 @@ def results(sketches: tuple[Sketch, ...] = SKETCHES, **over: Any) -> RunResults:
         "task": TASK,
         "data": DATA,
         "threads": 2,
+        "environment": ENVIRONMENT,
         "arms": arms,
         "pairs": pairs,
         "recommendation": Recommendation(sentence, "lora", True),
@@ -192,6 +213,7 @@ def costs(sketches: tuple[Sketch, ...] = SKETCHES) -> RunCosts:
             )
             for s in sketches
         },
+        EXECUTION,
     )
 
 

@@ -34,26 +34,48 @@ def progress(label: str, total: int, unit: str, *, done: int = 0) -> Iterator[Ad
         yield _lines(label, total, unit, done)
 
 
+def pace(units: float, seconds: float, unit: str) -> str:
+    """Write a rate so that it has digits that mean something: ``39.6 examples/s``, or ``12 s/step`` below one a second.
+
+    Args:
+        units: Units completed.
+        seconds: What they took.
+        unit: Their name, in the plural.
+    """
+    if units <= 0:
+        return ""
+    rate = units / max(seconds, 1e-9)
+    if rate >= 1:
+        return f"{rate:.1f} {unit}/s"
+    return f"{duration(seconds / units)}/{unit.removesuffix('s')}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time roughly: ``1.5 s``, ``45 s``, ``12 min``, ``3.4 h``."""
+    if seconds < 600:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 @contextlib.contextmanager
 def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total, completed=done, rate="", note="")
 
         def advance(units: int, note: str) -> None:
-            seconds = time.monotonic() - started
             fresh = bar.tasks[0].completed + units - done
-            bar.update(task, advance=units, note=note, rate=f"{fresh / max(seconds, 1e-9):.1f} {unit}/s")
+            bar.update(task, advance=units, note=note, rate=pace(fresh, time.monotonic() - started, unit))
 
         yield advance
 
@@ -61,6 +83,9 @@ def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
 def _lines(label: str, total: int, unit: str, done: int) -> Advance:
     started = time.monotonic()
     state = {"done": done, "said": started}
+    if done < total:
+        # Before the first unit ends, which may be minutes from now: a log shows that it began.
+        say(f"{label}: {done}/{total} {unit}")
 
     def advance(units: int, note: str) -> None:
         state["done"] += units
@@ -68,12 +93,11 @@ def _lines(label: str, total: int, unit: str, done: int) -> Advance:
         finished = state["done"] >= total
         if finished or now - state["said"] >= _LINE_SECONDS:
             state["said"] = now
-            rate = (state["done"] - done) / max(now - started, 1e-9)
-            left = f", {(total - state['done']) / max(rate, 1e-9):.0f} s left" if not finished else ""
-            tail = f", {note}" if note else ""
-            print(  # noqa: T201 - the log is the standard error
-                f"{label}: {state['done']:.0f}/{total} {unit}, {rate:.1f}/s{left}{tail}", file=sys.stderr, flush=True
-            )
+            fresh, seconds = state["done"] - done, now - started
+            left = seconds / fresh * (total - state["done"]) if fresh > 0 and not finished else None
+            remaining = f"{duration(left)} left" if left is not None else ""
+            parts = (f"{label}: {state['done']:.0f}/{total} {unit}", pace(fresh, seconds, unit), remaining, note)
+            say(", ".join(part for part in parts if part))
 
     return advance
 

@@ -13,12 +13,14 @@ from luthier.config.evaluate import EvaluateConfig
 from luthier.data.encoding import Encoder
 from luthier.evaluation import jobs
 from luthier.evaluation import requests as answering
+from luthier.evaluation.prepared_task import PreparedTask, signature_context
 from luthier.experiments.evaluate import Evaluated, evaluate
-from luthier.records import Prediction
+from luthier.records import Example, Prediction
 from luthier.results.records import read_results
 from luthier.tasks.loader import load_task
 from luthier.training.job import training_task
 from small_job import COLOUR, ECHO, QUICK, luthier, write_job, write_task
+from tiny import CHATML, byte_tokenizer
 from tiny_models import make_tokenizer, tiny_folder
 
 FIXED = {"rows": [{"id": "a", "text": "a blue hen sat", "answer": "hen", "colour": "blue"}]}
@@ -176,3 +178,16 @@ def test_choices_are_normalised_where_the_choice_is_taken(folder: Path) -> None:
     assert "|by:characters|" in by["accuracy_by_characters"].signature
     run(folder, COLOUR)
     assert logs(folder) == 1, "normalisation changes scores, not what the model answers"
+
+
+def test_the_signature_of_choices_says_which_tokens_are_counted(folder: Path) -> None:
+    """A begin token stands before the prompt and the end token is counted, neither of which is lm-eval's convention."""
+    assert "|choices:begin-token+end-token|" in run(folder, COLOUR).scores[0].signature
+    task = load_task(str(write_task(folder, COLOUR)))
+    chatting = Encoder(byte_tokenizer(chat=CHATML), encoder_decoder=False, max_length=64, chat="always")
+    example = Example("a", "colour", "plain", "?", ("red",), ("red", "blue"))
+    context = signature_context(PreparedTask(task, chatting, (example,)), 0)
+    assert context["choices"] == "chat-template+end-token"
+    answering = Encoder(make_tokenizer(), encoder_decoder=True, max_length=64)
+    assert signature_context(PreparedTask(task, answering, (example,)), 0)["choices"] == "end-token"
+    assert "choices:" not in run(folder, ECHO).scores[0].signature

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,46 @@ def test_a_report_needs_no_model_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_page_says_where_by_which_command_and_when(reported: example_run.Reported) -> None:
+    text = _parsed(reported.html).text
+    for said in (
+        *("Some processor at 2.4 GHz", "2.9.0", "0.19.1", "362f90b5a1c9", "luthier compare demo.yaml --seeds 3"),
+        *("2026-11-26T22:09:55+00:00", "3.12.4", "rank 8", "alpha 16", "target modules q_proj, v_proj"),
+    ):
+        assert said in text, said
+
+
+BIDIRECTIONAL = "".join(map(chr, (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+CONTROLS = "\x00\x07\x1b]0;title\x07\x9b"
+
+
+def test_no_control_character_passes_into_the_page(tmp_path: Path) -> None:
+    """An override in a name or an answer would show the words after it backwards."""
+    hostile = f"a{BIDIRECTIONAL}{CONTROLS}z"
+    arms = tuple(replace(arm, notes=(hostile,)) for arm in example_run.results(example_run.SKETCHES[:2]).arms)
+    example_run.build(
+        tmp_path,
+        example_run.SKETCHES[:2],
+        rows=3,
+        arms=arms,
+        run=hostile,
+        config={hostile: hostile},
+        task=TaskSummary(name=hostile, licence=hostile, citation="شكرا"),
+        recommendation=Recommendation(hostile, None, False),
+    )
+    path = tmp_path / "predictions" / "zero_shot.jsonl"
+    lines = [json.loads(line) | {"text": hostile} for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    own = page.split("<script>")[0]  # before the charting libraries
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for character in (*BIDIRECTIONAL, "\x00", "\x07", "\x1b", "\x9b"):
+        assert character not in own, hex(ord(character))
+        assert character not in text, hex(ord(character))
+    assert "a\\u061c\\u200e" in own
+    assert "شكرا" in own, "letters of right-to-left scripts stay"
+    data = json.dumps(_data(page), ensure_ascii=False)
+    assert not set(BIDIRECTIONAL) & set(data)
+    assert _data(page)["rows"][0]["answers"][0].startswith("a\\u061c")

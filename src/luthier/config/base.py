@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,10 @@ class Settings(BaseModel):
 
     renamed: ClassVar[Mapping[str, str]] = {}
     """Former name of a key → its present name, so that the error for an old configuration names the new key."""
+
+    def in_full(self) -> dict[str, Any]:
+        """Return every setting as plain values, defaults included; what follows from others is filled in."""
+        return self.model_dump(mode="json")
 
 
 class StoreSettings(Settings):

@@ -74,11 +74,24 @@ def with_exemplars(
     return replace(prepared, examples=found.examples), found.used
 
 
-def signature_context(task: Task, shots: int) -> dict[str, str]:
-    """Return what a score depends on besides the metric; it joins the score's signature."""
+def signature_context(prepared: PreparedTask, shots: int) -> dict[str, str]:
+    """Return what a score depends on besides the metric; it joins the score's signature.
+
+    Of choices it says which tokens their log-probabilities rest on: the end token is counted, and a begin token or the
+    chat template's text stands before the prompt. lm-eval counts no end token and begins plain prompts without one.
+    """
+    task = prepared.task
     context = {"task": f"{task.name}-v{task.version}", "split": "test", "shots": str(shots), "prompt": task.digest[:8]}
     if shots and task.exemplars.signature:
         context["exemplars"] = task.exemplars.signature
     if task.extraction is not None:
         context["extract"] = task.extraction.signature
+    if any(example.choices for example in prepared.examples):
+        context["choices"] = f"{_before_prompts(prepared.encoder)}end-token"
     return context
+
+
+def _before_prompts(encoder: Encoder) -> str:
+    if encoder.chat:
+        return "chat-template+"
+    return "begin-token+" if encoder.bos_id is not None else ""

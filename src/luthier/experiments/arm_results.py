@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from luthier.config.arms import Arm
 from luthier.evaluation.latency import Latency
@@ -12,11 +13,14 @@ from luthier.experiments.plan import Plan
 from luthier.experiments.search import parameters_in_words
 from luthier.experiments.summaries import training_summary
 from luthier.experiments.training_data import replayed_examples
+from luthier.methods.peft_files import target_modules
+from luthier.methods.registry import find_method, read_settings
 from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.results.answers import summarise_answers, warnings_about_answers
 from luthier.results.costs import mean_costs
 from luthier.results.records import ArmCosts, ArmResult, RetentionResult, Search, SeedResult
 from luthier.results.scores import Logs, corrected_retention, retention_over_seeds, score_over_seeds
+from luthier.training.trained import Trained
 
 _CONTEXT_OF_TEXT = {"split": "heldout"}
 
@@ -31,14 +35,14 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
     """
     arm, first, target = outcome.arm, outcome.runs[0], plan.target
     done = first.trained.result if first.trained else None
-    context = signature_context(target.task, arm.shots)
+    context = signature_context(target, arm.shots)
     several = len(outcome.runs) > 1
     return ArmResult(
         name=arm.name,
         method=arm.method,
         shots=arm.shots,
         seed=first.seed,
-        settings=dict(arm.settings),
+        settings=settings_in_full(arm, first.trained),
         training=training_summary(arm.training, done.learning_rate) if done else None,
         trainable_parameters=done.trainable_parameters if done else 0,
         stored_bytes=done.stored_bytes if done else 0,
@@ -59,6 +63,15 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
     )
 
 
+def settings_in_full(arm: Arm, done: Trained | None) -> dict[str, Any]:
+    """Return the settings of an arm's method, defaults included, and the modules that PEFT really changed."""
+    if arm.method is None:
+        return {}
+    settings = read_settings(find_method(arm.method), arm.settings, where=f"arm '{arm.name}', settings").in_full()
+    modules = target_modules(done.adapter) if done else ()
+    return settings | ({"target_modules": list(modules)} if modules else {})
+
+
 def log_path(arm: Arm, seed: int) -> str:
     """Return where the answers of an arm stand in the run's folder."""
     return f"predictions/{_file_name(arm, seed)}.jsonl"
@@ -75,7 +88,7 @@ def _file_name(arm: Arm, seed: int) -> str:
 
 def _seed_result(plan: Plan, arm: Arm, run: SeedOutcome, base: RetentionLogs) -> SeedResult:
     done = run.trained.result if run.trained else None
-    context = signature_context(plan.target.task, arm.shots)
+    context = signature_context(plan.target, arm.shots)
     return SeedResult(
         seed=run.seed,
         scores=score_over_seeds(run.log.predictions, plan.target.metrics, plan.config.evaluation, context),
@@ -95,7 +108,7 @@ def _retained(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> t
     found = []
     for place, other in enumerate(plan.retained):
         logs: Logs = {run.seed: run.retention.tasks[place].predictions for run in runs}
-        before, context = base.tasks[place].predictions, signature_context(other.task, 0)
+        before, context = base.tasks[place].predictions, signature_context(other, 0)
         found.append(retention_over_seeds(before, logs, other.metrics, plan.config.evaluation, context))
     return corrected_retention(found, plan.config.evaluation)
 

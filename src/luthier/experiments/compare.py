@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from luthier.config.compare import CompareConfig
@@ -21,6 +22,7 @@ def compare(config: CompareConfig) -> Path:
     Raises:
         LuthierError: Whatever is wrong with the configuration, the data or the model, before anything is trained.
     """
+    started = datetime.now(UTC)
     with executor_of(config) as executor:
         plan = read_plan(config)
         require_test(plan)
@@ -29,5 +31,6 @@ def compare(config: CompareConfig) -> Path:
             run.mkdir(parents=True, exist_ok=True)
         retaining = bool(plan.retained or plan.texts)
         executor.execute(plan, plan_units(plan.arms, searching=config.search.trials > 0, retaining=retaining))
-        write_run(plan, run, [read_outcome(plan, arm.name) for arm in plan.arms], read_base(plan))
+        outcomes = [read_outcome(plan, arm.name) for arm in plan.arms]
+        write_run(plan, run, outcomes, read_base(plan), started=started)
     return run

@@ -130,7 +130,7 @@ class _Evaluator:
         pool = load_exemplar_pool(task, limit=None, seed=self.seed) if self.shots else ()
         prompted, used = with_exemplars(prepared, pool, self.shots, self.context.decoding, seed=self.seed)
         job = self._answered(prompted, self.engines.answers, task.name)
-        log, signature = read_log(job), signature_context(task, self.shots)
+        log, signature = read_log(job), signature_context(prepared, self.shots)
         if log.unparsed:
             say(f"{task.name}: no answer was found in {log.unparsed} of {len(log.predictions)} generated texts")
         if self.engines.answers:

@@ -6,11 +6,13 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 
 import torch
 
 from luthier.experiments.arm_results import arm_costs, arm_result, curve_path, log_path
+from luthier.experiments.environment import environment_of, execution_since
 from luthier.experiments.outcomes import ArmOutcome, RetentionLogs
 from luthier.experiments.plan import Plan
 from luthier.experiments.summaries import data_summary, model_summary, task_summary
@@ -22,7 +24,7 @@ from luthier.results.scores import all_pairs
 from luthier.version import __version__
 
 
-def write_run(plan: Plan, run: Path, outcomes: Sequence[ArmOutcome], base: RetentionLogs) -> None:
+def write_run(plan: Plan, run: Path, outcomes: Sequence[ArmOutcome], base: RetentionLogs, *, started: datetime) -> None:
     """Write a run's folder; ``results.json`` comes last, and whole.
 
     Args:
@@ -30,6 +32,7 @@ def write_run(plan: Plan, run: Path, outcomes: Sequence[ArmOutcome], base: Reten
         run: The folder.
         outcomes: What each arm left in the store.
         base: What the base answers where forgetting is measured.
+        started: When this execution began.
 
     Raises:
         StoreError: When the folder cannot be written.
@@ -38,7 +41,10 @@ def write_run(plan: Plan, run: Path, outcomes: Sequence[ArmOutcome], base: Reten
     costs = {outcome.arm.name: arm_costs(outcome) for outcome in outcomes}
     with writing(run):
         _write_logs(plan, run, outcomes)
-        write_json(run / "costs.json", RunCosts(str(plan.model.device), torch.get_num_threads(), costs))
+        write_json(
+            run / "costs.json",
+            RunCosts(str(plan.model.device), torch.get_num_threads(), costs, execution_since(started)),
+        )
         write_json(run / "results.json", results)
 
 
@@ -65,6 +71,7 @@ def _results(plan: Plan, name: str, outcomes: Sequence[ArmOutcome], base: Retent
         recommendation=recommend(arms, pairs, task),
         confidence=evaluation.confidence,
         threads=torch.get_num_threads(),
+        environment=environment_of(plan.model.device),
     )
 
 

@@ -42,6 +42,10 @@ class LoraSettings(Settings):
     dora: bool = False
     """Train magnitude and direction apart (Liu et al. 2024, arXiv:2402.09353)."""
 
+    def in_full(self) -> dict[str, Any]:
+        """Return every setting, with the alpha that is used."""
+        return super().in_full() | {"alpha": used_alpha(self)}
+
 
 class Lora:
     """See the module."""
@@ -76,7 +80,7 @@ def make_config(module: nn.Module, settings: LoraSettings) -> Any:
         targets = _in_layers(module, targets, settings.layers)
     return LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha or 2 * settings.rank,  # type: ignore[arg-type]  # peft computes with it as a float
+        lora_alpha=used_alpha(settings),  # type: ignore[arg-type]  # peft computes with it as a float
         lora_dropout=settings.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
         rank_pattern=dict(settings.ranks),
@@ -86,9 +90,14 @@ def make_config(module: nn.Module, settings: LoraSettings) -> Any:
     )
 
 
+def used_alpha(settings: LoraSettings) -> float:
+    """Return the scale of the update times the rank: what was given, or twice the rank."""
+    return settings.alpha or 2 * settings.rank
+
+
 def _alphas(settings: LoraSettings) -> dict[str, Any]:
     """A layer of another rank keeps the scale alpha / rank of the others, unless its alpha is given."""
-    scale = (settings.alpha or 2 * settings.rank) / settings.rank
+    scale = used_alpha(settings) / settings.rank
     return {**{name: scale * rank for name, rank in settings.ranks.items()}, **settings.alphas}
 
 

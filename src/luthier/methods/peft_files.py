@@ -44,6 +44,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     return written
 
 
+def target_modules(folder: Path) -> tuple[str, ...]:
+    """Return the names of the modules that an adapter changes, without their blocks; empty where it names none."""
+    if not (folder / CONFIG).is_file():
+        return ()
+    named = read_config(folder).get("target_modules")
+    if isinstance(named, str):
+        return (named,)
+    return tuple(sorted({str(name).rpartition(".")[2] for name in named})) if isinstance(named, list) else ()
+
+
 def _sort_names(path: Path) -> None:
     """PEFT writes sets in an order that differs from process to process; the same adapter must be the same bytes."""
     config = json.loads(path.read_text(encoding="utf-8"))

@@ -38,6 +38,11 @@ class SelectiveSettings(Settings):
     patterns: tuple[str, ...] = ()
     """Weights whose names match, in addition, e.g. ``["*.q_proj.weight"]``."""
 
+    def in_full(self) -> dict[str, Any]:
+        """Return every setting, with the blocks that are trained where nothing is chosen."""
+        chosen = self.last is not None or self.parts or self.patterns
+        return super().in_full() | ({} if chosen else {"last": _LAST})
+
 
 class AttachedSelective:
     """Some of the model's own weights, trainable; the base's are kept aside."""

@@ -14,6 +14,7 @@ from luthier.report.charts import learning, quality, reliability, retention, tra
 from luthier.report.charts.parts import WIDTH, Chart, Charts
 from luthier.report.curves import Curve
 from luthier.report.palette import theme
+from luthier.report.visible import visible_throughout
 from luthier.results.records import RunCosts, RunResults
 
 VEGA_LITE = "6.4"
@@ -74,7 +75,8 @@ def _figure(
 ) -> Figure | None:
     if chart is None:
         return None
-    spec: dict[str, Any] = chart.to_dict()
+    # The renderer aborts the whole process at a NUL character.
+    spec: dict[str, Any] = visible_throughout(chart.to_dict())
     spec.pop("config", None)
     spec.pop("$schema", None)
     title = spec["title"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from luthier.report.figures import Figure
 from luthier.report.tables import MARKS, Cell, Table
+from luthier.report.visible import visible
 from luthier.results.records import RunResults
 
 _SECTIONS = {"answer": "quality", "calibration": "quality", "retention": "retention", "learning": ""}
@@ -49,7 +50,7 @@ def _image(figure: Figure) -> str:
 
 def _plain(text: object) -> str:
     """Take a text literally: no table borders, tags, emphasis, code or links of its own."""
-    line = " ".join(str(text).split())
+    line = visible(" ".join(str(text).split()))
     for sign in ("\\", "|", "`", "*", "<", "~"):
         line = line.replace(sign, f"\\{sign}")
     return line.replace("](", "]\\(")

@@ -36,6 +36,7 @@ from luthier.report.markdown import markdown
 from luthier.report.palette import arm_styles, theme
 from luthier.report.run_tables import runs_table
 from luthier.report.tables import Table
+from luthier.report.visible import visible
 from luthier.results.records import ArmResult, RunCosts, RunResults, read_costs, read_results
 
 
@@ -136,6 +137,7 @@ def render(
         data_rows=list(_flatten(asdict(results.data))),
         task_rows=list(_flatten(asdict(results.task))),
         model_rows=list(_flatten(asdict(results.model))),
+        environment_rows=_environment_rows(results, costs),
         config=yaml.safe_dump(_plain(results.config), sort_keys=True, allow_unicode=True),
     )
     return page
@@ -155,7 +157,7 @@ def _summary_line(results: RunResults, costs: RunCosts) -> list[str]:
 
 def _breakable(name: str) -> Markup:
     """Let a long name be broken after its underscores and dashes."""
-    return Markup(re.sub(r"([_/-])", r"\1<wbr>", str(escape(name))))
+    return Markup(re.sub(r"([_/-])", r"\1<wbr>", str(escape(visible(name)))))
 
 
 def _shown_first(results: RunResults, most: int = 4) -> list[int]:
@@ -198,14 +200,16 @@ def _json_for_html(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return the same value out of what JSON and YAML know; numbers that are not finite become ``None``."""
+    """Return the same value out of what JSON and YAML know, texts visible; numbers not finite become ``None``."""
+    if isinstance(value, str):
+        return visible(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {visible(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+    return value if isinstance(value, int | float | bool) or value is None else visible(str(value))
 
 
 def _flatten(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -215,9 +219,17 @@ def _flatten(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, s
         if isinstance(item, Mapping):
             yield from _flatten(item, name)
         elif isinstance(item, list | tuple):
-            yield name, ", ".join(_said(part) for part in item) or formatting.ABSENT
+            yield name, _said(item) or formatting.ABSENT
         else:
             yield name, _said(item)
+
+
+def _environment_rows(results: RunResults, costs: RunCosts) -> list[tuple[str, str]]:
+    """Return versions, hardware, threads, commit, command and dates, as far as they were recorded."""
+    threads = results.threads or costs.threads
+    known = asdict(results.environment) if results.environment else {}
+    done = asdict(costs.execution) if costs.execution else {}
+    return list(_flatten({"Luthier": results.luthier, **known, "threads": threads or None, **done}))
 
 
 def _settings_of(arm: ArmResult) -> list[tuple[str, str]]:
@@ -234,6 +246,8 @@ def _said(value: object) -> str:
         return formatting.ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(_said(part) for part in value)
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -259,6 +273,8 @@ def _template() -> Any:
     environment = Environment(
         loader=PackageLoader("luthier.report", ""),
         autoescape=True,
+        # Whatever the template writes; what is markup already is our own.
+        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

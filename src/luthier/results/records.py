@@ -21,7 +21,14 @@ from luthier.files.atomic import write_atomically
 from luthier.records import Score, Variance
 from luthier.results.answers import AnswerSummary
 from luthier.results.earlier_versions import upgraded
-from luthier.results.summaries import DataSummary, ModelSummary, TaskSummary, TrainingSummary
+from luthier.results.summaries import (
+    DataSummary,
+    Environment,
+    Execution,
+    ModelSummary,
+    TaskSummary,
+    TrainingSummary,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +146,7 @@ class ArmResult:
         method: What was trained; None for in-context learning.
         shots: Exemplars that were asked for.
         seed: Of what is drawn (splits, exemplars, retained examples), and of the training where ``seeds`` is empty.
-        settings: The method's own settings.
+        settings: The method's own settings, those that were not given too, and the modules that PEFT changed.
         training: How it was trained; None when nothing was.
         trainable_parameters: Number of weights that are trained.
         stored_bytes: What has to be kept for one task, for one seed.
@@ -229,6 +236,7 @@ class RunResults:
         confidence: Level that was asked for; each interval says its own.
         threads: Threads that each computation had; None where this was not recorded. With another number the last
             digits differ.
+        environment: Versions, hardware and commit; None where this was not recorded.
     """
 
     luthier: str
@@ -242,6 +250,7 @@ class RunResults:
     recommendation: Recommendation
     confidence: float = 0.95
     threads: int | None = None
+    environment: Environment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,11 +291,13 @@ class RunCosts:
         device: Where it was computed.
         threads: Threads that each computation had; 0 where this is not known.
         arms: By name.
+        execution: Command and dates; None where this was not recorded.
     """
 
     device: str
     threads: int
     arms: dict[str, ArmCosts] = field(default_factory=dict)
+    execution: Execution | None = None
 
 
 def write_json(path: Path, record: RunResults | RunCosts) -> None:

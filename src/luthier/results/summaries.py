@@ -170,3 +170,41 @@ class TrainingSummary:
     precision: str | None = None
     activation_checkpointing: bool | None = None
     frozen_cache_mib: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where a run was computed: what its numbers can depend on, and the same when it is repeated there.
+
+    Attributes:
+        system: Operating system and architecture.
+        processor: Name of the processor; "" where it is not known.
+        cores: Of the machine; None where it is not known.
+        device: Name of the accelerator, or ``"cpu"``.
+        python: Version of Python.
+        versions: Version of each package that numbers can depend on.
+        commit: Luthier's git commit, ``+`` where files differed from it; "" where it was installed from a release.
+    """
+
+    system: str = ""
+    processor: str = ""
+    cores: int | None = None
+    device: str = ""
+    python: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The last execution of a run, which wrote its results; work that earlier ones finished was not done again.
+
+    Attributes:
+        command: As it was typed.
+        started: Date and time (ISO 8601, UTC).
+        finished: Likewise.
+    """
+
+    command: str = ""
+    started: str = ""
+    finished: str = ""
