@@ -137,6 +137,7 @@ if not TYPE_CHECKING:  # hidden, so that a type checker finds a name that does n
         """Import a public name from the module that defines it."""
         if name not in _HOME_OF:
             raise AttributeError(f"module 'luthier' has no attribute '{name}'")
+        importlib.import_module("luthier.threads").prepare_threads()  # before torch is loaded, if it is not yet
         value = getattr(importlib.import_module(_HOME_OF[name]), name)
         globals()[name] = value
         return value

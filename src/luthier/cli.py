@@ -18,6 +18,7 @@ from luthier.config.verbs import VERBS, Verb, belongs, settings_class
 from luthier.errors import ConfigError, LuthierError
 from luthier.kernels.allocator import keep_freed_memory
 from luthier.quiet import quiet_libraries
+from luthier.threads import prepare_threads
 
 if TYPE_CHECKING:
     from luthier.config.check import CheckConfig
@@ -37,6 +38,7 @@ _METAVARS = {"words": "NAME,…", "seeds": "N or N,N,…"}
 
 def main() -> None:
     """Run the command line; a fault of the user is a message and exit code 2, never a traceback."""
+    prepare_threads()
     keep_freed_memory()
     try:
         app()

@@ -198,6 +198,7 @@ def test_without_validation_the_last_weights_stay(tmp_path: Path) -> None:
     done = run(model, attached, tmp_path)
     assert (done.best_step, done.best_score, done.validation_loss) == (None, None, None)
     assert not list(tmp_path.glob("best-*"))
+    assert not [name for name, weight in model.module.named_parameters() if weight.grad is not None], "given back"
 
 
 def test_patience_stops_and_keeps_the_best(tmp_path: Path) -> None:

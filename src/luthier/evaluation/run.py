@@ -20,7 +20,7 @@ from luthier.evaluation.response_cache import recall, remember
 from luthier.files.atomic import writing
 from luthier.files.jsonl import append_lines, read_until_torn
 from luthier.files.store import reading
-from luthier.kernels.peak_memory import peak_bytes, reset_peak
+from luthier.kernels.peak_memory import greatest, peak_bytes, reset_peak
 from luthier.metrics.extraction import extract_answers
 from luthier.metrics.prediction_log import read_predictions, write_predictions
 from luthier.progress import progress, say
@@ -36,7 +36,8 @@ class PredictionLog:
     Attributes:
         predictions: In the order of the split.
         seconds: Wall seconds of answering, over all processes; of cached answers, those that they took at their time.
-        peak_memory_bytes: Of the process that finished it; None where it cannot be measured, or answers were cached.
+        peak_memory_bytes: Of answering alone, over all processes; None where it could not be measured, or answers were
+            cached.
         cached: Answers that came from the response cache.
     """
 
@@ -60,11 +61,19 @@ class _LogCosts:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """A line of the partial log; ``cached`` where the answers came from the response cache."""
+    """A line of the partial log.
+
+    Attributes:
+        seconds: Wall seconds.
+        predictions: The answers.
+        cached: Whether they came from the response cache.
+        peak_memory_bytes: Of the process that computed them, so far; None where it could not be measured.
+    """
 
     seconds: float
     predictions: list[Prediction]
     cached: bool = False
+    peak_memory_bytes: int | None = None
 
 
 _BATCH = TypeAdapter(_Batch)
@@ -114,7 +123,7 @@ def _run(job: EvaluationJob) -> None:
         write_predictions(job.entry.work / "predictions.jsonl", [by_id[item.blank.id] for item in job.requests])
         costs = _LogCosts(
             seconds=sum(batch.seconds for batch in done),
-            peak_memory_bytes=None if cached else peak_bytes(job.device),
+            peak_memory_bytes=None if cached else greatest(*(batch.peak_memory_bytes for batch in done)),
             cached=len(cached),
         )
         (job.entry.work / "costs.json").write_bytes(_COSTS.dump_json(costs))
@@ -126,7 +135,8 @@ def _answer(job: EvaluationJob, indices: Sequence[int], partial: Path) -> _Batch
     """Answer a batch, log it, and keep its answers for later evaluations."""
     started = time.monotonic()
     predictions = job.answer(indices)
-    batch = _Batch(time.monotonic() - started, predictions)
+    seconds = time.monotonic() - started
+    batch = _Batch(seconds, predictions, peak_memory_bytes=peak_bytes(job.device))
     _append(partial, batch)
     if job.cache is not None:
         remember(job.cache, zip([job.requests[index].key for index in indices], predictions, strict=True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from luthier.config.evaluate import EvaluateConfig
 from luthier.config.evaluation import EngineConfig
 from luthier.errors import LuthierError, collecting, raise_faults
@@ -25,6 +27,7 @@ from luthier.results.scores import change, score
 from luthier.tasks.loader import library_names, load_examples, load_exemplar_pool, load_task
 from luthier.tasks.schema import Task
 from luthier.tasks.task_sets import PLAIN_TEXT, expand
+from luthier.threads import threads_in_words
 
 ALL = "all"
 
@@ -80,6 +83,7 @@ def evaluate(config: EvaluateConfig) -> list[Evaluated]:
     raise_faults("nothing can be measured", faults)
     evaluation, key = config.evaluation, folder_digest(adapter) if adapter else ""
     context = EvaluationContext(config.out, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache)
+    say(threads_in_words(torch.get_num_threads()))
     try:
         engines = open_engines(evaluation.engine, model, attached, context)
         evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed)

@@ -13,6 +13,7 @@ from luthier.evaluation.latency import TimingJob, time_requests, timing_job
 from luthier.evaluation.prepared_task import PreparedTask, with_exemplars
 from luthier.evaluation.run import run
 from luthier.evaluation.text_loss import text_job
+from luthier.experiments.libraries import import_lazy_libraries
 from luthier.experiments.plan import Plan
 from luthier.experiments.search import search_arm, search_is_finished, settled
 from luthier.experiments.trained_arms import entry_of, train
@@ -70,6 +71,8 @@ class UnitRunner:
             LuthierError: What went wrong; what is finished is kept.
         """
         plan = self._plan
+        if unit.kind in ("search", "train") and not is_finished(plan, unit):
+            import_lazy_libraries()
         if unit.kind == "search":
             self._adapter.detach()
             search_arm(plan, plan.arm(unit.arm))
@@ -85,6 +88,7 @@ class UnitRunner:
             jobs = [target_job(plan, unit)[0]] if unit.kind == "evaluate" else retention_jobs(plan, unit)
             unfinished = [job for job in jobs if not job.entry.finished]
             if unfinished:
+                import_lazy_libraries()
                 self._adapter.use(_adapter(trained_entry(plan, unit)))
             for job in unfinished:
                 run(job)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import torch
+
 from luthier.config.arms import replays
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
@@ -14,6 +16,8 @@ from luthier.errors import ConfigError
 from luthier.experiments.plan import read_plan
 from luthier.experiments.trained_arms import train
 from luthier.files.atomic import finish_folder, temporary_folder, writing
+from luthier.progress import say
+from luthier.threads import threads_in_words
 from luthier.training.trained import Trained
 
 
@@ -35,6 +39,7 @@ def tune(config: TuneConfig) -> tuple[Trained, Path]:
     plan = read_plan(_comparison_of(config))
     if plan.arms[0].method is None:
         raise ConfigError("tune trains exactly one arm", where="arm", fix="Give one method, e.g. --arm lora.")
+    say(threads_in_words(torch.get_num_threads()))
     trained = train(plan, plan.arms[0], plan.arms[0].seeds[0])
     if save is None:
         return trained, trained.adapter

@@ -18,11 +18,13 @@ from luthier.experiments.fault_messages import fault_to_json
 from luthier.experiments.units import Unit
 from luthier.kernels.allocator import keep_freed_memory
 from luthier.quiet import quiet_libraries
+from luthier.threads import prepare_threads
 
 
 def main() -> None:
     """Read the job, then run one unit after another until there is no more input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
+    prepare_threads()
     keep_freed_memory()
     quiet_libraries()
     messages = _read_messages(sys.stdin)

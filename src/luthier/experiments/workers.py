@@ -25,10 +25,10 @@ from luthier.errors import WorkerError
 from luthier.experiments.fault_messages import fault_from_json
 from luthier.experiments.units import Unit, next_unit
 from luthier.progress import progress, say
+from luthier.threads import THREAD_VARIABLES
 
 ATTEMPTS = 3
 """Times that a unit is begun before it is given up; each goes on where the one before was killed."""
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(eq=False)
@@ -173,7 +173,7 @@ class _Pool:
         self._workers.append(self._started())
 
     def _started(self) -> _Worker:
-        environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(self._threads))}
+        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(self._threads))}
         process = subprocess.Popen(
             [sys.executable, "-m", "luthier.experiments.worker"],
             stdin=subprocess.PIPE,

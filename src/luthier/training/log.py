@@ -44,3 +44,9 @@ def validation_scores(path: Path, *, higher_is_better: bool) -> tuple[float, ...
     """Return the validation scores of a training log, first to last, turned so that higher is better."""
     sign = 1 if higher_is_better else -1
     return tuple(sign * float(line["validation_score"] or 0) for line in read_log(path) if "validation_score" in line)
+
+
+def logged_peaks(path: Path) -> tuple[int | None, ...]:
+    """Return the peak memory in bytes at each step of a training log, whichever process took it; None if unknown."""
+    peaks = [line["memory_bytes"] for line in read_log(path) if "memory_bytes" in line]
+    return tuple(int(peak) if peak is not None else None for peak in peaks)

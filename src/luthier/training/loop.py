@@ -108,6 +108,7 @@ def train(
         reuse_frozen_activations(model, _read_again(stream, recipe), recipe.config.frozen_cache_mib * 2**20),
     ):
         progress = _run(training, progress, folder, log, validate, label)
+    training.optimizer.zero_grad(set_to_none=True)  # a gradient is as large as its weight, and nobody needs it now
     load_best(attached, progress, folder)
     return progress
 

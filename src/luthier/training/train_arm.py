@@ -15,7 +15,7 @@ from luthier.data.batching import ENOUGH
 from luthier.evaluation.requests import encode_requests, predict_all
 from luthier.files.atomic import writing
 from luthier.files.store import Entry
-from luthier.kernels.peak_memory import peak_bytes, reset_peak
+from luthier.kernels.peak_memory import greatest, peak_bytes, reset_peak
 from luthier.methods.adapter_io import Card, save_adapter
 from luthier.methods.base import Attached, count
 from luthier.metrics.extraction import extract_answers
@@ -25,7 +25,7 @@ from luthier.objectives.objective import R, cut_into_micro_batches, mean_loss
 from luthier.progress import say
 from luthier.training.checkpoint import TrainingProgress
 from luthier.training.job import TrainingJob, faults_naming_arm
-from luthier.training.log import validation_scores
+from luthier.training.log import logged_peaks, validation_scores
 from luthier.training.loop import train
 from luthier.training.reference import reference_logprobs
 from luthier.training.trained import Trained, TrainingCosts, TrainingResult, read_trained, write_trained
@@ -163,7 +163,7 @@ def _store(
     costs = TrainingCosts(
         training_seconds=progress.seconds,
         supervised_tokens_per_second=progress.supervised_tokens / progress.seconds if progress.seconds else None,
-        peak_memory_bytes=peak_bytes(model.device),
+        peak_memory_bytes=greatest(peak_bytes(model.device), *logged_peaks(entry.work / "log.jsonl")),
         threads=torch.get_num_threads(),
     )
     write_trained(entry.work, result, costs)

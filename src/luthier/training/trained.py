@@ -42,7 +42,7 @@ class TrainingCosts:
     Attributes:
         training_seconds: Wall seconds of the optimizer steps, over all processes.
         supervised_tokens_per_second: Target tokens; None where no step was timed.
-        peak_memory_bytes: Of the process, or of the device; None where unknown.
+        peak_memory_bytes: Of this training alone, over all processes; None where it could not be measured.
         threads: Threads of torch.
     """
 
