@@ -46,16 +46,16 @@ def test_every_built_in_task_tells_known_scenarios_from_new_ones() -> None:
 def test_table_and_json_show_the_parts() -> None:
     whole, part = (Score("accuracy", value, n, 0.1, 0.9, "s") for value, n in ((0.5, 10), (0.25, 4)))
     row = EvaluationRow("colour", 0.2, (whole,), (0, 0), 0, {"new": (part,)})
-    assert evaluation_table([row]).row_count == 2
+    assert len(evaluation_table([row]).table.rows) == 2
     assert json.loads(evaluation_json([row]))["colour"]["parts"]["new"][0]["value"] == 0.25
 
 
 def test_the_table_shows_shots_and_dropped_examples_where_there_are_any() -> None:
     def titles(shots: tuple[int, int], dropped: int) -> list[object]:
         score = Score("accuracy", 0.5, 10, 0.1, 0.9, "s")
-        table = evaluation_table([EvaluationRow("colour", 0.2, (score,), shots, dropped, {"new": (score,)})])
-        assert all(len(list(column.cells)) == 2 for column in table.columns)
-        return [column.header for column in table.columns]
+        table = evaluation_table([EvaluationRow("colour", 0.2, (score,), shots, dropped, {"new": (score,)})]).table
+        assert [len(row) for row in table.rows] == [len(table.columns)] * 2
+        return [column.title for column in table.columns]
 
     plain = ["task", "metric", "score", "95 % interval", "chance", "n"]
     assert titles((0, 0), 0) == plain

@@ -398,10 +398,10 @@ def test_table_and_json_show_what_eight_bits_cost(folder: Path) -> None:
         EvaluationRow(item.task.name, None, item.scores, (0, 0), 0, {}, item.coarser, item.same)
         for item in ask(folder, "ctranslate2-int8")
     ]
-    table = evaluation_table(rows)
-    assert table.row_count == 4
-    assert list(table.columns[0].cells)[1] == "  less float32"
-    assert f"{rows[1].task} {100 * (rows[1].same or 0):.0f} %" in str(table.caption)
+    table = evaluation_table(rows).table
+    assert len(table.rows) == 4
+    assert table.rows[1][0].main == "  less float32"
+    assert f"{rows[1].task} {100 * (rows[1].same or 0):.0f} %" in table.note
     told = json.loads(evaluation_json(rows))[rows[0].task]
     assert told["less_float32"]["n"] == 8
     assert told["same_answers"] == rows[0].same

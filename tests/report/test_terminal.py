@@ -7,18 +7,20 @@ import math
 import re
 from dataclasses import replace
 
-from rich.console import Console
-from rich.table import Table
+import pytest
+from rich.console import Console, RenderableType
 
 import example_run
+from luthier.records import Score
 from luthier.report import formatting
 from luthier.report.cost_tables import cost_table, storage_table
 from luthier.report.derived import forgetting, points
-from luthier.report.terminal import retention_table, summary_table
+from luthier.report.evaluation import EvaluationRow, evaluation_table
+from luthier.report.terminal import retention_table, run_view, summary_table
 from luthier.results.records import ArmCosts, RunCosts, RunResults
 
 
-def _printed(table: Table | None, width: int = 80) -> str:
+def _printed(table: RenderableType | None, width: int = 80) -> str:
     assert table is not None
     out = io.StringIO()
     Console(file=out, width=width).print(table)
@@ -94,10 +96,10 @@ def test_what_was_not_measured_is_a_dash_and_never_zero() -> None:
 def test_only_what_the_test_tells_from_zero_is_marked() -> None:
     text = _printed(retention_table(example_run.results()))
     lines = [line.rstrip() for line in text.splitlines()]
-    assert any(line.endswith("−0.086 ▼") for line in lines)
-    assert any(line.endswith("−0.012") for line in lines)
+    assert any("−0.086 ▼" in line for line in lines)
+    assert any(re.search(r"−0.012 +0", line) for line in lines)
     # Three tasks of full; the token loss of full, lora and biases.
-    assert sum(bool(re.search(r"\d ▼$", line)) for line in lines) == 6
+    assert sum(bool(re.search(r"\d ▼ ", line)) for line in lines) == 6
 
 
 def test_a_better_score_is_marked_as_better_where_lower_is_better() -> None:
@@ -146,3 +148,50 @@ def test_storage_of_many_tasks_is_one_base_and_what_each_adds() -> None:
     assert cells["full"] == [formatting.size(count * stored["full"]) for count in (1, 10, 100)]
     assert cells["lora"] == [formatting.size(base + count * stored["lora"]) for count in (1, 10, 100)]
     assert "zero_shot" not in cells
+
+
+LONG = ("a_rather_long_name_that_somebody_gave_to_an_arm", *(sketch.name for sketch in example_run.SKETCHES[1:]))
+
+
+def _lines(width: int) -> list[str]:
+    sketches = tuple(replace(one, name=name) for one, name in zip(example_run.SKETCHES, LONG, strict=True))
+    out = io.StringIO()
+    console = Console(file=out, width=width)
+    for part in run_view(example_run.results(sketches), example_run.costs(sketches)):
+        console.print(part)
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_narrow_terminals_keep_every_name_and_unit(width: int) -> None:
+    lines = _lines(width)
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    for arm in LONG[1:]:
+        # Beside its quality, cost and retention; where those are folded, beside each part.
+        assert sum(line.lstrip().startswith(arm + " ") for line in lines) >= 2, arm
+    for unit in ("403 MB", "6.16 MB", "131 kB", "1.54 M", "212 s", "412 ms", "(nats)", "(points)", "tok/s", "memory"):
+        assert unit in text, unit
+    assert "[+0.163, +0.201]" in text, "no interval is broken"
+
+
+def test_folded_columns_repeat_the_names_at_the_left() -> None:
+    lines = _lines(60)
+    heads = [line.split() for line in lines if line.lstrip().startswith(("Arm ", "Task "))]
+    assert ["Arm", "memory", "time", "tok/s", "tok/s"] in heads or any("(merged)" in head for head in heads)
+    assert sum(head[0] == "Task" for head in heads) >= 2
+    together = [line.split() for line in _lines(120) if line.lstrip().startswith(("Arm ", "Task "))]
+    assert sum(head[0] == "Task" for head in together) == 1, "where there is room nothing is folded"
+
+
+def test_what_eval_prints_is_folded_too() -> None:
+    score = Score("accuracy_by_characters", 0.5, 1000, 0.4, 0.6, "made")
+    row = EvaluationRow("a_task_with_a_long_name [red]x[/red]", 0.25, (score,), (0, 4), 3, {"hard": (score,)})
+    out = io.StringIO()
+    Console(file=out, width=60).print(evaluation_table([row]))
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= 60
+    assert text.count("0.400 – 0.600") == 2
+    for title in ("95 % interval", "chance", "shots", "dropped"):
+        assert all(word in text for word in title.split()), title
+    assert "[red]" in "".join(text.split()), "a name is no markup"

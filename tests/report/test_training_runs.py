@@ -48,7 +48,7 @@ def test_tables_show_the_mean_and_the_spread_over_seeds(results: RunResults) -> 
     assert _cells(results, "zero_shot")[1][0] == "0.142", "what is not trained has no spread"
     retained = retention_table(results)
     assert retained is not None
-    assert re.fullmatch(r"0\.\d{3} ± 0\.\d{3}", retained.rows[0][3].main)
+    assert re.fullmatch(r"0\.\d{3} ± 0\.\d{3}", retained.rows[0][4].main)
 
 
 def test_captions_say_which_variance_the_intervals_hold(results: RunResults) -> None:
@@ -97,7 +97,7 @@ def test_what_is_not_significant_says_how_small_a_change_would_have_been_found(r
     table = retention_table(results)
     assert table is not None
     for row in table.rows:
-        assert row[1].below.startswith("detects ") == (row[4].tone == "muted")
+        assert row[1].below.startswith("detects ") == (row[2].tone == "muted")
     assert "not the same as kept" in table.note
 
 

@@ -17,6 +17,9 @@ from luthier.report import formatting
 from luthier.results.records import ArmResult, Change, RetentionResult, RunResults, SeedResult
 from luthier.results.summaries import TaskSummary
 
+LOSS_DIGITS = 3
+"""Decimals of a token loss (nats per token) and of its changes, in every table and chart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forgetting:

@@ -7,11 +7,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from rich import box
-from rich.table import Table
-
 from luthier.records import Score
 from luthier.report.intervals import Intervals, intervals_of
+from luthier.report.tables import Cell, Column, Table
+from luthier.report.terminal import DrawnTable, draw
 from luthier.results.records import Change
 
 
@@ -40,35 +39,36 @@ class EvaluationRow:
     same: float | None = None
 
 
-def evaluation_table(rows: Sequence[EvaluationRow]) -> Table:
+def evaluation_table(rows: Sequence[EvaluationRow]) -> DrawnTable:
     """Draw the primary score of each task with its interval; the heading says the level that the scores state."""
     intervals = intervals_of(_shown(rows))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    alike = [f"{row.task} {100 * row.same:.0f} %" for row in rows if row.same is not None]
-    if alike:
-        table.caption = f"Answers that are the same as with float32 weights: {', '.join(alike)}"
-    table.add_column("task", overflow="fold")
-    table.add_column("metric", overflow="fold")
     # What is zero in every row takes no room from the names.
     optional = {"shots": any(any(row.shots) for row in rows), "dropped": any(row.dropped for row in rows)}
-    shown = [title for title, wanted in optional.items() if wanted]
-    for title in ("score", intervals.heading(), "chance", "n", *shown):
-        table.add_column(title, justify="right", no_wrap=True)
-    blank = [""] * len(shown)
-    for row in rows:
-        few, most = row.shots
-        counts = {"shots": str(few) if few == most else f"{few}–{most}", "dropped": str(row.dropped)}
-        chance = "–" if row.chance is None else _number(row.chance)
-        rest = [counts[title] for title in shown]
-        table.add_row(row.task, *_measured(row.scores[0], intervals), chance, str(row.scores[0].n), *rest)
-        if row.coarser is not None:
-            cost = row.coarser
-            interval = intervals.beside(cost, f"{cost.low:+.3f} – {cost.high:+.3f}")
-            value = f"{cost.value:+.3f}"
-            table.add_row("  less float32", row.scores[0].metric, value, interval, "", str(cost.n), *blank)
-        for part, scores in row.parts.items():
-            table.add_row(f"  {part}", *_measured(scores[0], intervals), "", str(scores[0].n), *blank, style="dim")
-    return table
+    extra = [title for title, wanted in optional.items() if wanted]
+    names = (Column("task", number=False), Column("metric", number=False))
+    numbers = (Column(title) for title in ("score", intervals.heading(), "chance", "n", *extra))
+    lines = tuple(line for row in rows for line in _lines(row, intervals, extra))
+    alike = ", ".join(f"{row.task} {100 * row.same:.0f} %" for row in rows if row.same is not None)
+    note = f"Answers that are the same as with float32 weights: {alike}." if alike else ""
+    return draw(Table("evaluation", "", (*names, *numbers), lines, note))
+
+
+def _lines(row: EvaluationRow, intervals: Intervals, extra: Sequence[str]) -> Iterator[tuple[Cell, ...]]:
+    """Yield the line of a task, and those of the float32 difference and of its parts below it."""
+    few, most = row.shots
+    counts = {"shots": str(few) if few == most else f"{few}–{most}", "dropped": str(row.dropped)}
+    chance = "–" if row.chance is None else _number(row.chance)
+    blank = [""] * len(extra)
+    first = (row.task, *_measured(row.scores[0], intervals), chance, str(row.scores[0].n))
+    yield tuple(Cell(text) for text in (*first, *(counts[title] for title in extra)))
+    if row.coarser is not None:
+        cost = row.coarser
+        interval = intervals.beside(cost, f"{cost.low:+.3f} – {cost.high:+.3f}")
+        line = ("  less float32", row.scores[0].metric, f"{cost.value:+.3f}", interval, "", str(cost.n), *blank)
+        yield tuple(Cell(text) for text in line)
+    for part, scores in row.parts.items():
+        line = (f"  {part}", *_measured(scores[0], intervals), "", str(scores[0].n), *blank)
+        yield tuple(Cell(text, tone="muted") for text in line)
 
 
 def _shown(rows: Sequence[EvaluationRow]) -> Iterator[Score | Change | None]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from rich.table import Table as RichTable
-
 from luthier.report import formatting
 from luthier.report.formatting import ABSENT
 from luthier.report.tables import Cell, Column, Table
-from luthier.report.terminal import draw
+from luthier.report.terminal import DrawnTable, draw
 
 
 def merged_table(
     *, difference: float, allowed: float, metric: str, before: float | None, after: float | None, examples: int
-) -> RichTable:
+) -> DrawnTable:
     """Draw a proved merge.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from luthier.report import derived, formatting
+from luthier.report import derived, formatting, tables
 from luthier.report.formatting import ABSENT
 from luthier.report.tables import Cell, Column, Table
 from luthier.results.records import RunResults
@@ -14,7 +14,6 @@ def runs_table(results: RunResults) -> Table | None:
     if not runs:
         return None
     scores = formatting.digits_for(derived.score_of_run(results, run) for _, run in runs)
-    losses = formatting.digits_for(run.token_loss.change.value for _, run in runs if run.token_loss)
     validation = formatting.digits_for(derived.validation_of_run(results, run) for _, run in runs)
     rows = tuple(
         (
@@ -22,13 +21,13 @@ def runs_table(results: RunResults) -> Table | None:
             Cell(str(run.seed)),
             Cell(formatting.decimal(derived.score_of_run(results, run), scores)),
             Cell(formatting.signed(derived.mean_points(run.retained), 1)),
-            Cell(formatting.signed(run.token_loss.change.value, losses) if run.token_loss else ABSENT),
+            Cell(formatting.signed(run.token_loss.change.value, derived.LOSS_DIGITS) if run.token_loss else ABSENT),
             Cell(formatting.decimal(derived.validation_of_run(results, run), validation)),
             Cell(f"{run.steps:,}", f"best at {run.best_step:,}" if run.best_step is not None else ""),
         )
         for arm, run in runs
     )
-    titles = (derived.primary_name(results), "Other tasks (points)", "Token loss (nats)", "Validation", "Steps")
+    titles = (derived.primary_name(results), "Other tasks (points)", tables.LOSS_TITLE, "Validation", "Steps")
     columns = (Column("Arm", number=False), Column("Seed"), *(Column(title) for title in titles))
     note = "Every training run by itself; the other tables have the means over an arm's runs."
     return Table("runs", "Every training run", columns, rows, note)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.records import Score
 from luthier.report import derived, formatting
 from luthier.report.formatting import ABSENT
@@ -24,6 +25,8 @@ CORRECTED = (
     "where no mark stands."
 )
 """Why an interval may leave out zero and have no mark."""
+
+LOSS_TITLE = "Token loss (nats) ↓"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,6 @@ def quality_table(results: RunResults) -> Table:
     """One row for each arm: primary score, difference from the first arm, forgetting, token loss."""
     scores = [derived.primary(results, arm) for arm in results.arms]
     digits = derived.score_digits(results)
-    token_digits = formatting.digits_for(arm.token_loss.change.value for arm in results.arms if arm.token_loss)
     better = results.task.higher_is_better
     intervals = intervals_of([*scores, *(arm.against_first for arm in results.arms)])
     rows: tuple[tuple[Cell, ...], ...] = tuple(
@@ -77,13 +79,13 @@ def quality_table(results: RunResults) -> Table:
             if index == 0
             else change_cell(arm.against_first, digits, intervals, higher_better=better),
             _forgetting(arm),
-            _token_loss(arm, token_digits, intervals),
+            _token_loss(arm, derived.LOSS_DIGITS, intervals),
         )
         for index, (arm, score) in enumerate(zip(results.arms, scores, strict=True))
     )
     rows += tuple(_guessing_row(name, value, digits) for name, value in derived.guesses(results.task))
     arrow = "↑" if better else "↓"
-    titles = (f"{derived.primary_name(results)} {arrow}", "Difference", "Other tasks (points)", "Token loss (nats)")
+    titles = (f"{derived.primary_name(results)} {arrow}", "Difference", "Other tasks (points)", LOSS_TITLE)
     columns = (Column("Arm", number=False), *(Column(title) for title in titles))
     return Table("quality", "Quality", columns, rows, _quality_note(results, intervals))
 
@@ -99,7 +101,7 @@ def _quality_note(results: RunResults, intervals: Intervals) -> str:
     return (
         f"{results.task.name}, {n:,} test examples{held}. Difference: paired, from the first arm. ▲ better and ▼ worse "
         f"where it is significant. {CORRECTED} Other tasks: mean change after training, and below it the "
-        "worst task. Token loss: its change on plain text, lower is better."
+        "worst task. Token loss: its change on plain text, in nats per token; + is worse."
         f"{_guessing_note(results)}"
     )
 
@@ -175,7 +177,8 @@ def retention_table(results: RunResults) -> Table | None:
     intervals = intervals_of(shown for _, item in found for shown in (item.before, item.after, item.change))
     starts = [k == 0 or found[k - 1][1].task != item.task for k, (_, item) in enumerate(found)]
     rows = tuple(_retention_row(arm, item, intervals, start) for (arm, item), start in zip(found, starts, strict=True))
-    titles = ("Before", "After", "Change")
+    # What is asked for stands first: on a narrow page or terminal it is in view.
+    titles = ("Change", "Before", "After")
     columns = (Column("Task", number=False), Column("Arm", number=False), *(Column(title) for title in titles))
     trained = [arm for arm in results.arms if derived.trained(arm)]
     note = (
@@ -188,15 +191,17 @@ def retention_table(results: RunResults) -> Table | None:
 
 
 def _retention_row(arm: ArmResult, item: RetentionResult, intervals: Intervals, names_task: bool) -> tuple[Cell, ...]:
-    digits = formatting.digits_for((item.before.value, item.after.value))
+    loss = item.metric == TOKEN_LOSS.primary
+    digits = derived.LOSS_DIGITS if loss else formatting.digits_for((item.before.value, item.after.value))
+    named = ("plain text", "token loss (nats)") if loss else (item.task, item.metric)
     chance = "" if item.chance is None else f", chance {formatting.decimal(item.chance, digits)}"
     arrow = "↑" if item.higher_is_better else "↓"
     return (
-        Cell(item.task, f"{item.metric} {arrow}{chance}") if names_task else Cell(""),
+        Cell(named[0], f"{named[1]} {arrow}{chance}") if names_task else Cell(""),
         Cell(arm.name, _detectable(item.change, digits)),
+        change_cell(item.change, digits, intervals, higher_better=item.higher_is_better),
         _value(item.before, digits, intervals),
         _value(item.after, digits, intervals),
-        change_cell(item.change, digits, intervals, higher_better=item.higher_is_better),
     )
 
 

@@ -1,12 +1,13 @@
-"""The terminal view of a run: two tables that stay readable at 80 columns."""
+"""The terminal view of a run: tables that are folded where the terminal is narrow."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -19,18 +20,74 @@ _STYLES: dict[Tone, str] = {"good": "bold green", "bad": "bold red", "muted": "d
 
 _WIDEST = 18
 """Columns; a cell of numbers is never wider, so beyond it there are names in it."""
+_LEAST_NAME = 12
+"""Columns to which a name is folded at most."""
+_BETWEEN = 2
+"""Columns between two cells."""
 
 
-def summary_table(results: RunResults, costs: RunCosts) -> RichTable:
-    """Draw the arms: quality above, cost below.
+@dataclass(frozen=True, slots=True)
+class DrawnTable:
+    """A table for a terminal of any width: columns that do not fit side by side are folded below one another.
 
-    Returns:
-        A grid of two tables, to be printed with ``rich.console.Console.print``. What was not measured is "–".
+    Each part repeats the names at the left (task, arm), so that no number loses its arm or its unit.
     """
-    grid = RichTable.grid(expand=False)
-    grid.add_row(draw(tables.quality_table(results)))
-    grid.add_row(draw(cost_table(results, costs)))
-    return grid
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the parts that fit the console, and then the note across its whole width."""
+        parts = folded(self.table, options.max_width)
+        for part in parts:
+            yield _rich_table(part, options.max_width, title=part is parts[0])
+        if self.table.note:
+            yield Text(self.table.note, style="dim")
+            yield Text("")
+
+
+def folded(table: Table, width: int) -> list[Table]:
+    """Cut a table into parts whose columns fit beside the names at the left; the table itself where all of them fit."""
+    names = _leading_names(table)
+    room = width - sum(size + _BETWEEN for size in _name_widths(table, width))
+    groups: list[list[int]] = [[]]
+    left = room
+    for index in range(names, len(table.columns)):
+        need = _width(table, index) + _BETWEEN
+        if need > left and groups[-1]:
+            groups.append([])
+            left = room
+        groups[-1].append(index)
+        left -= need
+    if len(groups) == 1:
+        return [table]
+    return [_part(table, [*range(names), *group]) for group in groups]
+
+
+def _part(table: Table, kept: Sequence[int]) -> Table:
+    columns = tuple(table.columns[index] for index in kept)
+    return replace(table, columns=columns, rows=tuple(tuple(row[index] for index in kept) for row in table.rows))
+
+
+def _leading_names(table: Table) -> int:
+    """Return how many columns of names stand at the left."""
+    numbers = [index for index, column in enumerate(table.columns) if column.number]
+    return numbers[0] if numbers else len(table.columns)
+
+
+def _name_widths(table: Table, width: int) -> list[int]:
+    """Return the widths of the columns of names: what the numbers leave where it is enough, else half the console."""
+    sizes = [_width(table, index) for index in range(_leading_names(table))]
+    numbers = sum(_width(table, index) + _BETWEEN for index in range(len(sizes), len(table.columns)))
+    enough = width - numbers >= len(sizes) * (_LEAST_NAME + _BETWEEN)
+    room = (width - numbers if enough else width // 2) - len(sizes) * _BETWEEN
+    while sum(sizes) > room and max(sizes) > _LEAST_NAME:
+        sizes[sizes.index(max(sizes))] -= 1
+    return sizes
+
+
+def summary_table(results: RunResults, costs: RunCosts) -> Group:
+    """Draw the arms: quality above, cost below; what was not measured is "–"."""
+    return Group(draw(tables.quality_table(results)), draw(cost_table(results, costs)))
 
 
 def run_view(results: RunResults, costs: RunCosts) -> Iterator[RenderableType]:
@@ -52,31 +109,35 @@ def notes(results: RunResults) -> list[str]:
     return [f"{', '.join(names)}: {note}" for note, names in arms_of.items()]
 
 
-def retention_table(results: RunResults) -> RichTable | None:
+def retention_table(results: RunResults) -> DrawnTable | None:
     """Draw every retained task before against after; ``None`` when none was measured."""
     table = tables.retention_table(results)
     return draw(table) if table else None
 
 
-def draw(table: Table) -> RichTable:
+def draw(table: Table) -> DrawnTable:
     """Draw any table; names and texts are taken literally, never as markup."""
+    return DrawnTable(table)
+
+
+def _rich_table(table: Table, width: int, *, title: bool) -> RichTable:
     drawn = RichTable(
-        title=Text(table.title, style="bold"),
-        caption=Text(table.note, style="dim") if table.note else None,
+        title=Text(table.title, style="bold") if title and table.title else None,
         box=box.SIMPLE_HEAD,
         title_justify="left",
-        caption_justify="left",
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
+    names = _name_widths(table, width)
     for index, column in enumerate(table.columns):
-        width = _width(table, index)
+        size = _width(table, index)
         drawn.add_column(
-            Text("\n".join(textwrap.wrap(column.title, width, break_long_words=False))),
+            Text("\n".join(textwrap.wrap(column.title, size, break_long_words=False))),
             justify="right" if column.number else "left",
             overflow="fold",
             # A name may be folded where there is little room; a number must stay whole.
-            no_wrap=column.number and width <= _WIDEST,
+            no_wrap=column.number and size <= _WIDEST,
+            min_width=min(names[index], size) if index < len(names) else None,
         )
     for row in table.rows:
         drawn.add_row(*(_text(cell) for cell in row))

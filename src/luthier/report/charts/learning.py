@@ -59,7 +59,7 @@ def training_loss(
     results: RunResults, curves: Mapping[str, Curve], *, width: int = WIDTH, legend: bool = True
 ) -> Chart | None:
     """Draw the training loss over optimizer steps."""
-    axis, title = "nats per supervised token", "Training loss"
+    axis, title = "nats per token", "Training loss on targets"
     return _curve_chart(results, curves, lambda c: c.loss, title, axis, points=False, width=width, legend=legend)
 
 
@@ -67,7 +67,7 @@ def validation_loss(
     results: RunResults, curves: Mapping[str, Curve], *, width: int = WIDTH, legend: bool = True
 ) -> Chart | None:
     """Draw the validation loss over optimizer steps."""
-    axis, title = "nats per supervised token", "Validation loss"
+    axis, title = "nats per token", "Validation loss on targets"
     return _curve_chart(
         results, curves, lambda c: c.validation_loss, title, axis, points=True, width=width, legend=legend
     )

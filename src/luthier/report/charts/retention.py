@@ -31,7 +31,7 @@ def token_loss(results: RunResults, *, width: int = WIDTH) -> Chart | None:
         change = arm.token_loss.change if arm.token_loss else None
         if change is None or not math.isfinite(change.value):
             continue
-        digits = 3
+        digits = derived.LOSS_DIGITS
         around = formatting.interval(change.low, change.high, digits, sign=True)
         shown = f"{formatting.signed(change.value, digits)} {around}"
         low, high = finite(change.low), finite(change.high)
@@ -49,13 +49,13 @@ def token_loss(results: RunResults, *, width: int = WIDTH) -> Chart | None:
     if not records:
         return None
     runs = _token_loss_runs(results)
-    parts = rows_chart(results, records, "change", "change of loss, nats per token", 0.0, runs)
+    parts = rows_chart(results, records, "change", "change of token loss, nats per token", 0.0, runs)
     intervals = intervals_of(arm.token_loss.change for arm in results.arms if arm.token_loss)
     trained = [arm for arm in results.arms if arm.token_loss]
     held = [f"{intervals.words()} {variance_words(trained, intervals)}"] if intervals.levels else []
     small = ["small marks: single training runs"] if runs else []
-    notes = "; ".join(["After training against before", *held, *small, "right of 0 is forgetting"])
-    return layers(parts, "Loss on plain text", notes, width, ROW_HEIGHT * max(2, len(records)), room=LABEL_WIDTH)
+    notes = "; ".join(["After training against before", *held, *small, "+ is worse"])
+    return layers(parts, "Token loss on plain text", notes, width, ROW_HEIGHT * max(2, len(records)), room=LABEL_WIDTH)
 
 
 def _token_loss_runs(results: RunResults) -> list[Record]:
@@ -65,7 +65,7 @@ def _token_loss_runs(results: RunResults) -> list[Record]:
             "arm": arm.name,
             "seed": run.seed,
             "change": run.token_loss.change.value,
-            "shown": formatting.signed(run.token_loss.change.value, 3),
+            "shown": formatting.signed(run.token_loss.change.value, derived.LOSS_DIGITS),
         }
         for arm in results.arms
         if len(arm.per_seed) > 1
