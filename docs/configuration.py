@@ -12,7 +12,7 @@ import importlib
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def _spelled(annotation: Any) -> str:
     if origin is tuple:
         inner = _spelled(parts[0])
         return f"list of {inner}" if parts[-1] is Ellipsis else f"list of {len(parts)} {inner}s"
-    if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+    if origin in (dict, Mapping) or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return "mapping"
     return _WORDS[annotation]
 

@@ -83,6 +83,7 @@ CONFIG: dict[str, Case] = {
     "data.max_length": Case(100, TRAINED | (ANSWERS - {"text"})),
     "data.max_lost": Case(0.5, NOTHING),
     "data.chat": Case("never", NOTHING),  # the model has no chat template
+    "data.chat_arguments": Case({"enable_thinking": False}, NOTHING),  # the same; see tests/data/test_chat_templates.py
     "training.learning_rate": Case(0.5, TRAINED),
     "training.epochs": Case(2, TRAINED),
     "training.steps": Case(6, TRAINED),
@@ -142,6 +143,7 @@ TASK_KEYS: dict[str, Case] = {
     "metrics": Case(["token_f1", "exact_match", "rouge"], NOTHING),  # the first is the one that chooses the weights
     "primary": Case("exact_match", TRAINED),
     "stop": Case([], TRAINED | ASKED),
+    "special_tokens": Case(["<unk>"], TRAINED | ASKED),
     "max_new_tokens": Case(6, TRAINED | ASKED),
     "preamble": Case("Name the animals.\n", TEXTS),
     "extract": Case({"find": r"(\w+)"}, TRAINED),  # answers are logged whole; extraction chooses the weights

@@ -27,6 +27,7 @@ class Script(LanguageModel):
 
     def __init__(self, scripts: Sequence[Sequence[int]]) -> None:
         self.scripts = scripts
+        self.forced_begin = None
         self.soft_prompt = None
         self.adapters = AdapterCache()
 

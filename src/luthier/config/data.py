@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from luthier.config.base import Fraction, Settings
+
+_OUR_ARGUMENTS = frozenset(
+    {
+        *("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "max_length", "messages"),
+        *("padding", "processor_kwargs", "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize"),
+        *("tokenizer_kwargs", "tools", "documents", "truncation"),
+    }
+)
+"""Arguments of ``apply_chat_template`` that are not of the template, or that are Luthier's own to give."""
 
 
 class EncodingConfig(Settings):
@@ -16,6 +26,16 @@ class EncodingConfig(Settings):
     """Tokens of prompt and target together; the model's own limit when not given."""
     chat: Literal["auto", "never", "always"] = "auto"
     """Whether the model's chat template is used: where it has one and the task wants it, never, or always."""
+    chat_arguments: Mapping[str, bool | int | float | str] = Field(default_factory=dict)
+    """Arguments of the model's chat template, as in ``{enable_thinking: false}``."""
+
+    @field_validator("chat_arguments")
+    @classmethod
+    def _not_ours(cls, given: Mapping[str, object]) -> Mapping[str, object]:
+        own = [name for name in given if name in _OUR_ARGUMENTS or not name.isidentifier()]
+        if own:
+            raise ValueError(f"not an argument that can be given: {', '.join(own)}")
+        return given
 
 
 class EvaluationDataConfig(EncodingConfig):

@@ -2,47 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from luthier.errors import ModelError
+from luthier.errors import DataError, ModelError, first_line
 from luthier.records import Turn
 
 Message: TypeAlias = dict[str, str]
 _ASK, _SAY = "qzAskedq", "qzSaidq"
+# A block for reasoning that ends what stands before an answer: empty and closed, or open.
+_REASONING = re.compile(r"<(\w+)>\s*</\1>\s*$|<(\w*(?:think|thought|reason)\w*)>\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A rendered conversation, up to where an answer begins.
+
+    Attributes:
+        text: All that stands before the answer, but for ``lead``.
+        after_prompt: The end of it, from the end of the last user message on.
+        lead: Spaces between the text and the answer, which belong to the answer's first token.
+        reply: The answer as it is learned: without what stands in ``text`` already.
+    """
+
+    text: str
+    after_prompt: str
+    lead: str
+    reply: str
 
 
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
     """How a chat template writes a conversation.
 
+    What the template writes between a question and its answer belongs to the prompt, in training, scoring and
+    generation alike: the header of the assistant, also where the template has no generation prompt, and an empty block
+    for reasoning. An answer that brings its own reasoning comes after the generation prompt instead, so that it has one
+    block.
+
     Attributes:
         tokenizer: The tokenizer that has the template.
-        after_prompt: Text from the end of the last user message to where the assistant begins to speak.
-        lead: Text that the template puts between that and the answer (``" "`` in Llama 2's).
+        arguments: Arguments of the template.
+        after_prompt: Text from the end of the last user message to the answer, without the spaces that end it.
+        lead: Those spaces (``" "`` in Llama 2's).
+        opened: Text from the end of the last user message to the end of the generation prompt.
         end: Text that ends the answer.
+        reasoning: The tag that begins reasoning (``<think>``), or "" where the template writes none.
         takes_system: Whether the template takes a system message.
     """
 
     tokenizer: Any
+    arguments: Mapping[str, object]
     after_prompt: str
     lead: str
+    opened: str
     end: str
+    reasoning: str
     takes_system: bool
 
-    def render(self, system: str, turns: Sequence[Turn], prompt: str) -> str:
-        """Return the text up to where the assistant begins to speak."""
+    def render(self, system: str, turns: Sequence[Turn], prompt: str, reply: str, where: str) -> Conversation:
+        """Return the text up to an answer, and the answer as it is learned.
+
+        Args:
+            system: System message, or "".
+            turns: Earlier exchanges.
+            prompt: Last message of the user.
+            reply: The answer; "" where only the prompt is wanted.
+            where: The example, for messages.
+
+        Raises:
+            DataError: When the template fails on this conversation.
+        """
         opening = f"{system}\n\n" if system and not self.takes_system else ""
         messages: list[Message] = [{"role": "system", "content": system}] if system and self.takes_system else []
-        for number, turn in enumerate((*turns, Turn(prompt, ""))):
+        for number, turn in enumerate((*turns, Turn(prompt, reply))):
             messages.append({"role": "user", "content": (opening if not number else "") + turn.prompt})
             messages.append({"role": "assistant", "content": turn.reply})
-        return _apply(self.tokenizer, messages[:-1], ask=True)
+        try:
+            asked = self._apply(messages[:-1], ask=True)
+            if self.brings_reasoning(reply):
+                whole = self._apply(messages, ask=False)
+                return Conversation(asked, self.opened, "", self._own_reply(asked, whole, reply))
+        except Exception as fault:  # a template can raise anything
+            what = f"the model's chat template fails: {first_line(fault)}"
+            raise DataError(what, where=where, fix="Correct the row, or set data.chat=never.") from None
+        if asked.endswith(self.opened):
+            asked = asked[: len(asked) - len(self.opened)] + self.after_prompt
+        return Conversation(asked, self.after_prompt, self.lead, reply)
+
+    def brings_reasoning(self, reply: str) -> bool:
+        """Say whether an answer begins with a block of reasoning of the template's kind."""
+        return bool(self.reasoning) and reply.lstrip().startswith(self.reasoning)
+
+    def begun(self, reply: str) -> str:
+        """Return the beginning of an answer that the generation prompt writes: an open block for reasoning, or ""."""
+        place = self.opened.rfind(self.reasoning) if self.brings_reasoning(reply) else -1
+        rest = self.opened[place:]
+        return rest if place >= 0 and not rest.removeprefix(self.reasoning).strip() else ""
+
+    def _own_reply(self, asked: str, whole: str, reply: str) -> str:
+        """Return an answer with reasoning as the template writes it, or as it is where the template leaves it out."""
+        written = whole.removeprefix(asked) if whole.startswith(asked) else ""
+        own = written.rpartition(self.end)[0] if self.end else written
+        if _closing(self.reasoning) in own:
+            return own
+        begun = self.begun(reply)
+        return reply.lstrip().removeprefix(self.reasoning).lstrip("\n") if begun else reply
+
+    def _apply(self, messages: list[Message], *, ask: bool) -> str:
+        return _apply(self.tokenizer, messages, self.arguments, ask=ask)
 
 
-def read_format(tokenizer: Any) -> ChatFormat:
+def read_format(tokenizer: Any, arguments: Mapping[str, object] | None = None) -> ChatFormat:
     """Learn the chat template of a tokenizer.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        arguments: Arguments of the template, such as ``{"enable_thinking": False}``.
 
     Raises:
         ModelError: When it has none, or it fails on one user message.
@@ -50,32 +128,58 @@ def read_format(tokenizer: Any) -> ChatFormat:
     if not getattr(tokenizer, "chat_template", None):
         fix = "Write `chat: auto` or `chat: never`, or take the model's instruction-tuned version."
         raise ModelError("the tokenizer has no chat template", where=_name(tokenizer), fix=fix)
+    given = dict(arguments or {})
     asked = [{"role": "user", "content": _ASK}]
     try:
-        opened = _apply(tokenizer, asked, ask=True)
-        answered = _apply(tokenizer, [*asked, {"role": "assistant", "content": _SAY}], ask=False)
+        prompt = _apply(tokenizer, asked, given, ask=True)
+        answered = _apply(tokenizer, [*asked, {"role": "assistant", "content": _SAY}], given, ask=False)
     except Exception as fault:  # a template can raise anything
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
         raise ModelError(
-            f"the chat template fails: {reason}", where=_name(tokenizer), fix="Set `chat: never`."
+            f"the chat template fails: {first_line(fault)}", where=_name(tokenizer), fix="Set `chat: never`."
         ) from None
-    if _ASK not in opened:
+    if _ASK not in prompt:
         raise ModelError("the chat template leaves the user's message out", where=_name(tokenizer))
     before, said, end = answered.partition(_SAY)
-    lead = before.removeprefix(opened) if said and before.startswith(opened) else ""
-    return ChatFormat(tokenizer, opened.rpartition(_ASK)[2], lead, end, _takes_system(tokenizer, asked))
+    opened = prompt.rpartition(_ASK)[2]
+    written = before.rpartition(_ASK)[2] if said and _ASK in before else opened
+    after_prompt = written.rstrip(" ")
+    return ChatFormat(
+        tokenizer=tokenizer,
+        arguments=given,
+        after_prompt=after_prompt,
+        lead=written[len(after_prompt) :],
+        opened=opened,
+        end=end,
+        reasoning=_reasoning(written) or _reasoning(opened),
+        takes_system=_takes_system(tokenizer, asked, given),
+    )
 
 
-def _takes_system(tokenizer: Any, asked: list[Message]) -> bool:
+def _reasoning(text: str) -> str:
+    found = _REASONING.search(text)
+    return f"<{found[1] or found[2]}>" if found else ""
+
+
+def _closing(tag: str) -> str:
+    return f"</{tag[1:]}"
+
+
+def reasoning_tags(chat: ChatFormat) -> tuple[str, ...]:
+    """Return the tags that begin and end reasoning in the answers of a template; none where it writes none."""
+    return (chat.reasoning, _closing(chat.reasoning)) if chat.reasoning else ()
+
+
+def _takes_system(tokenizer: Any, asked: list[Message], arguments: Mapping[str, object]) -> bool:
     mark = "qzSystemq"
     try:
-        return mark in _apply(tokenizer, [{"role": "system", "content": mark}, *asked], ask=True)
+        return mark in _apply(tokenizer, [{"role": "system", "content": mark}, *asked], arguments, ask=True)
     except Exception:  # templates refuse a role by raising whatever they like
         return False
 
 
-def _apply(tokenizer: Any, messages: list[Message], *, ask: bool) -> str:
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
+def _apply(tokenizer: Any, messages: list[Message], arguments: Mapping[str, object], *, ask: bool) -> str:
+    written = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, **arguments)
+    return str(written)
 
 
 def _name(tokenizer: Any) -> str:

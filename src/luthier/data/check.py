@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,7 +161,7 @@ class SplitMeter:
         self._cut_tokens += item.cut_tokens
         bos = self._encoder.bos_id
         ids = (*item.prompt_ids.tolist(), *item.target_ids[: -len(end)].tolist())
-        self._begins[0 if bos is None else ids.count(bos)] += 1
+        self._begins[0 if bos is None else _begin_tokens(ids, bos, every=not self._encoder.chat)] += 1
         self._ends += tuple(item.target_ids[-len(end) :].tolist()) == end
         unknown = tokenizer.unk_token_id
         # Where the end token doubles as the unknown one, nothing can be told apart.
@@ -201,6 +201,11 @@ class SplitMeter:
             distinct_targets=self._distinct,
             samples=tuple(self._samples),
         )
+
+
+def _begin_tokens(ids: Sequence[int], bos: int, *, every: bool) -> int:
+    """Count begin tokens: every one, or those at the head alone, where a chat template may begin each turn with one."""
+    return ids.count(bos) if every else next((place for place, item in enumerate(ids) if item != bos), len(ids))
 
 
 def _percentiles(lengths: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> tuple[int, ...]:

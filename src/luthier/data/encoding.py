@@ -10,8 +10,7 @@ tokens at the head of its input text, whole tokens, and never anything else; a t
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
@@ -19,8 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from luthier.data.chat import ChatFormat, read_format
+from luthier.data.chat import ChatFormat, read_format, reasoning_tags
 from luthier.data.cutting import cut_range, moved_span
+from luthier.data.layout import Layout
+from luthier.data.special_tokens import SpecialTokens
 from luthier.data.tokenizer_adapter import Offsets, adapt_tokenizer, added_around, marks_words, special_names
 from luthier.errors import ModelError
 from luthier.records import Dropped, Encoded, Example, TokenIds, Turn
@@ -31,8 +32,6 @@ PROMPT_TOO_LONG = "the prompt is too long even without its input text"
 NOTHING_TO_CUT = "the prompt is too long and it is not known which part of it is the input text"
 NO_OFFSETS = "the prompt is too long, and this tokenizer does not say which tokens are its input text"
 _BATCH = 512
-# While a chat template is rendered, the name of special token number k stands as a run of this character plus k.
-_MASK = 0xF0000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +51,6 @@ class EncodedSplit:
     cut_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The text of a prompt, ready to be tokenised.
-
-    Attributes:
-        text: The whole text, exemplars included.
-        span: Characters of it that may be cut.
-        anchor: End of the text that a target is tokenised after, where the tokenizer marks words.
-        lead: What stands between the text and the target.
-        literal: The text holds the name of a special token, which must be read as ordinary text.
-        masked: The same in a chat template's text: such names are masked, because its other ones are meant.
-    """
-
-    text: str
-    span: tuple[int, int] | None
-    anchor: str
-    lead: str
-    literal: bool = False
-    masked: bool = False
-
-
 class Encoder:
     """Encodes examples for one model.
 
@@ -82,9 +60,13 @@ class Encoder:
         max_length: Tokens that fit: prompt and target together; each alone for an encoder–decoder.
         chat: ``"auto"`` uses the chat template where there is one and the task wants it.
         task_wants_chat: Whether the task is a conversation or an instruction.
+        chat_arguments: Arguments of the chat template, such as ``{"enable_thinking": False}``.
+        special_tokens: Names of special tokens that are meant where they stand in rows; others are ordinary text.
+        forced_begin: Token that begins every answer of an encoder–decoder (``forced_bos_token_id``), or None.
 
     Raises:
-        ModelError: When the tokenizer has no end token, or no chat template where one is demanded.
+        ModelError: When the tokenizer has no end token, no chat template where one is demanded, or not the special
+            tokens of the task.
     """
 
     def __init__(
@@ -95,6 +77,9 @@ class Encoder:
         max_length: int,
         chat: Literal["auto", "never", "always"] = "auto",
         task_wants_chat: bool = False,
+        chat_arguments: Mapping[str, object] | None = None,
+        special_tokens: Sequence[str] = (),
+        forced_begin: int | None = None,
     ) -> None:
         if tokenizer.eos_token_id is None:
             what = "the tokenizer has no end-of-sequence token, so an answer could never end"
@@ -103,16 +88,21 @@ class Encoder:
         self.encoder_decoder = encoder_decoder
         self.max_length = max_length
         self._pieces = adapt_tokenizer(tokenizer)
-        self._names = special_names(tokenizer)
-        self._special = re.compile("|".join(map(re.escape, self._names))) if self._names else None
         wanted = chat == "always" or (chat == "auto" and task_wants_chat and bool(tokenizer.chat_template))
-        self._chat: ChatFormat | None = read_format(tokenizer) if wanted else None
+        self._chat: ChatFormat | None = read_format(tokenizer, chat_arguments) if wanted else None
+        tags = reasoning_tags(self._chat) if self._chat else ()
+        kept = (*special_tokens, *(tag for tag in tags if tag in special_names(tokenizer)))
+        self._special = SpecialTokens(tokenizer, kept)
+        self._begin = (forced_begin,) if forced_begin is not None and encoder_decoder else ()
         self._before, self._after = self._around()
         self._marks_words = marks_words(self._pieces)
-        self.end_ids: tuple[int, ...] = self._end()
+        self.end_ids: tuple[int, ...] = ()
         """Ids that end every target, all of them supervised."""
-        self.stop_ids: tuple[int, ...] = tuple(sorted({int(tokenizer.eos_token_id), self.end_ids[-1]}))
+        self.stop_ids: tuple[int, ...] = ()
         """Ids at which generation ends."""
+        self.stop_texts: tuple[str, ...] = ()
+        """Texts at which generation ends: a chat template's end of a turn that is no token of its own."""
+        self.end_ids, self.stop_ids, self.stop_texts = self._end()
         self.signature: str = self._signature()
         """Digest of everything that the ids depend on: 32 hexadecimal digits."""
 
@@ -126,6 +116,11 @@ class Encoder:
         """The begin token that stands once at the head of every prompt, or None."""
         bos = self.tokenizer.bos_token_id
         return int(bos) if bos is not None and bos in self._before else None
+
+    @property
+    def kept_ids(self) -> tuple[int, ...]:
+        """Special tokens that stand in the text of answers."""
+        return tuple(sorted(self._special.kept))
 
     def encode(self, example: Example) -> Encoded | Dropped:
         """Encode prompt and first target."""
@@ -164,7 +159,7 @@ class Encoder:
         """Encode the prompt alone.
 
         Args:
-            example: What to encode; its targets are not looked at.
+            example: What to encode. Of its first target only this is looked at: whether it brings its own reasoning.
             reserve: Tokens that the answer may take; an encoder–decoder's take none of the prompt's room.
         """
         layout = self._layout(example)
@@ -185,8 +180,14 @@ class Encoder:
         values = [int(item) for item in ids]
         if len(self.end_ids) <= len(values) and tuple(values[len(values) - len(self.end_ids) :]) == self.end_ids:
             values = values[: len(values) - len(self.end_ids)]
-        text = str(self.tokenizer.decode(values, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-        return text.removeprefix(" ")
+        if kept := self._special.kept:
+            values = [item for item in values if item in kept or item not in self._special.ids]
+        decoded = self.tokenizer.decode(values, skip_special_tokens=not kept, clean_up_tokenization_spaces=False)
+        return str(decoded).removeprefix(" ")
+
+    def begun(self, example: Example) -> str:
+        """Return the beginning of an answer that stands in its prompt already: an open block for reasoning, or ""."""
+        return self._chat.begun(_first(example)) if self._chat else ""
 
     # How the model's own tokens stand around a text.
 
@@ -200,16 +201,19 @@ class Encoder:
             before = (int(bos), *before)
         return before, ()
 
-    def _end(self) -> tuple[int, ...]:
+    def _end(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
+        """Return what ends a target, and the tokens and texts at which generation ends."""
         eos = int(self.tokenizer.eos_token_id)
-        if self._chat is None:
-            return (eos,)
-        end = self._chat.end.rstrip()
+        end = self._chat.end.rstrip() if self._chat else ""
+        if not end:
+            return (eos,), (eos,), ()
         # After a word, as it stands behind an answer: alone, some tokenizers would put a word mark before it.
-        ids = self._after_anchor("a", end) or self._pieces.ids([end])[0] if end else []
-        special = set(self.tokenizer.all_special_ids) | set(getattr(self.tokenizer, "added_tokens_decoder", {}))
-        last = max((place for place, item in enumerate(ids) if item in special), default=-1)
-        return tuple(ids[: last + 1]) or (eos,)
+        ids = self._after_anchor("a", end) or self._pieces.ids([end])[0]
+        special = self._special.ids | set(getattr(self.tokenizer, "added_tokens_decoder", {}))
+        places = [place for place, item in enumerate(ids) if item in special]
+        if not places:
+            return (*ids, eos), (eos,), (end,)
+        return tuple(ids[: places[-1] + 1]), tuple(sorted({eos, ids[places[0]], ids[places[-1]]})), ()
 
     def _signature(self) -> str:
         settings = {
@@ -217,20 +221,22 @@ class Encoder:
             "before": self._before,
             "after": self._after,
             "end": self.end_ids,
-            "chat": self.tokenizer.chat_template if self._chat else None,
+            "chat": self._chat and [self.tokenizer.chat_template, self._chat.arguments, "lead in the prompt"],
             "encoder_decoder": self.encoder_decoder,
             "max_length": self.max_length,
             "marks_words": self._marks_words,
             "layout": 1,
         }
+        settings |= {"kept": self.kept_ids} if self.kept_ids else {}
+        settings |= {"begin": self._begin} if self._begin else {}
         return blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 
     # Text.
 
-    def _layout(self, example: Example) -> _Layout:
+    def _layout(self, example: Example) -> Layout:
         return self._chat_layout(example, self._chat) if self._chat else self._plain_layout(example)
 
-    def _plain_layout(self, example: Example) -> _Layout:
+    def _plain_layout(self, example: Example) -> Layout:
         head = example.preamble + (f"{example.system}\n\n" if example.system else "")
         for turn in example.turns:
             gap = "" if not turn.prompt or turn.prompt[-1].isspace() else " "
@@ -243,43 +249,36 @@ class Encoder:
         span = moved_span(example.input_span, len(head), len(text))
         blank = text[len(text.rstrip()) :]
         lead = "" if self.encoder_decoder or blank else " "
-        return _Layout(text, span, blank, lead, literal=self._special is not None and bool(self._special.search(text)))
+        literal = self._special.stand_in(text)
+        if literal and self._special.kept:
+            return Layout(self._special.mask(text), span, blank, lead, _first(example), masked=True)
+        return Layout(text, span, blank, lead, _first(example), literal=literal)
 
-    def _chat_layout(self, example: Example, chat: ChatFormat) -> _Layout:
-        mask = self._mask
+    def _chat_layout(self, example: Example, chat: ChatFormat) -> Layout:
+        mask = self._special.mask
         # A preamble has no message of its own: in a conversation the system message is what stands before everything.
         instructions = "\n\n".join(part for part in (example.preamble.strip(), example.system) if part)
-        masked = [mask(instructions), mask(example.prompt)]
+        system, prompt, reply = mask(instructions), mask(example.prompt), mask(_first(example))
         turns = tuple(Turn(mask(turn.prompt), mask(turn.reply)) for turn in example.turns)
-        system, prompt = masked
-        text = chat.render(system, turns, prompt)
+        found = chat.render(system, turns, prompt, reply, f"task '{example.task}', example '{example.id}'")
+        text = found.text
         changed = [system, prompt, *turns] != [instructions, example.prompt, *example.turns]
-        end = len(text) - len(chat.after_prompt)
+        end = len(text) - len(found.after_prompt)
         stripped = prompt.strip()  # many templates strip the message
         start = end - len(stripped) if not text[:end].endswith(prompt) else end - len(prompt)
         span = None
         if text[:end].endswith(stripped):
             trimmed = 0 if text[:end].endswith(prompt) else len(prompt) - len(prompt.lstrip())
             span = moved_span(example.input_span, start - trimmed, end)
-        return _Layout(text, span, self._chat_anchor(chat), chat.lead, masked=changed)
-
-    def _chat_anchor(self, chat: ChatFormat) -> str:
-        tail = chat.after_prompt
-        found = list(self._special.finditer(tail)) if self._special is not None else []
-        return tail[found[-1].start() :] if found else tail.lstrip() or tail
-
-    def _mask(self, text: str) -> str:
-        """Put a run of one private-use character, of the same length, in the place of each special token's name."""
-        if self._special is None or not self._special.search(text):
-            return text
-        return self._special.sub(lambda found: chr(_MASK + self._names.index(found[0])) * len(found[0]), text)
+        anchor = self._special.after_last(found.after_prompt)
+        return Layout(text, span, anchor, found.lead, self._special.unmask(found.reply), masked=changed)
 
     # Ids.
 
     def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded | Dropped]:
         layouts = [self._layout(example) for example in examples]
         prompts = self._prompt_ids(layouts)
-        targets = self._target_ids([(layout, item.targets[0]) for layout, item in zip(layouts, examples, strict=True)])
+        targets = self._target_ids([(layout, layout.reply) for layout in layouts])
         done: list[Encoded | Dropped] = []
         for example, layout, prompt, target in zip(examples, layouts, prompts, targets, strict=True):
             fitted = self._fit(example, layout, prompt, len(target))
@@ -289,7 +288,7 @@ class Encoder:
                 done.append(Encoded(example.id, fitted[0], _array(target), fitted[1], len(example.turns)))
         return done
 
-    def _prompt_ids(self, layouts: Sequence[_Layout]) -> list[list[int]]:
+    def _prompt_ids(self, layouts: Sequence[Layout]) -> list[list[int]]:
         bodies: list[list[int]] = [[] for _ in layouts]
         for literal in (False, True):
             places = [place for place, item in enumerate(layouts) if item.literal is literal and not item.masked]
@@ -308,25 +307,19 @@ class Encoder:
     def _tail(self, body: Sequence[int]) -> tuple[int, ...]:
         return () if self._after and tuple(body[-len(self._after) :]) == self._after else self._after
 
-    def _body(self, layout: _Layout) -> tuple[list[int], Offsets | None]:
+    def _body(self, layout: Layout) -> tuple[list[int], Offsets | None]:
         """Return the ids of one text, with the characters of each."""
         if not layout.masked:
             return self._pieces.offsets(layout.text, literal=layout.literal)
         ids: list[int] = []
         offsets: Offsets = []
-        for found in _MASKED_OR_NOT.finditer(layout.text):
-            masked = ord(found[0][0]) >= _MASK
-            text = self._unmask(found[0]) if masked else found[0]
+        for text, begin, masked in self._special.parts(layout.text):
             own, places = self._pieces.offsets(text, literal=masked)
             ids += own
-            offsets += [(start + found.start(), end + found.start()) for start, end in places or []]
+            offsets += [(start + begin, end + begin) for start, end in places or []]
         return ids, offsets if len(offsets) == len(ids) else None
 
-    def _unmask(self, run: str) -> str:
-        name = self._names[ord(run[0]) - _MASK]
-        return name * (len(run) // len(name))
-
-    def _fit(self, example: Example, layout: _Layout, ids: list[int], reserve: int) -> tuple[TokenIds, int] | Dropped:
+    def _fit(self, example: Example, layout: Layout, ids: list[int], reserve: int) -> tuple[TokenIds, int] | Dropped:
         """Cut a prompt so that it and ``reserve`` tokens fit; return its ids and how many tokens were cut."""
         room = self.max_length if self.encoder_decoder else self.max_length - reserve
         if room <= len(self._before) + len(self._after) or reserve > self.max_length:
@@ -345,21 +338,25 @@ class Encoder:
         kept = [*self._head(body), *body[: gap[0]], *body[gap[1] :], *self._tail(body)]
         return _array(kept), gap[1] - gap[0]
 
-    def _target_ids(self, targets: Sequence[tuple[_Layout, str]]) -> list[list[int]]:
+    def _target_ids(self, targets: Sequence[tuple[Layout, str]]) -> list[list[int]]:
         texts = [self._target_text(layout, text) for layout, text in targets]
-        literal = [self._special is not None and bool(self._special.search(text)) for _, text in texts]
+        literal = [self._special.stand_in(text) for _, text in targets]
         bare = iter(self._pieces.ids([text for (_, text), own in zip(texts, literal, strict=True) if not own]))
-        named = iter(
-            self._pieces.ids([text for (_, text), own in zip(texts, literal, strict=True) if own], literal=True)
-        )
         done: list[list[int]] = []
         for (anchor, text), own in zip(texts, literal, strict=True):
-            ids = next(named) if own else next(bare)
+            ids = self._named_ids(text) if own else next(bare)
             after = None if own or not anchor else self._after_anchor(anchor, text)
-            done.append([*(ids if after is None else after), *self.end_ids])
+            done.append([*self._begin, *(ids if after is None else after), *self.end_ids])
         return done
 
-    def _target_text(self, layout: _Layout, text: str) -> tuple[str, str]:
+    def _named_ids(self, text: str) -> list[int]:
+        """Return the ids of a text that holds names of special tokens as ordinary text."""
+        if not self._special.kept:
+            return self._pieces.ids([text], literal=True)[0]
+        parts = self._special.parts(self._special.mask(text))
+        return [item for part, _, masked in parts for item in self._pieces.ids([part], literal=masked)[0]]
+
+    def _target_text(self, layout: Layout, text: str) -> tuple[str, str]:
         """Return what a target is tokenised after, and the text that is tokenised."""
         if self.encoder_decoder:
             return "", text
@@ -374,7 +371,8 @@ class Encoder:
         return both[len(first) :] if both[: len(first)] == first else None
 
 
-_MASKED_OR_NOT = re.compile("([\U000f0000-\U000ffffd])\\1*|[^\U000f0000-\U000ffffd]+")
+def _first(example: Example) -> str:
+    return example.targets[0] if example.targets else ""
 
 
 def _array(ids: Sequence[int]) -> TokenIds:

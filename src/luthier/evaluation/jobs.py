@@ -133,7 +133,7 @@ def _cached_request(request: Request, prepared: PreparedTask, generation: Genera
         "kind": "text",
         "decoding": settings | {"max_new_tokens": generation.new_tokens},
         "stop": generation.stop,
-        "ends": (encoder.end_ids, encoder.stop_ids),
+        "ends": (encoder.end_ids, encoder.stop_ids, *encoder.stop_texts, *encoder.kept_ids),
         # A sampled answer depends on the example's own random stream.
         "stream": "" if greedy else example.id,
     }

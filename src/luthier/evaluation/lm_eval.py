@@ -19,6 +19,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from luthier.config.decoding import DecodingConfig
+from luthier.data.special_tokens import stop_tokens
 from luthier.errors import ConfigError
 from luthier.inference.generation import generate
 from luthier.inference.scoring import BUDGET, score_answers
@@ -139,7 +140,8 @@ class LuthierLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             top_k=settings.get("top_k"),
             top_p=settings.get("top_p"),
         )
-        ending = StopConditions(lambda ids: str(self.tok_decode(ids)), limit, self.luthier.end_ids, stop)
+        ids, texts = stop_tokens(self.tokenizer, stop)
+        ending = StopConditions(lambda ids: str(self.tok_decode(ids)), limit, self.luthier.end_ids | ids, texts)
         found = generate(self.luthier, prompts, decoding, ending, budget=self.batch_tokens)
         return [answer.text for answer in found]
 

@@ -44,6 +44,9 @@ def make_encoder(model: LanguageModel, task: Task, data: EncodingConfig) -> Enco
         max_length=min(data.max_length or model.max_length, model.max_length),
         chat=data.chat,
         task_wants_chat=task.chat,
+        chat_arguments=data.chat_arguments,
+        special_tokens=task.special_tokens,
+        forced_begin=model.forced_begin,
     )
 
 

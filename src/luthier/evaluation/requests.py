@@ -10,6 +10,7 @@ from typing import Any
 from luthier.config.decoding import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.data.encoding import Encoder
+from luthier.data.special_tokens import stop_tokens
 from luthier.inference.engine import Engine, TorchEngine
 from luthier.inference.prefix_tree import common_prefix, sort_key
 from luthier.inference.scoring import BUDGET
@@ -175,16 +176,16 @@ def _generate(
 ) -> list[Prediction]:
     started = time.monotonic()
     prompts = [request.items[0] for request in requests]
-    ending = StopConditions(
-        encoder.decode, generation.new_tokens, model.end_ids.union(encoder.stop_ids), generation.stop
-    )
+    ids, texts = stop_tokens(encoder.tokenizer, generation.stop)
+    ends = model.end_ids.union(encoder.stop_ids, ids)
+    ending = StopConditions(encoder.decode, generation.new_tokens, ends, (*texts, *encoder.stop_texts))
     generations = engine.generate(prompts, generation.decoding, ending, budget=batch_tokens)
     seconds = (time.monotonic() - started) / len(requests)
     return [
         Prediction(
             id=request.example.id,
             task=request.example.task,
-            text=generated.text,
+            text=encoder.begun(request.example) + generated.text,
             targets=request.example.targets,
             prompt_tokens=model.virtual_tokens + len(request.items[0].prompt_ids),
             generated_tokens=generated.tokens,

@@ -13,10 +13,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from luthier.config.decoding import DecodingConfig
 from luthier.data.batching import plan_batches
+from luthier.inference.sampling import only_token
 from luthier.inference.stop_conditions import Generation, StopConditions, up_to_end
 from luthier.models.language_model import LanguageModel, pad
 from luthier.models.soft_prompt import mask_with_soft_prompt
@@ -69,8 +76,11 @@ def _search(
         decoder_start_token_id=getattr(model, "start_id", None),
     )
     stops = StoppingCriteriaList([_StopStrings(stop_conditions, read)] if stop_conditions.stop else [])
+    forced = LogitsProcessorList([_ForcedBegin(model.forced_begin, read)] if model.forced_begin is not None else [])
     with model.precision(), _generating_by(model.module, config):
-        sequences: Tensor = model.module.generate(**inputs, generation_config=config, stopping_criteria=stops)
+        sequences: Tensor = model.module.generate(
+            **inputs, generation_config=config, stopping_criteria=stops, logits_processor=forced
+        )
     answers: list[list[int]] = sequences[:, read:].tolist()  # (B, new)
     return answers
 
@@ -109,6 +119,23 @@ def _generating_by(module: Any, config: GenerationConfig) -> Iterator[None]:
         yield
     finally:
         module.generation_config = own
+
+
+class _ForcedBegin(LogitsProcessor):
+    """Leaves one token possible as the first of an answer.
+
+    Args:
+        token: The token.
+        read: Tokens that stand before the answer in a row.
+    """
+
+    def __init__(self, token: int, read: int) -> None:
+        self.token = token
+        self.read = read
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the scores ``(rows, vocabulary)`` of the next token."""
+        return only_token(scores, self.token) if input_ids.shape[1] == self.read else scores
 
 
 class _StopStrings(StoppingCriteria):

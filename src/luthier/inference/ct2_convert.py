@@ -172,6 +172,7 @@ def _open(model: LanguageModel, folder: Path, precision: Precision) -> CTranslat
             encoder_decoder=model.encoder_decoder,
             vocabulary=model.vocabulary,
             window=model.window,
+            begin=model.forced_begin,
         )
     except RuntimeError as fault:
         raise ModelError(first_line(fault), where=str(folder)) from None

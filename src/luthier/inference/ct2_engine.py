@@ -40,6 +40,7 @@ class CTranslate2:
         encoder_decoder: Which of the two kinds it is.
         vocabulary: Rows of the output distribution.
         window: Tokens that every layer sees: CTranslate2 is not asked for more.
+        begin: Token that begins every answer of an encoder-decoder, or None.
 
     Attributes:
         signature: See :class:`~luthier.inference.engine.Engine`.
@@ -56,6 +57,7 @@ class CTranslate2:
         encoder_decoder: bool,
         vocabulary: int,
         window: float = math.inf,
+        begin: int | None = None,
     ) -> None:
         import ctranslate2
 
@@ -63,6 +65,7 @@ class CTranslate2:
         self.encoder_decoder = encoder_decoder
         self.vocabulary = vocabulary
         self.window = window
+        self._prefix = None if begin is None else [str(begin)]
         kind = ctranslate2.Translator if encoder_decoder else ctranslate2.Generator
         self._runner: Any = kind(
             str(folder), device="cpu", compute_type=precision, intra_threads=torch.get_num_threads()
@@ -141,6 +144,7 @@ class CTranslate2:
                 max_input_length=0,
                 max_decoding_length=stop_conditions.limit,
                 min_decoding_length=0,
+                target_prefix=None if self._prefix is None else [self._prefix] * len(rows),
                 **common,
             )
             written = [[int(token) for token in own.hypotheses[0]] for own in output]

@@ -93,3 +93,10 @@ def _mask_improbable(logits: Tensor, sampling: Sampling) -> Tensor:
         outside = probabilities.cumsum(dim=-1) - probabilities >= sampling.top_p
         logits = logits.masked_fill(torch.zeros_like(outside).scatter(-1, places, outside), float("-inf"))
     return logits
+
+
+def only_token(logits: Tensor, token: int) -> Tensor:
+    """Return logits ``(rows, vocabulary)`` that leave one token possible."""
+    forced = torch.full_like(logits, -torch.inf)
+    forced[:, token] = 0
+    return forced

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from luthier.inference.running_batch import PendingSequence
+from luthier.inference.sampling import only_token
 from luthier.models.language_model import Continuation, LanguageModel
 
 
@@ -44,6 +45,8 @@ class StaticBatch:
         """See :class:`~luthier.inference.running_batch.RunningBatch`."""
         self._continuation = self.model.begin([sequence.prompt_ids for sequence in pending])
         self.logits = self._continuation.logits
+        if self.model.forced_begin is not None:
+            self.logits = only_token(self.logits, self.model.forced_begin)
 
     def advance(self, tokens: Tensor) -> None:
         """See :class:`~luthier.inference.running_batch.RunningBatch`."""

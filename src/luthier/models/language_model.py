@@ -49,6 +49,8 @@ class LanguageModel(ABC):
         module: The Hugging Face module; methods attach to it.
         tokenizer: The Hugging Face tokenizer.
         max_length: Tokens of prompt and target together (decoder), or of each (encoder-decoder).
+        end_ids: Tokens that end an answer.
+        forced_begin: Token that begins every answer of an encoder-decoder (BART's, mBART's language), or None.
         soft_prompt: Virtual tokens that a method has put before every prompt, or None.
         adapters: Adapters kept in memory by name; see :meth:`using`.
         capabilities: Which inference paths are verified, by the classes of the modules at that time; kept by
@@ -65,6 +67,7 @@ class LanguageModel(ABC):
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.end_ids = _end_ids(module, tokenizer)
+        self.forced_begin = _forced_begin(module) if self.encoder_decoder else None
         self.soft_prompt: SoftPrompt | None = None
         self.adapters = AdapterCache()
         self.capabilities: dict[ModuleSignature, Any] = {}
@@ -179,10 +182,20 @@ class LanguageModel(ABC):
 
 
 def _end_ids(module: Any, tokenizer: Any) -> frozenset[int]:
-    """Tokens that end an answer: the tokenizer's, and those of the generation configuration."""
+    """Tokens that end an answer: the tokenizer's, those of the generation configuration, and a list of the model's own.
+
+    One end token in ``config.json`` may be no more than the default of its class; a list was written down.
+    """
     declared = getattr(module.generation_config, "eos_token_id", None)
-    listed = declared if isinstance(declared, list) else [declared]
+    own = getattr(module.config.get_text_config(), "eos_token_id", None)
+    listed = [*(declared if isinstance(declared, list) else [declared]), *(own if isinstance(own, list) else [])]
     return frozenset(int(token) for token in (*listed, tokenizer.eos_token_id) if token is not None)
+
+
+def _forced_begin(module: Any) -> int | None:
+    """Return ``forced_bos_token_id`` of the generation configuration."""
+    declared = getattr(module.generation_config, "forced_bos_token_id", None)
+    return None if declared is None else int(declared)
 
 
 def pad(rows: Sequence[TokenIds], *, side: str, value: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -85,6 +85,7 @@ class Reader:
     tokenizer: Any
     encoder_decoder: bool
     max_length: int
+    forced_begin: int | None = None
 
 
 def load_reader(name: str, *, trust_remote_code: bool = False) -> Reader:
@@ -96,7 +97,18 @@ def load_reader(name: str, *, trust_remote_code: bool = False) -> Reader:
     folder = find_folder(name)
     config = _read_config(folder, trust_remote_code)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
-    return Reader(tokenizer, bool(config.is_encoder_decoder), max_length(config, tokenizer))
+    limit, encoder_decoder = max_length(config, tokenizer), bool(config.is_encoder_decoder)
+    return Reader(tokenizer, encoder_decoder, limit, _forced_begin(folder) if encoder_decoder else None)
+
+
+def _forced_begin(folder: Path) -> int | None:
+    """Return what the loaded model's generation configuration will say."""
+    for path in (folder / "generation_config.json", folder / "config.json"):
+        written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if written is not None and (isinstance(written.get("forced_bos_token_id"), int) or path.stem != "config"):
+            found = written.get("forced_bos_token_id")
+            return found if isinstance(found, int) else None
+    return None
 
 
 def find_folder(name: str, *, trust_remote_code: bool = False) -> Path:

@@ -70,6 +70,7 @@ def build_task(spec: TaskSpec, path: Path, lines: Mapping[KeyPath, int] | None =
         primary=spec.primary or primary_of(spec.metrics),
         chance=spec.chance,
         stop=spec.stop,
+        special_tokens=spec.special_tokens,
         max_new_tokens=spec.max_new_tokens,
         few_shot=_shots(spec.few_shot),
         exemplars=texts.exemplars(spec.few_shot),

@@ -24,6 +24,7 @@ def run_check(
     data: DataConfig | None = None,
     seed: int = 0,
     samples: int = 3,
+    forced_begin: int | None = None,
 ) -> CheckReport:
     """Check what would be learned from a task.
 
@@ -35,6 +36,7 @@ def run_check(
         data: How many examples of each split, and how they are encoded.
         seed: Decides which are drawn.
         samples: How many examples of each split are kept to be shown.
+        forced_begin: Token that begins every answer of an encoder–decoder, or None.
 
     Raises:
         LuthierError: When the task, its rows or the tokenizer cannot be used.
@@ -47,6 +49,9 @@ def run_check(
         max_length=min(max_length, data.max_length or max_length),
         chat=data.chat,
         task_wants_chat=loaded.chat,
+        chat_arguments=data.chat_arguments,
+        special_tokens=loaded.special_tokens,
+        forced_begin=forced_begin,
     )
     index = SplitIndex(TaskRows(loaded), seed)
     limits = {"train": data.train, "validation": data.validation, "test": data.test}

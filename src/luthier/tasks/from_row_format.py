@@ -46,6 +46,7 @@ def task_from_row_format(source: Source, row_format: RowFormat) -> Task:
         primary="rougeL",
         chance=None,
         stop=(),
+        special_tokens=(),
         max_new_tokens=128,
         few_shot=SHOTS,
         exemplars=ExemplarSource(),

@@ -87,6 +87,7 @@ class Task:
         primary: The number that decides.
         chance: Its value by guessing, or None.
         stop: Texts that end a generated answer.
+        special_tokens: Special tokens that are meant where they stand in prompts and targets.
         max_new_tokens: Tokens of a generated answer at most.
         few_shot: Number of exemplars of the few-shot arm.
         exemplars: Where exemplars come from.
@@ -120,6 +121,7 @@ class Task:
     primary: str
     chance: float | None
     stop: tuple[str, ...]
+    special_tokens: tuple[str, ...]
     max_new_tokens: int
     few_shot: int
     exemplars: ExemplarSource

@@ -234,6 +234,8 @@ class TaskSpec(Settings):
     """The number that decides; the first metric's own when not given."""
     stop: tuple[str, ...] = ()
     """Texts that end a generated answer."""
+    special_tokens: tuple[str, ...] = ()
+    """Special tokens of the model that are meant in prompts and targets (``<sep>``); others are ordinary text there."""
     max_new_tokens: int = Field(default=64, ge=1)
     """Tokens of a generated answer at most."""
     preamble: str | None = Field(default=None, min_length=1)
@@ -254,7 +256,7 @@ class TaskSpec(Settings):
     def _text(cls, value: object) -> object:
         return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
-    @field_validator("choices", "targets", "stop", "metrics", mode="before")
+    @field_validator("choices", "targets", "stop", "special_tokens", "metrics", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         if isinstance(value, list):
@@ -268,7 +270,7 @@ class TaskSpec(Settings):
             raise ValueError("a name has lower-case letters, digits, '_', '-' and '.' only")
         return name
 
-    @field_validator("choices", "metrics", "stop")
+    @field_validator("choices", "metrics", "stop", "special_tokens")
     @classmethod
     def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return _without_repeats(names) or ()

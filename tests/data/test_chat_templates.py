@@ -1,0 +1,205 @@
+"""What a chat template writes between a question and its answer belongs to the prompt; its end is learned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from luthier.data.encoding import Encoder
+from luthier.errors import DataError, ModelError
+from luthier.records import Encoded, Example, Turn
+from small_job import QUICK_EVAL, luthier, write_rows, write_task
+from tiny import BOS, CHATML, EOS, byte_tokenizer, bytes_of
+
+IM_START, IM_END = 260, 261
+_HEAD = "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+THINK_PREFIX = (
+    _HEAD
+    + "{% if m.role == 'assistant' and loop.last and '</think>' not in m.content %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+OPENS_THINKING = THINK_PREFIX.partition("{% if add_generation_prompt %}")[0] + (
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+NO_GENERATION_PROMPT = _HEAD + "{{ m.content }}<|im_end|>\n{% endfor %}"
+PLAIN = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+TEMPLATES = {
+    "chatml": CHATML,
+    "plain": PLAIN,
+    "think prefix": THINK_PREFIX,
+    "opens thinking": OPENS_THINKING,
+    "no generation prompt": NO_GENERATION_PROMPT,
+}
+REASONED = "<think>\nbecause\n</think>\n\nyes"
+
+
+def example(prompt: str = "Q:", target: str = "yes", **others: Any) -> Example:
+    return Example("row-7", "task", "template", prompt, (target,), **others)
+
+
+def encoder_of(template: str, **others: Any) -> Encoder:
+    return Encoder(byte_tokenizer(chat=template), encoder_decoder=False, max_length=512, chat="always", **others)
+
+
+def ids(item: Any) -> tuple[list[int], list[int]]:
+    assert isinstance(item, Encoded)
+    return item.prompt_ids.tolist(), item.target_ids.tolist()
+
+
+def own_ids(template: str, target: str) -> list[int]:
+    """The ids that the template itself gives the whole conversation, up to its last special token."""
+    messages = [{"role": "user", "content": "Q:"}, {"role": "assistant", "content": target}]
+    whole: Any = byte_tokenizer(chat=template).apply_chat_template(messages, tokenize=True, return_dict=False)
+    return [BOS, *whole[: max(place for place, item in enumerate(whole) if item in (EOS, IM_END)) + 1]]
+
+
+@pytest.mark.parametrize("target", ["yes", REASONED], ids=["answer", "reasoned answer"])
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_ids_are_the_templates_own_in_training_scoring_and_generation(template: str, target: str) -> None:
+    encoder = encoder_of(template)
+    item = example(target=target)
+    prompt, learned = ids(encoder.encode(item))
+    assert prompt + learned == own_ids(template, target)
+    assert ids(encoder.encode_prompt(item, 8))[0] == prompt
+    chosen = encoder.encode_choices(example(target="yes", choices=("yes", "no")))
+    assert isinstance(chosen, list)
+    if target == "yes":
+        assert ids(chosen[0]) == (prompt, learned)
+        assert encoder.decode(learned) == "yes"
+    text = byte_tokenizer(chat=template).decode(prompt + learned)
+    assert text.count("<think>") == text.count("</think>") == (target != "yes" or "think" in template)
+    assert encoder.begun(item) + encoder.decode(learned) == target
+
+
+def test_lead_and_header_stand_in_the_prompt_as_special_tokens() -> None:
+    for template, lead in ((THINK_PREFIX, "<think>\n\n</think>\n\n"), (NO_GENERATION_PROMPT, "")):
+        prompt, learned = ids(encoder_of(template).encode(example()))
+        asked = [IM_START, *bytes_of("user\nQ:"), IM_END, *bytes_of("\n")]
+        assert prompt == [BOS, *asked, IM_START, *bytes_of(f"assistant\n{lead}")]
+        assert learned == [*bytes_of("yes"), IM_END]
+
+
+def test_arguments_of_the_template_are_given_and_stand_in_the_signature() -> None:
+    thinking, not_thinking = (
+        encoder_of(THINK_PREFIX),
+        encoder_of(THINK_PREFIX, chat_arguments={"enable_thinking": False}),
+    )
+    assert thinking.signature != not_thinking.signature
+    reasoned = example(target=REASONED)
+    assert ids(not_thinking.encode(example())) == ids(thinking.encode(example()))
+    assert ids(thinking.encode_prompt(reasoned, 4))[0][-11:] == [IM_START, *bytes_of("assistant\n")]
+
+
+def test_template_that_raises_names_its_message_and_the_row() -> None:
+    template = CHATML.replace(
+        "{{ m.content }}", "{% if m.content == 'bad' %}{{ raise_exception('no bad words') }}{% endif %}{{ m.content }}"
+    )
+    with pytest.raises(DataError, match="no bad words") as fault:
+        encoder_of(template).encode(example("bad"))
+    assert "row-7" in str(fault.value)
+    assert "task" in str(fault.value)
+
+
+def test_end_of_turn_that_is_no_token_is_learned_and_stops() -> None:
+    encoder = encoder_of("{% for m in messages %}[{{ m.role }}] {{ m.content }}[/end]\n{% endfor %}")
+    prompt, learned = ids(encoder.encode(example()))
+    assert learned == [*bytes_of(" yes[/end]"), EOS]
+    assert prompt == [BOS, *bytes_of("[user] Q:[/end]\n[assistant]")]
+    assert (encoder.stop_ids, encoder.stop_texts) == ((EOS,), ("[/end]",))
+    assert encoder.decode(learned) == "yes"
+
+
+def test_first_of_two_end_tokens_ends_an_answer() -> None:
+    encoder = encoder_of("{% for m in messages %}{{ m.content }}<|im_end|></s>{% endfor %}")
+    assert ids(encoder.encode(example()))[1] == [*bytes_of("yes"), IM_END, EOS]
+    assert encoder.stop_ids == (EOS, IM_END)
+
+
+def test_special_tokens_that_the_task_means_are_one_id_each_and_kept_in_answers() -> None:
+    encoder = Encoder(
+        byte_tokenizer(chat=CHATML), encoder_decoder=False, max_length=99, chat="never", special_tokens=("<|im_end|>",)
+    )
+    prompt, learned = ids(encoder.encode(example("a<|im_end|>b<s>", "c<|im_end|>d</s>")))
+    assert prompt == [BOS, *bytes_of("a"), IM_END, *bytes_of("b<s>")]
+    assert learned == [*bytes_of(" c"), IM_END, *bytes_of("d</s>"), EOS]
+    assert encoder.decode([*bytes_of(" c"), IM_END, *bytes_of("d"), IM_START]) == "c<|im_end|>d"
+    with pytest.raises(ModelError, match="'<sep>' is not a token"):
+        Encoder(byte_tokenizer(), encoder_decoder=False, max_length=99, special_tokens=("<sep>",))
+
+
+def test_history_is_written_by_the_template() -> None:
+    prompt = ids(encoder_of(THINK_PREFIX).encode(example(turns=(Turn("a", "b"),))))[0]
+    text = str(byte_tokenizer(chat=THINK_PREFIX).decode(prompt))
+    assert "assistant\nb<|im_end|>" in text
+    assert text.endswith("assistant\n<think>\n\n</think>\n\n")
+
+
+def _write_model(folder: Path, template: str) -> Path:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=264,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    byte_tokenizer(chat=template).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["plain", "think prefix", "no generation prompt"])
+def test_answers_that_were_learned_are_given(tmp_path: Path, name: str) -> None:
+    model = _write_model(tmp_path / "model", TEMPLATES[name])
+    task = write_task(
+        tmp_path,
+        {"name": "yes", "source": "rows.jsonl", "id": "id", "target": "yes", "metrics": ["exact_match"]},
+        max_new_tokens=6,
+        templates=[{"name": "plain", "prompt": "{{ text }}"}],
+    )
+    write_rows(tmp_path / "rows.jsonl", [{"id": str(number), "text": f"row {number}"} for number in range(120)])
+    tuned = luthier(
+        *(
+            "tune",
+            "--model",
+            model,
+            "--task",
+            task,
+            "--arm",
+            "full",
+            "--save",
+            tmp_path / "tuned",
+            "--out",
+            tmp_path / "runs",
+        ),
+        *(
+            "--device",
+            "cpu",
+            "--set",
+            "training.steps=60",
+            "--set",
+            "training.batch_size=8",
+            "--set",
+            "training.validations=1",
+        ),
+        *("--set", "training.learning_rate=0.01"),
+    )
+    assert tuned.code == 0, tuned.err
+    scored = luthier(
+        "eval", "--tasks", task, "--model", tmp_path / "tuned", "--out", tmp_path / "runs", "--json", *QUICK_EVAL
+    )
+    assert scored.code == 0, scored.err
+    (score,) = json.loads(scored.out)["yes"]["scores"]
+    assert (score["metric"], score["value"]) == ("exact_match", 1.0)
