@@ -24,7 +24,7 @@ class ScoringConfig(InferenceConfig):
     confidence: float = Field(default=0.95, gt=0, lt=1)
     """The level of every interval."""
     resamples: int = Field(default=1000, ge=100)
-    """Bootstrap resamples behind every interval."""
+    """Bootstrap resamples behind every interval, at least: more are drawn until its ends are settled."""
 
 
 class EvaluationConfig(ScoringConfig):

@@ -35,7 +35,7 @@ class ScoreConfig(Settings):
     confidence: float = 0.95
     """The level of the intervals."""
     resamples: int = 1000
-    """Bootstrap resamples; 0 for no intervals."""
+    """Bootstrap resamples, at least: more are drawn until the ends are settled; 0 for no intervals."""
     seed: Seed = 0
     """The seed of the resamples."""
     test: str = ""

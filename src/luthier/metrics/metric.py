@@ -41,6 +41,7 @@ class Metric:
             ``(b, m)``. None for all others.
         scale: The value that counts as 100 points: 1 for shares, 100 for BLEU; None for numbers without a bound
             (losses), which have no points.
+        lowest: Lowest value that the outputs can have, where they have a scale.
         context_free: The statistics of an example do not depend on the other examples (they do where labels, bins or
             means are taken from the data), so that two systems' statistics can be exchanged.
         per_example: Statistics ``(n, k)`` → ``(n, m)`` where one example alone is not scored like a corpus of one.
@@ -57,6 +58,7 @@ class Metric:
     proportion: bool = False
     weighted: Callable[[FloatArray, FloatArray], FloatArray] | None = None
     scale: float | None = 1.0
+    lowest: float = 0.0
     context_free: bool = True
     per_example: Callable[[FloatArray], FloatArray] | None = None
 

@@ -72,7 +72,13 @@ def bootstrap_weights(count: int, rows: int, seed: np.random.SeedSequence) -> Fl
 
 
 def resampled(
-    metrics: Sequence[Metric], stats: Sequence[FloatArray], clusters: Clusters, resamples: int, seed: int
+    metrics: Sequence[Metric],
+    stats: Sequence[FloatArray],
+    clusters: Clusters,
+    resamples: int,
+    seed: int,
+    *,
+    further: int = 0,
 ) -> list[FloatArray]:
     """Evaluate several metrics on the same bootstrap resamples.
 
@@ -82,6 +88,7 @@ def resampled(
         clusters: Which examples are resampled together.
         resamples: Number of resamples.
         seed: Seed of the draw; the same seed and clusters give the same resamples for every system.
+        further: Number of a further draw by this seed, independent of the others.
 
     Returns:
         For each metric, float64 ``(resamples, m)``.
@@ -90,7 +97,7 @@ def resampled(
     step = max(1, _CELLS // clusters.count)
     starts = range(0, resamples, step)
     # One seed per block, so that the draw does not depend on the number of threads.
-    seeds = np.random.SeedSequence(seed).spawn(len(starts))
+    seeds = np.random.SeedSequence((seed, further) if further else seed).spawn(len(starts))
 
     def block(task: tuple[int, np.random.SeedSequence]) -> list[FloatArray]:
         weights = bootstrap_weights(clusters.count, min(step, resamples - task[0]), task[1])
@@ -156,6 +163,17 @@ def bca_interval(samples: FloatArray, value: float, left_out: FloatArray, confid
         ends.append(_NORMAL.cdf(bias + z / (1 - acceleration * z)))
     low, high = np.quantile(samples, ends)
     return float(low), float(high)
+
+
+def unvaried_interval(value: float, lowest: float, highest: float, n: float, confidence: float) -> tuple[float, float]:
+    """Interval of a mean of n independent values that are all the same, on a scale with two ends.
+
+    Of n values none deviates. Wilson's bound (1927) for the share that does is ``z² / (n + z²)``, and what deviates may
+    lie at either end of the scale. For 0 and 1 on the scale of shares this is Wilson's interval.
+    """
+    z = _NORMAL.inv_cdf((1 + confidence) / 2)
+    share = z * z / (n + z * z)
+    return value - share * (value - lowest), value + share * (highest - value)
 
 
 def wilson_interval(share: float, n: float, confidence: float) -> tuple[float, float]:

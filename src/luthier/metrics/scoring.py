@@ -6,19 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from luthier.metrics.answer_extraction import check_predictions
 from luthier.metrics.metric import FloatArray, Metric
 from luthier.metrics.registry import get_metric
 from luthier.metrics.resampling import (
     Clusters,
-    bca_interval,
     clusters_of,
     jackknifed,
     resampled,
     share_interval,
+    unvaried_interval,
 )
+from luthier.metrics.settled import UNVARIED, defined_interval, end_noise, until_settled
 from luthier.records import Prediction, Score
 
 
@@ -38,12 +37,13 @@ def score_predictions(
         metrics: Names as `luthier.metrics.registry.get_metric` takes them (``"rouge"``, ``"bleu:tokenize=zh"``).
         context: What else the values depend on (``{"split": "test", "shots": "0"}``); added to the signature, sorted.
         confidence: Level of the intervals, as a share.
-        resamples: Bootstrap resamples; 0 leaves the intervals NaN.
+        resamples: Bootstrap resamples, at least (`luthier.metrics.settled`); 0 leaves the intervals NaN.
         seed: Seed of the resamples.
 
     Returns:
         One score for every output of every metric. The interval is Wilson's where the number is a share of right
-        answers, otherwise the BCa bootstrap's; NaN where fewer than two groups leave it undefined.
+        answers, otherwise the BCa bootstrap's; NaN where fewer than two groups leave it undefined. Where nothing varies
+        it is the bound for values that were not seen, and NaN for numbers without a scale.
 
     Raises:
         DataError: There are no predictions, or they lack what a metric needs.
@@ -103,10 +103,9 @@ def _intervals(
     if clusters.count < 2 or bootstrap.resamples == 0:
         return [_Intervals("none", [(math.nan, math.nan)] * len(metric.outputs)) for metric in metrics]
     drawn = [i for i, metric in enumerate(metrics) if not metric.proportion]
-    samples = resampled(
-        [metrics[i] for i in drawn], [stats[i] for i in drawn], clusters, bootstrap.resamples, bootstrap.seed
+    by_metric = dict(
+        zip(drawn, _settled([metrics[i] for i in drawn], [stats[i] for i in drawn], bootstrap), strict=True)
     )
-    by_metric = dict(zip(drawn, samples, strict=True))
     percent = f"{100 * bootstrap.confidence:g}"
     found = []
     for i, metric in enumerate(metrics):
@@ -116,23 +115,54 @@ def _intervals(
             ]
             found.append(_Intervals(f"{percent}%wilson", ends))
         else:
-            ends = _bca(metric, stats[i], by_metric[i], bootstrap)
+            ends = _bca(metric, by_metric[i], bootstrap)
             found.append(_Intervals(f"{percent}%bca{bootstrap.resamples}", ends))
     return found
 
 
-def _bca(
-    metric: Metric, stats: FloatArray, samples: FloatArray, bootstrap: _BootstrapSettings
-) -> list[tuple[float, float]]:
-    values, left_out = metric.evaluate(stats), jackknifed(metric, stats, bootstrap.clusters)
+@dataclass(frozen=True)
+class _Resamples:
+    """What a BCa interval is made of.
+
+    Attributes:
+        values: Outputs on the data, float64 ``(m,)``.
+        left_out: Outputs with one cluster left out, float64 ``(groups, m)``.
+        samples: Outputs on the resamples, float64 ``(b, m)``.
+    """
+
+    values: FloatArray
+    left_out: FloatArray
+    samples: FloatArray
+
+
+def _settled(metrics: Sequence[Metric], stats: Sequence[FloatArray], bootstrap: _BootstrapSettings) -> list[_Resamples]:
+    """Resample metrics, all of them together, until the ends of each one's intervals are settled."""
+    clusters, confidence = bootstrap.clusters, bootstrap.confidence
+    values = [metric.evaluate(rows) for metric, rows in zip(metrics, stats, strict=True)]
+    left_out = [jackknifed(metric, rows, clusters) for metric, rows in zip(metrics, stats, strict=True)]
+
+    def draw(which: Sequence[int], count: int, further: int) -> list[FloatArray]:
+        chosen, rows = [metrics[i] for i in which], [stats[i] for i in which]
+        return resampled(chosen, rows, clusters, count, bootstrap.seed, further=further) if chosen else []
+
+    def noise(i: int, samples: FloatArray) -> float:
+        outputs = range(samples.shape[1])
+        return max(end_noise(samples[:, j], float(values[i][j]), left_out[i][:, j], confidence) for j in outputs)
+
+    samples = until_settled(draw, noise, count=len(metrics), clusters=clusters.count, resamples=bootstrap.resamples)
+    return [_Resamples(*parts) for parts in zip(values, left_out, samples, strict=True)]
+
+
+def _bca(metric: Metric, found: _Resamples, bootstrap: _BootstrapSettings) -> list[tuple[float, float]]:
     ends = []
-    for j, value in enumerate(values):
-        defined = samples[:, j][np.isfinite(samples[:, j])]
-        # A resample may leave a number undefined: a constant column has no correlation.
-        if not np.isfinite(value) or len(defined) < 0.9 * len(samples):
-            ends.append((math.nan, math.nan))
-        else:
-            ends.append(bca_interval(defined, float(value), left_out[:, j], bootstrap.confidence))
+    for j, value in enumerate(map(float, found.values)):
+        low, high = defined_interval(found.samples[:, j], value, found.left_out[:, j], bootstrap.confidence)
+        if high - low <= UNVARIED * max(abs(value), 1.0):  # not of NaN
+            low = high = math.nan
+            if metric.scale is not None:
+                n = bootstrap.clusters.count
+                low, high = unvaried_interval(value, metric.lowest, metric.scale, n, bootstrap.confidence)
+        ends.append((low, high))
     return ends
 
 

@@ -8,28 +8,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 from luthier.errors import ConfigError, DataError, did_you_mean
 from luthier.metrics.answer_extraction import check_predictions
+from luthier.metrics.difference_interval import IntervalSettings, detectable_difference, difference_interval
 from luthier.metrics.metric import FloatArray, Metric
 from luthier.metrics.registry import get_metric
 from luthier.metrics.resampling import (
     Clusters,
-    bca_interval,
     cluster_sums,
     clustered_standard_error,
     clusters_of,
-    jackknifed,
-    resampled,
 )
 from luthier.records import Prediction
 
 TESTS = ("randomisation", "bootstrap", "mcnemar")
 _CELLS = 4_000_000
-_POWER = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,8 @@ class Difference:
     Attributes:
         output: The number that was compared, e.g. ``"rougeL"``.
         value: First system minus second.
-        low: Lower end of the confidence interval of the difference (paired bootstrap).
+        low: Lower end of the confidence interval of the difference: the paired bootstrap's, or a bound for what was not
+            seen where no example differs from the others (`luthier.metrics.difference_interval`).
         high: Upper end.
         p_value: Chance of a difference this large if the systems were equally good; NaN when not tested.
         n: Examples that both answered.
@@ -47,7 +44,7 @@ class Difference:
         alpha: Level at which ``significant`` is stated.
         significant: Whether ``p_value < alpha``.
         detectable: Smallest true difference that these examples would have shown at ``alpha`` with 80 % power, from the
-            spread of the resamples; NaN when unknown.
+            spread of the resamples or, where there is none, from the bound; NaN when unknown.
         confidence: Level of the interval, as a share.
     """
 
@@ -74,7 +71,7 @@ class PairedComparison:
             answers without groups only).
         confidence: Level of the interval, as a share.
         alpha: Level at which significance is stated.
-        resamples: Bootstrap resamples for the interval, and for the bootstrap test.
+        resamples: Bootstrap resamples for the bootstrap test, and the least for the interval.
         permutations: Exchanges of the randomisation test.
         seed: Seed of both.
     """
@@ -122,13 +119,12 @@ def paired_difference(
         method = "none: one group says nothing about others"
         nan = math.nan
         return Difference(chosen.outputs[at], value, nan, nan, nan, len(a), method, alpha, False, confidence=confidence)
-    samples = _differences(chosen, stats_a, stats_b, clusters, settings.resamples, settings.seed)[:, at]
-    left_out = (jackknifed(chosen, stats_a, clusters) - jackknifed(chosen, stats_b, clusters))[:, at]
-    low, high = _interval(samples, value, left_out, confidence)
+    how = IntervalSettings(confidence, alpha, settings.resamples, settings.seed)
+    interval = difference_interval(chosen, at, (stats_a, stats_b), clusters, how)
     if settings.test == "mcnemar":
         p_value = _mcnemar(chosen, stats_a[:, 1 + at], stats_b[:, 1 + at], clusters)
     elif settings.test == "bootstrap":
-        p_value = bootstrap_p_value(samples, value)
+        p_value = bootstrap_p_value(interval.samples, value)
     elif settings.test == "randomisation":
         joint = (stats_a, stats_b) if chosen.context_free else _joint_statistics(chosen, a, b)
         p_value = _randomisation(chosen, *joint, clusters, at, settings.permutations, settings.seed)
@@ -137,14 +133,14 @@ def paired_difference(
     return Difference(
         output=chosen.outputs[at],
         value=value,
-        low=low,
-        high=high,
+        low=interval.low,
+        high=interval.high,
         p_value=p_value,
         n=len(a),
-        method=_describe_method(settings.test, settings.permutations, settings.resamples, confidence, clusters),
+        method=_describe_method(settings, clusters, varied=interval.varied),
         alpha=alpha,
         significant=p_value < alpha,
-        detectable=_detectable(float(np.std(samples, ddof=1)), alpha, _POWER) if len(samples) > 1 else math.nan,
+        detectable=interval.detectable,
         confidence=confidence,
     )
 
@@ -206,12 +202,7 @@ def minimum_detectable_effect(
         ``(z(1 - alpha/2) + z(power)) · standard error`` (Miller 2024, section 5); NaN for fewer than two clusters.
     """
     clusters = clusters or Clusters(np.arange(len(values)), len(values))
-    return _detectable(clustered_standard_error(values, clusters), alpha, power)
-
-
-def _detectable(standard_error: float, alpha: float, power: float) -> float:
-    normal = NormalDist()
-    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * standard_error
+    return detectable_difference(clustered_standard_error(values, clusters), alpha, power)
 
 
 def _output_index(metric: Metric, output: str | None) -> int:
@@ -247,21 +238,6 @@ def _aligned(a: Sequence[Prediction], b: Sequence[Prediction]) -> tuple[list[Pre
 def _listed(names: Sequence[str], shown: int = 5) -> str:
     rest = f" … and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(f"'{name}'" for name in names[:shown]) + rest
-
-
-def _differences(
-    metric: Metric, stats_a: FloatArray, stats_b: FloatArray, clusters: Clusters, resamples: int, seed: int
-) -> FloatArray:
-    """Compute the differences of all outputs on paired resamples, float64 ``(resamples, m)``."""
-    of_a, of_b = resampled([metric, metric], [stats_a, stats_b], clusters, resamples, seed)
-    return of_a - of_b
-
-
-def _interval(samples: FloatArray, value: float, left_out: FloatArray, confidence: float) -> tuple[float, float]:
-    defined = samples[np.isfinite(samples)]
-    if not math.isfinite(value) or len(defined) < 0.9 * len(samples):
-        return math.nan, math.nan
-    return bca_interval(defined, value, left_out, confidence)
 
 
 def _joint_statistics(
@@ -334,11 +310,14 @@ def _mcnemar(metric: Metric, right_a: FloatArray, right_b: FloatArray, clusters:
     return mcnemar_p_value(int((right_a > right_b).sum()), int((right_b > right_a).sum()))
 
 
-def _describe_method(test: str, permutations: int, resamples: int, confidence: float, clusters: Clusters) -> str:
+def _describe_method(settings: PairedComparison, clusters: Clusters, *, varied: bool) -> str:
     tests = {
-        "randomisation": f"approximate randomisation ({permutations} exchanges)",
-        "bootstrap": f"paired bootstrap test ({resamples} resamples)",
+        "randomisation": f"approximate randomisation ({settings.permutations} exchanges)",
+        "bootstrap": f"paired bootstrap test ({settings.resamples} resamples)",
         "mcnemar": "exact McNemar test",
     }
     units = "" if clusters.alone else f", {clusters.count} groups kept together"
-    return f"{tests[test]}; {100 * confidence:g}% interval from the paired BCa bootstrap ({resamples} resamples){units}"
+    source = f"from the paired BCa bootstrap ({settings.resamples} resamples or more)"
+    if not varied:
+        source = "for a difference that no example varies"
+    return f"{tests[settings.test]}; {100 * settings.confidence:g}% interval {source}{units}"

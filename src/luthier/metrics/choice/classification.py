@@ -131,7 +131,9 @@ def mcc_metric(by: Normalisation = "sum") -> Metric:
         spread = (n**2 - (given**2).sum(-1)) * (n**2 - (true**2).sum(-1))
         return divide(covariance, np.sqrt(spread), 0.0)[..., None]
 
-    return named_by(Metric("mcc", ("mcc",), "mcc", True, "", statistics, aggregate, context_free=False), by)
+    return named_by(
+        Metric("mcc", ("mcc",), "mcc", True, "", statistics, aggregate, context_free=False, lowest=-1.0), by
+    )
 
 
 def accuracy(by: Normalisation = "sum") -> Metric:

@@ -90,7 +90,8 @@ def _spearman(stats: FloatArray, weights: FloatArray) -> FloatArray:
 
 def pearson_metric() -> Metric:
     """Pearson's r between the first number in the text and the first target; NaN when either is constant."""
-    return Metric("pearson", ("pearson",), "pearson", True, "", _statistics, _pearson, _details, context_free=False)
+    name = "pearson"
+    return Metric(name, (name,), name, True, "", _statistics, _pearson, _details, context_free=False, lowest=-1.0)
 
 
 def spearman_metric() -> Metric:
@@ -106,4 +107,5 @@ def spearman_metric() -> Metric:
         _details,
         weighted=_spearman,
         context_free=False,
+        lowest=-1.0,
     )
