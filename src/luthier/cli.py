@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from luthier.config.merge import MergeConfig
     from luthier.config.score import ScoreConfig
     from luthier.config.show_tasks import PreviewTaskConfig, ShowTaskConfig
+    from luthier.config.store import CleanStoreConfig, ListStoreConfig, StoreSizeConfig
     from luthier.config.tune import TuneConfig
 
 SUMMARY = "Fine-tune a language model on your task, and know what you gained, what it cost, and what it forgot."
 _FILE, _SET, _JSON = "settings_file", "assignments", "json"
 """Names of the parameters that stand for no setting."""
+_GROUPS = {"tasks": "List, show and preview tasks.", "store": "List, measure and clean the run store."}
 _METAVARS = {"words": "NAME,…", "seeds": "N or N,N,…"}
 
 
@@ -139,10 +141,11 @@ def _refuse_option_of_other_verb(verb: Verb, name: str) -> None:
 def _group() -> click.Group:
     """Return the commands of all verbs; the first of two words names a group of its own."""
     group = click.Group("luthier", help=SUMMARY, no_args_is_help=True)
-    tasks = click.Group("tasks", help="List, show and preview tasks.", no_args_is_help=True)
-    group.add_command(tasks)
+    for name, text in _GROUPS.items():
+        group.add_command(click.Group(name, help=text, no_args_is_help=True))
     for verb in VERBS:
-        (tasks if verb.name.startswith("tasks ") else group).add_command(VerbCommand(verb))
+        inner = group.commands.get(verb.name.partition(" ")[0])
+        (inner if isinstance(inner, click.Group) else group).add_command(VerbCommand(verb))
     return group
 
 
@@ -257,6 +260,40 @@ def _preview_task(settings: PreviewTaskConfig, _: bool) -> None:
     _print(show.preview(task, split=settings.split, rows=settings.rows, template=settings.template))
 
 
+def _list_store(settings: ListStoreConfig, _: bool) -> None:
+    from luthier.files.store_contents import stored
+    from luthier.report.store_tables import entries_table
+
+    found = [
+        item
+        for item in stored(settings.out)
+        if settings.kind in ("", item.kind) and settings.run in ("", item.about.run)
+    ]
+    _print(entries_table(found))
+
+
+def _size_store(settings: StoreSizeConfig, _: bool) -> None:
+    from luthier.files.store_contents import stored
+    from luthier.report.store_tables import sizes_table
+
+    _print(sizes_table(stored(settings.out)))
+
+
+def _clean_store(settings: CleanStoreConfig, _: bool) -> None:
+    from luthier.files.store_contents import Unwanted, clean
+    from luthier.report.formatting import size
+
+    unwanted = Unwanted(settings.kind, settings.run, settings.unused_days, settings.unfinished, settings.damaged)
+    if unwanted == Unwanted() and not settings.everything:
+        fix = "Give --unused-days, --unfinished, --damaged, --kind, --run or --everything; --only-say removes nothing."
+        raise ConfigError("nothing is said to be removed", where="store clean", fix=fix)
+    found = clean(settings.out, unwanted, only_say=settings.only_say)
+    words = "would be removed" if settings.only_say else "removed"
+    click.echo(f"{len(found.removed):,} entries {words}, {size(sum(item.size for item in found.removed))}")
+    if found.in_use:
+        click.echo(f"{len(found.in_use):,} more stay: a run that is going on may need them")
+
+
 _RUN: dict[str, Callable[[Any, bool], None]] = {
     "compare": _compare,
     "tune": _tune,
@@ -265,6 +302,9 @@ _RUN: dict[str, Callable[[Any, bool], None]] = {
     "check": _check,
     "score": _score,
     "report": lambda settings, _: _show_run(settings.run),
+    "store list": _list_store,
+    "store size": _size_store,
+    "store clean": _clean_store,
     "tasks list": _list_tasks,
     "tasks show": _show_task,
     "tasks preview": _preview_task,

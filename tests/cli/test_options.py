@@ -15,13 +15,16 @@ from luthier.config.tune import TuneConfig
 from luthier.config.verbs import VERBS, Verb, settings_class, verb_of
 
 MOST_OPTIONS = {
-    "compare": 16,
-    "tune": 10,
+    "compare": 17,
+    "tune": 11,
     "merge": 9,
-    "eval": 14,
+    "eval": 15,
     "check": 6,
     "score": 15,
     "report": 0,
+    "store list": 3,
+    "store size": 1,
+    "store clean": 8,
     "tasks list": 0,
     "tasks show": 0,
     "tasks preview": 3,

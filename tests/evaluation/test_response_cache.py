@@ -364,6 +364,13 @@ def test_a_line_that_was_cut_in_half_is_no_answer_and_spoils_no_other(tmp_path: 
         assert found.get("a", prediction("a", "one")) == prediction("a", "one")
 
 
+def test_an_answer_that_was_changed_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    remember(path, [(key("a"), prediction("a", "one")), (key("b"), prediction("b", "two"))])
+    path.write_text(path.read_text().replace('"one"', '"won"'))
+    assert recall(path, [asked("a"), asked("b")]).keys() == {"b"}
+
+
 def test_everything_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     odd = prediction("a", "b \u2028\ud83d", choices=("a", "b \u2028\ud83d"), choice_logprobs=(-0.1, float("-inf")))

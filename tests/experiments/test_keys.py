@@ -75,6 +75,7 @@ CONFIG: dict[str, Case] = {
     "seed": Case(1, TRAINED | {"answer", "time"}),
     "seeds": Case((5,), TRAINED),
     "workers": Case(2, NOTHING, run=False),
+    "remake_damaged": Case(True, NOTHING, run=False),
     "device": Case(None, NOTHING),
     "trust_remote_code": Case(True, NOTHING),
     "data.train": Case(6, TRAINED | {"answer", "time"}),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from luthier.config.training import TrainingConfig
-from luthier.experiments.plan import Plan, read_plan
+from luthier.experiments.plan import Plan, name_of_run, read_plan
 from luthier.experiments.trained_arms import entry_of, job_of, train
 from luthier.methods.adapter_io import read_card
 from luthier.objectives.penalty import L2StartingPoint, L2StartingPointSettings
@@ -136,7 +136,7 @@ def test_every_part_of_a_job_is_in_its_key_but_its_name(tmp_path: Path) -> None:
         "validation": replace(job, validation=other.validation),
         "compute": replace(job, compute=replace(job.compute, threads=7)),
     }
-    assert changed.keys() | {"name"} == job.__dataclass_fields__.keys()
+    assert changed.keys() | {"name", "run"} == job.__dataclass_fields__.keys()
     keys = {part: other_job.entry(tmp_path).key for part, other_job in changed.items()}
     assert len({job.entry(tmp_path).key, *keys.values()}) == len(keys) + 1
     assert replace(job, name="another").entry(tmp_path).key == job.entry(tmp_path).key
@@ -163,7 +163,8 @@ def test_a_trained_arm_is_read_back_as_records(tmp_path: Path) -> None:
     assert again.costs.threads == torch.get_num_threads()
     assert again.validation_scores == (again.result.best_score,)
     stored = json.loads((again.entry.folder / "entry.json").read_text())
-    assert stored == json.loads(json.dumps(job_of(plan, plan.arms[0], 0).key_inputs()))
+    assert stored["about"] == {"task": "echo", "arm": "lora", "run": name_of_run(plan), "made": stored["about"]["made"]}
+    assert stored["inputs"] == json.loads(json.dumps(job_of(plan, plan.arms[0], 0).key_inputs()))
 
 
 def test_a_score_that_could_not_be_measured_is_read_back_as_such(tmp_path: Path) -> None:

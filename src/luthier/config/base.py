@@ -33,6 +33,13 @@ class StoreSettings(Settings):
     """Folder of runs and of the store that they share."""
 
 
+class RemakingSettings(StoreSettings):
+    """Where results are kept, by verbs that make them."""
+
+    remake_damaged: bool = False
+    """Make stored results anew whose files are not what was written, instead of stopping at them."""
+
+
 class DeviceSettings(Settings):
     """Where the model computes."""
 

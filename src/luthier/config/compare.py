@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from luthier.config.arm_settings import ArmItem
-from luthier.config.base import DeviceSettings, ModelSettings, Seed, StoreSettings, TaskSettings
+from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings, Seed, TaskSettings
 from luthier.config.data import DataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import EvaluationConfig
@@ -18,7 +18,7 @@ from luthier.config.search import SearchConfig
 from luthier.config.training import TrainingConfig
 
 
-class CompareConfig(StoreSettings, DeviceSettings, TaskSettings, ModelSettings):
+class CompareConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSettings):
     """Everything that ``luthier compare`` depends on."""
 
     renamed: ClassVar[Mapping[str, str]] = {"retain_text": "retention_text"}
@@ -77,4 +77,4 @@ class CompareConfig(StoreSettings, DeviceSettings, TaskSettings, ModelSettings):
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies a run, as plain JSON: all settings but those on which no result depends."""
-        return self.model_dump(mode="json", exclude={"out", "name", "workers"})
+        return self.model_dump(mode="json", exclude={"out", "name", "workers", "remake_damaged"})

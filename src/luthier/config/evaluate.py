@@ -6,13 +6,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from luthier.config.base import DeviceSettings, ModelSettings, StoreSettings
+from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings
 from luthier.config.data import EvaluationDataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import EngineConfig
 
 
-class EvaluateConfig(StoreSettings, DeviceSettings, ModelSettings):
+class EvaluateConfig(RemakingSettings, DeviceSettings, ModelSettings):
     """Everything that ``luthier eval`` depends on."""
 
     tasks: tuple[str, ...] = ("all",)

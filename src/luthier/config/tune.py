@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from luthier.config.arm_settings import ArmItem
-from luthier.config.base import DeviceSettings, ModelSettings, StoreSettings, TaskSettings
+from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings, TaskSettings
 from luthier.config.data import TrainingDataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import InferenceConfig
 from luthier.config.training import TrainingConfig
 
 
-class TuneConfig(StoreSettings, DeviceSettings, TaskSettings, ModelSettings):
+class TuneConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSettings):
     """Everything that ``luthier tune`` depends on."""
 
     arm: ArmItem = "lora"

@@ -90,6 +90,7 @@ def verb_of(schema: type) -> Verb | None:
 _MODEL = Flag("model", short="m")
 _TASK = Flag("task", short="t")
 _OUT = Flag("out", short="o")
+_REMAKE = Flag("remake_damaged")
 _SEED = Flag("seed")
 _DEVICE = Flag("device")
 _TRUST = Flag("trust_remote_code")
@@ -104,7 +105,7 @@ VERBS = (
         "luthier.config.compare:CompareConfig",
         (
             *(_MODEL, _TASK, Flag("arms"), Flag("retain"), Flag("retention_text"), _OUT, Flag("name"), _TRAIN, _TEST),
-            *(Flag("search.trials", name="search"), _SEED, Flag("seeds"), Flag("workers"), _DEVICE, _TRUST),
+            *(Flag("search.trials", name="search"), _SEED, Flag("seeds"), Flag("workers"), _REMAKE, _DEVICE, _TRUST),
         ),
         file=True,
         assignments=True,
@@ -113,7 +114,7 @@ VERBS = (
         "tune",
         "Train one arm, and say where its adapter is.",
         "luthier.config.tune:TuneConfig",
-        (_MODEL, _TASK, Flag("arm", short="a"), Flag("save"), _OUT, _TRAIN, _SEED, _DEVICE, _TRUST),
+        (_MODEL, _TASK, Flag("arm", short="a"), Flag("save"), _OUT, _REMAKE, _TRAIN, _SEED, _DEVICE, _TRUST),
         file=True,
         assignments=True,
     ),
@@ -133,7 +134,7 @@ VERBS = (
         "luthier.config.evaluate:EvaluateConfig",
         (
             *(_MODEL, Flag("tasks", short="t"), Flag("adapter"), _ANY_BASE, Flag("shots")),
-            *(Flag("evaluation.cache", name="no-cache"), Flag("evaluation.engine"), _OUT, _TEST),
+            *(Flag("evaluation.cache", name="no-cache"), Flag("evaluation.engine"), _OUT, _REMAKE, _TEST),
             *(_SEED, _DEVICE, _TRUST),
         ),
         file=True,
@@ -179,6 +180,27 @@ VERBS = (
         "Render the first rows of a task by its templates.",
         "luthier.config.show_tasks:PreviewTaskConfig",
         (Flag("task", position=True), Flag("split"), Flag("rows"), Flag("template")),
+    ),
+    Verb(
+        "store list",
+        "List what lies in the run store: what, when, and for which run.",
+        "luthier.config.store:ListStoreConfig",
+        (_OUT, Flag("kind"), Flag("run")),
+    ),
+    Verb(
+        "store size",
+        "Say how much room each kind of stored result takes.",
+        "luthier.config.store:StoreSizeConfig",
+        (_OUT,),
+    ),
+    Verb(
+        "store clean",
+        "Remove stored results; what a run may still need stays, and what is removed is made again when it is needed.",
+        "luthier.config.store:CleanStoreConfig",
+        (
+            *(_OUT, Flag("kind"), Flag("run"), Flag("unused_days"), Flag("unfinished"), Flag("damaged")),
+            *(Flag("everything"), Flag("only_say")),
+        ),
     ),
 )
 """Every verb, in the order of the help."""

@@ -10,6 +10,7 @@ import torch
 
 from luthier.config.decoding import DecodingConfig
 from luthier.files.code_digest import code_digest
+from luthier.files.store import UNSAID, About
 from luthier.inference.engine import TORCH, Engine
 from luthier.models.language_model import LanguageModel
 
@@ -28,6 +29,7 @@ class EvaluationContext:
         batch_tokens: Tokens in one forward pass.
         cache: Whether answers of earlier evaluations are used, and these are kept for later ones.
         engine: What computes the answers to tasks; torch when not given.
+        about: The arm and the run that the answers are for.
     """
 
     out: Path
@@ -36,6 +38,7 @@ class EvaluationContext:
     batch_tokens: int
     cache: bool = True
     engine: Engine | None = None
+    about: About = UNSAID
 
 
 @dataclass(frozen=True, slots=True)

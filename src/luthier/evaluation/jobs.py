@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,12 @@ def task_job(model: LanguageModel, prepared: PreparedTask, context: EvaluationCo
         return answer_batch(model, encoder, chosen, generation, batch_tokens=budget, engine=engine)
 
     return EvaluationJob(
-        entry=open_entry(context.out, "predictions", prediction_inputs(model, prepared, context)),
+        entry=open_entry(
+            context.out,
+            "predictions",
+            prediction_inputs(model, prepared, context),
+            replace(context.about, task=prepared.task.name),
+        ),
         requests=tuple(_cached_request(request, prepared, generation) for request in requests),
         batches=batches,
         answer=answer,

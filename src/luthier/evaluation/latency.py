@@ -76,7 +76,8 @@ def timing_job(model: LanguageModel, prepared: PreparedTask, context: Evaluation
         chosen = [requests[number]]
         return answer_batch(model, prepared.encoder, chosen, generation, batch_tokens=context.batch_tokens)
 
-    return TimingJob(open_entry(context.out, "latency", inputs), ask, len(requests), label)
+    about = replace(context.about, task=prepared.task.name)
+    return TimingJob(open_entry(context.out, "latency", inputs, about), ask, len(requests), label)
 
 
 def time_requests(timing: TimingJob, attached: Attached | None) -> None:
@@ -99,7 +100,7 @@ def read_latency(timing: TimingJob) -> Latency:
         StoreError: When it is damaged.
     """
     with reading(timing.entry):
-        return Latency(**json.loads((timing.entry.folder / "latency.json").read_text(encoding="utf-8")))
+        return Latency(**json.loads(timing.entry.checked("latency.json").read_text(encoding="utf-8")))
 
 
 def _first(examples: Sequence[Example], encoder: Encoder, new_tokens: int) -> list[Request]:

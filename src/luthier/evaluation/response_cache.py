@@ -2,9 +2,9 @@
 
     out/store/answers/<key>.jsonl     one file for each model, adapter and code
 
-A line is the digest of all that an answer depends on besides (the tokens, and how it is generated), and the answer as
-JSON. The digest stands first, so that a file is searched without being parsed. Lines are only ever appended, whole
-batches at a time; a line that a kill has cut in half is no answer.
+A line is the digest of all that an answer depends on besides (the tokens, and how it is generated), the answer as JSON,
+and a digest of both. The first digest stands first, so that a file is searched without being parsed. Lines are only
+ever appended, whole batches at a time; a line that a kill has cut in half, or that was changed since, is no answer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from luthier.files.jsonl import append_lines, read_lines
 from luthier.records import Encoded, Prediction
 
 _DIGITS = 32
-_FORMAT = 1
+_CHECK_DIGITS = 16
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +114,23 @@ def remember(path: Path, answered: Iterable[tuple[str, Prediction]]) -> None:
     Raises:
         StoreError: When the file cannot be written.
     """
-    append_lines(path, [f"{key} {json.dumps(asdict(_answer(own)))}" for key, own in answered])
+    append_lines(path, [_line(key, json.dumps(asdict(_answer(own)))) for key, own in answered])
+
+
+def _line(key: str, answer: str) -> str:
+    text = f"{key} {answer}"
+    return f"{text} {_check(text.encode())}"
+
+
+def _check(text: bytes) -> str:
+    return blake2b(text, digest_size=_CHECK_DIGITS // 2).hexdigest()
 
 
 def _read(line: bytes) -> _Answer | None:
-    try:
-        return _ANSWER.validate_python(json.loads(line[_DIGITS:]))
-    except ValueError:  # cut in half by a kill, before other lines were appended
-        return None
+    text, _, check = line.rstrip(b"\n").rpartition(b" ")
+    if check.decode(errors="replace") != _check(text):
+        return None  # cut in half by a kill, before other lines were appended, or changed by somebody
+    return _ANSWER.validate_python(json.loads(text[_DIGITS:]))
 
 
 def _answer(prediction: Prediction) -> _Answer:

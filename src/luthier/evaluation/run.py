@@ -97,10 +97,9 @@ def read_log(job: EvaluationJob) -> PredictionLog:
         StoreError: When it is damaged.
         DataError: When taking an answer out of a text takes too long.
     """
-    folder = job.entry.folder
     with reading(job.entry):
-        costs = _COSTS.validate_json((folder / "costs.json").read_bytes())
-        predictions = read_predictions(folder / "predictions.jsonl")
+        costs = _COSTS.validate_json(job.entry.checked("costs.json").read_bytes())
+        predictions = read_predictions(job.entry.checked("predictions.jsonl"))
     answers = extract_answers(predictions, job.extraction)
     return PredictionLog(answers, costs.seconds, costs.peak_memory_bytes, costs.cached)
 

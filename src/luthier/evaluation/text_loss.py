@@ -59,7 +59,7 @@ def text_job(model: LanguageModel, texts: Sequence[str], context: EvaluationCont
         return _text_losses(model, [documents[index] for index in indices], context.batch_tokens)
 
     return EvaluationJob(
-        entry=open_entry(context.out, "texts", inputs),
+        entry=open_entry(context.out, "texts", inputs, replace(context.about, task="plain text")),
         requests=tuple(CachedRequest(request_key(own.windows, {"kind": "loss"}), own.blank) for own in documents),
         batches=batches,
         answer=answer,

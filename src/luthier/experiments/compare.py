@@ -8,10 +8,11 @@ from pathlib import Path
 from luthier.config.compare import CompareConfig
 from luthier.experiments.execution import executor_of
 from luthier.experiments.outcomes import read_base, read_outcome
-from luthier.experiments.plan import read_plan, require_test, run_name
+from luthier.experiments.plan import name_of_run, read_plan, require_test
 from luthier.experiments.run_folder import write_run
 from luthier.experiments.units import plan_units
 from luthier.files.atomic import writing
+from luthier.files.store_contents import using_store
 
 
 def compare(config: CompareConfig) -> Path:
@@ -23,10 +24,10 @@ def compare(config: CompareConfig) -> Path:
         LuthierError: Whatever is wrong with the configuration, the data or the model, before anything is trained.
     """
     started = datetime.now(UTC)
-    with executor_of(config) as executor:
+    with using_store(config.out, remake_damaged=config.remake_damaged), executor_of(config) as executor:
         plan = read_plan(config)
         require_test(plan)
-        run = config.out / (config.name or run_name(plan))
+        run = config.out / name_of_run(plan)
         with writing(run):
             run.mkdir(parents=True, exist_ok=True)
         retaining = bool(plan.retained or plan.texts)

@@ -16,6 +16,8 @@ from luthier.evaluation.jobs import EvaluationJob, task_job
 from luthier.evaluation.prepared_task import PreparedTask, make_encoder, signature_context, with_exemplars
 from luthier.evaluation.run import PredictionLog, read_log, run
 from luthier.experiments.inputs import repeated_names
+from luthier.files.store import About
+from luthier.files.store_contents import using_store
 from luthier.inference.engine import Engine
 from luthier.methods.adapter_io import load_adapter
 from luthier.models.language_model import LanguageModel
@@ -82,12 +84,16 @@ def evaluate(config: EvaluateConfig) -> list[Evaluated]:
             prepared.append(PreparedTask(task, make_encoder(model, task, config.data), tuple(examples)))
     raise_faults("nothing can be measured", faults)
     evaluation, key = config.evaluation, folder_digest(adapter) if adapter else ""
-    context = EvaluationContext(config.out, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache)
+    about = About(arm=str(adapter) if adapter else "", run="eval")
+    context = EvaluationContext(
+        config.out, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache, about=about
+    )
     say(threads_in_words(torch.get_num_threads()))
     try:
-        engines = open_engines(evaluation.engine, model, attached, context)
-        evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed)
-        return [evaluator.evaluate(item) for item in prepared]
+        with using_store(config.out, remake_damaged=config.remake_damaged):
+            engines = open_engines(evaluation.engine, model, attached, context)
+            evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed)
+            return [evaluator.evaluate(item) for item in prepared]
     finally:
         if attached is not None:
             attached.detach()

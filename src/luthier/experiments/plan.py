@@ -161,6 +161,11 @@ def require_test(plan: Plan) -> None:
     raise DataError(f"no test example can be answered ({reason})", where=task.where, fix=fix)
 
 
+def name_of_run(plan: Plan) -> str:
+    """Return the name of the run's folder: the user's, or one that the same command gives again."""
+    return plan.config.name or run_name(plan)
+
+
 def run_name(plan: Plan) -> str:
     """Return a name that the same command gives again."""
     settings = plan.config.identity()

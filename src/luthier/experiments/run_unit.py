@@ -14,11 +14,11 @@ from luthier.evaluation.prepared_task import PreparedTask, with_exemplars
 from luthier.evaluation.run import run
 from luthier.evaluation.text_loss import text_job
 from luthier.experiments.libraries import import_lazy_libraries
-from luthier.experiments.plan import Plan
+from luthier.experiments.plan import Plan, name_of_run
 from luthier.experiments.search import search_arm, search_is_finished, settled
 from luthier.experiments.trained_arms import entry_of, train
 from luthier.experiments.units import Unit
-from luthier.files.store import Entry
+from luthier.files.store import About, Entry
 from luthier.methods.adapter_io import load_adapter
 from luthier.methods.base import Attached
 from luthier.models.language_model import LanguageModel
@@ -37,12 +37,17 @@ class AttachedAdapter:
         self._folder: Path | None = None
         self._attached: Attached | None = None
 
-    def use(self, folder: Path | None) -> Attached | None:
-        """Let the model compute with a stored adapter, or bare."""
+    def use(self, entry: Entry | None) -> Attached | None:
+        """Let the model compute with the adapter of a finished training, or bare.
+
+        Raises:
+            StoreError: When the adapter is not what was written.
+        """
+        folder = entry.folder if entry is not None else None
         if folder != self._folder:
             self.detach()
-            if folder is not None:
-                self._attached = load_adapter(self._model, folder)
+            if entry is not None:
+                self._attached = load_adapter(self._model, adapter_folder(entry))
                 self._folder = folder
         return self._attached
 
@@ -83,13 +88,13 @@ class UnitRunner:
         elif unit.kind == "time":
             timing = timing_of(plan, unit)
             if not timing.entry.finished:
-                time_requests(timing, self._adapter.use(_adapter(trained_entry(plan, unit))))
+                time_requests(timing, self._adapter.use(trained_entry(plan, unit)))
         else:
             jobs = [target_job(plan, unit)[0]] if unit.kind == "evaluate" else retention_jobs(plan, unit)
             unfinished = [job for job in jobs if not job.entry.finished]
             if unfinished:
                 import_lazy_libraries()
-                self._adapter.use(_adapter(trained_entry(plan, unit)))
+                self._adapter.use(trained_entry(plan, unit))
             for job in unfinished:
                 run(job)
 
@@ -124,10 +129,6 @@ def is_finished(plan: Plan, unit: Unit) -> bool:
     return all(job.entry.finished for job in jobs)
 
 
-def _adapter(entry: Entry | None) -> Path | None:
-    return adapter_folder(entry) if entry else None
-
-
 def trained_entry(plan: Plan, unit: Unit) -> Entry | None:
     """Return where the trained arm of a unit lies in the store; None where nothing is trained."""
     if unit.seed is None:
@@ -138,8 +139,9 @@ def trained_entry(plan: Plan, unit: Unit) -> Entry | None:
 def _context(plan: Plan, unit: Unit) -> EvaluationContext:
     entry, evaluation = trained_entry(plan, unit), plan.config.evaluation
     key = entry.key if entry else ""
+    about = About(arm=_label(plan, unit), run=name_of_run(plan))
     return EvaluationContext(
-        plan.config.out, key, plan.config.decoding, evaluation.batch_tokens, cache=evaluation.cache
+        plan.config.out, key, plan.config.decoding, evaluation.batch_tokens, cache=evaluation.cache, about=about
     )
 
 

@@ -19,11 +19,11 @@ from pydantic import TypeAdapter
 
 from luthier.config.arms import Arm
 from luthier.errors import ConfigError, TrainingError
-from luthier.experiments.plan import Plan
+from luthier.experiments.plan import Plan, name_of_run
 from luthier.experiments.trained_arms import entry_of, train
 from luthier.files.atomic import writing
 from luthier.files.code_digest import code_digest
-from luthier.files.store import Entry, open_entry, reading
+from luthier.files.store import About, Entry, open_entry, reading
 from luthier.methods.registry import find_method
 from luthier.methods.search_space import LogRange, Space, defaults_of, space_of
 from luthier.progress import say
@@ -110,7 +110,7 @@ def settled(plan: Plan, arm: Arm) -> tuple[Arm, SearchOutcome | None]:
         return arm, None
     entry = search_entry(plan, arm)
     with reading(entry):
-        found = _OUTCOME.validate_json((entry.folder / "search.json").read_bytes())
+        found = _OUTCOME.validate_json(entry.checked("search.json").read_bytes())
     return with_parameters(arm, found.search.chosen), found
 
 
@@ -122,7 +122,11 @@ def search_entry(plan: Plan, arm: Arm) -> Entry:
         "budget": plan.config.search.model_dump(mode="json"),
         "code": code_digest(ENTRY_MODULES),
     }
-    return open_entry(plan.config.out, "searches", inputs)
+    return open_entry(plan.config.out, "searches", inputs, _about(plan, arm))
+
+
+def _about(plan: Plan, arm: Arm) -> About:
+    return About(plan.target.task.name, arm.name, name_of_run(plan))
 
 
 def _space(arm: Arm) -> Space:
@@ -187,12 +191,12 @@ def _try(plan: Plan, arm: Arm, trial: optuna.Trial, before: Sequence[Tried], see
         "history": history,
         "code": code_digest(ENTRY_MODULES),
     }
-    entry = open_entry(plan.config.out, "trials", inputs)
+    entry = open_entry(plan.config.out, "trials", inputs, _about(plan, arm))
     with entry.held(arm.name):
         if not entry.finished:
             _train(plan, arm, trial, entry, seen)
     with reading(entry):
-        kept = json.loads((entry.folder / "trial.json").read_text())
+        kept = json.loads(entry.checked("trial.json").read_text())
     return Tried(dict(trial.params), tuple(kept["scores"]), kept["score"], kept["ended"], kept["seconds"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from luthier.config.arms import Arm
-from luthier.experiments.plan import Plan
+from luthier.experiments.plan import Plan, name_of_run
 from luthier.files.store import Entry
 from luthier.records import Encoded
 from luthier.training.job import TrainingJob, make_job, training_task
@@ -18,7 +18,8 @@ def job_of(plan: Plan, arm: Arm, seed: int) -> TrainingJob[Encoded]:
     config, target = plan.config, plan.target
     task = training_task(target.task, target.encoder, config.decoding, batch_tokens=config.evaluation.batch_tokens)
     job = make_job(plan.model, arm, task, plan.training.of(arm), seed=seed)
-    return replace(job, name=f"{arm.name}, seed {seed}") if len(arm.seeds) > 1 else job
+    name = f"{arm.name}, seed {seed}" if len(arm.seeds) > 1 else arm.name
+    return replace(job, name=name, run=name_of_run(plan))
 
 
 def train(plan: Plan, arm: Arm, seed: int, *, on_validation: OnValidation | None = None) -> Trained:

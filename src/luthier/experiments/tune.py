@@ -16,6 +16,7 @@ from luthier.errors import ConfigError
 from luthier.experiments.plan import read_plan
 from luthier.experiments.trained_arms import train
 from luthier.files.atomic import finish_folder, temporary_folder, writing
+from luthier.files.store_contents import using_store
 from luthier.progress import say
 from luthier.threads import threads_in_words
 from luthier.training.trained import Trained
@@ -40,12 +41,14 @@ def tune(config: TuneConfig) -> tuple[Trained, Path]:
     if plan.arms[0].method is None:
         raise ConfigError("tune trains exactly one arm", where="arm", fix="Give one method, e.g. --arm lora.")
     say(threads_in_words(torch.get_num_threads()))
-    trained = train(plan, plan.arms[0], plan.arms[0].seeds[0])
-    if save is None:
-        return trained, trained.adapter
-    with writing(save), temporary_folder(save.parent) as folder:
-        shutil.copytree(trained.adapter, folder, dirs_exist_ok=True)
-        finish_folder(folder, save)
+    with using_store(config.out, remake_damaged=config.remake_damaged):
+        trained = train(plan, plan.arms[0], plan.arms[0].seeds[0])
+        if save is None:
+            return trained, trained.adapter
+        adapter = trained.adapter
+        with writing(save), temporary_folder(save.parent) as folder:
+            shutil.copytree(adapter, folder, dirs_exist_ok=True)
+            finish_folder(folder, save)
     return trained, save
 
 
@@ -58,6 +61,7 @@ def _comparison_of(config: TuneConfig) -> CompareConfig:
         retain=config.retain if replays(config.arm) else (),
         retention_text=None,
         out=config.out,
+        name="tune",
         seed=config.seed,
         device=config.device,
         trust_remote_code=config.trust_remote_code,

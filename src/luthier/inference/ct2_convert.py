@@ -64,7 +64,7 @@ def open_converted(
                 with whole():
                     _make(model, entry, precision)
     with reading(entry):
-        return _open(model, entry.folder / _FOLDER, precision)
+        return _open(model, entry.checked(_FOLDER), precision)
 
 
 def _inputs(model: LanguageModel, precision: Precision, adapter: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from luthier.evaluation.prepared_task import generation_settings_of, task_metric
 from luthier.evaluation.requests import GenerationSettings
 from luthier.files.code_digest import code_digest
 from luthier.files.digests import digest
-from luthier.files.store import Entry, open_entry
+from luthier.files.store import About, Entry, open_entry
 from luthier.methods.base import Method
 from luthier.methods.registry import find_method, read_settings
 from luthier.metrics.task_metrics import TaskMetrics
@@ -118,6 +118,7 @@ class TrainingJob(Generic[R]):
         stream: The records of each step.
         validation: What the best weights are chosen by.
         compute: Where it is computed.
+        run: Name of the run that it is for; it changes nothing.
     """
 
     name: str
@@ -129,6 +130,7 @@ class TrainingJob(Generic[R]):
     stream: StepStream[R]
     validation: ValidationSet[R]
     compute: ComputeSettings
+    run: str = ""
 
     def key_inputs(self) -> dict[str, Any]:
         """Return everything that the trained weights and the stored result depend on, as JSON can hold it."""
@@ -145,7 +147,8 @@ class TrainingJob(Generic[R]):
 
     def entry(self, out: Path) -> Entry:
         """Return the place of its result in the store below ``out``; nothing is trained or written."""
-        return open_entry(out, "models", self.key_inputs())
+        about = About(self.task.task.name, self.name, self.run)
+        return open_entry(out, "models", self.key_inputs(), about)
 
 
 @dataclass(frozen=True)

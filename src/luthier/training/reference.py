@@ -54,7 +54,7 @@ def reference_logprobs(
                 save_file({"logprobs": torch.cat(logprobs)}, entry.work / _FILE)
                 entry.finish()
     with reading(entry):
-        stored = load_file(entry.folder / _FILE)["logprobs"].to(model.device)
+        stored = load_file(entry.checked(_FILE))["logprobs"].to(model.device)
         lengths = [sum(len(sequence.target_ids) for sequence in own) for own in sequences]
         return list(torch.split(stored, lengths))
 

@@ -68,7 +68,7 @@ class Trained:
 
     @property
     def adapter(self) -> Path:
-        """Folder of the adapter, or of the whole model."""
+        """Folder of the adapter, or of the whole model; see :func:`adapter_folder`."""
         return adapter_folder(self.entry)
 
     @property
@@ -87,8 +87,12 @@ _COSTS = TypeAdapter(TrainingCosts)
 
 
 def adapter_folder(entry: Entry) -> Path:
-    """Return where the adapter, or the whole model, of a finished training lies."""
-    return entry.folder / "adapter"
+    """Return where the adapter, or the whole model, of a finished training lies.
+
+    Raises:
+        StoreError: When it is not what was written.
+    """
+    return entry.checked("adapter")
 
 
 def write_trained(folder: Path, result: TrainingResult, costs: TrainingCosts) -> None:
@@ -105,6 +109,7 @@ def read_trained(entry: Entry) -> Trained:
         StoreError: When it is damaged, or not there.
     """
     with reading(entry):
-        result = _RESULT.validate_json((entry.folder / "result.json").read_bytes())
-        costs = _COSTS.validate_json((entry.folder / "costs.json").read_bytes())
+        result = _RESULT.validate_json(entry.checked("result.json").read_bytes())
+        costs = _COSTS.validate_json(entry.checked("costs.json").read_bytes())
+        entry.checked("log.jsonl")
         return Trained(entry, result, costs)
