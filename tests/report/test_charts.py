@@ -13,15 +13,15 @@ import pytest
 import example_run
 from luthier.errors import DataError
 from luthier.report.charts import learning
-from luthier.report.curves import Curve, read_curve, thin
+from luthier.report.curves import Curve, RunKey, read_curve, thin
 from luthier.report.figures import Figure, figures, png
 from luthier.report.palette import COLOURS, arm_styles
 from luthier.results.records import ArmCosts, RunCosts, RunResults
 
 
-def _curves(sketches: tuple[example_run.Sketch, ...]) -> dict[str, Curve]:
+def _curves(sketches: tuple[example_run.Sketch, ...]) -> dict[RunKey, Curve]:
     line = ((1.0, 3.0), (2.0, 2.5), (3.0, 2.4))
-    return {sketch.name: Curve(line, line, line, "rougeL") for sketch in sketches if sketch.method}
+    return {(sketch.name, 0): Curve(line, line, line, "rougeL") for sketch in sketches if sketch.method}
 
 
 def _without_numbers(results: RunResults) -> RunResults:

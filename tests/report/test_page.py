@@ -263,3 +263,18 @@ def test_no_control_character_passes_into_the_page(tmp_path: Path) -> None:
     data = json.dumps(_data(page), ensure_ascii=False)
     assert not set(BIDIRECTIONAL) & set(data)
     assert _data(page)["rows"][0]["answers"][0].startswith("a\\u061c")
+
+
+def test_every_signature_stands_once_with_what_it_belongs_to(reported: example_run.Reported) -> None:
+    signature = reported.results.arms[0].scores[0].signature
+    shown = reported.html[reported.html.index("Signatures of the scores") :].split('<script type="application/json"')[0]
+    assert shown.count(html.escape(signature)) == 1
+    assert "<p>rougeL: every arm<br>" in shown
+
+
+def test_the_correction_is_explained_with_the_numbers_of_the_run(reported: example_run.Reported) -> None:
+    text = " ".join(_parsed(reported.html).text.split())
+    assert "The 21 pairs of arms are tested together." in text
+    assert "multiplies the smallest p-value by 21, the next by 20" in text
+    assert "The 3 retained tasks of an arm are corrected together in the same way." in text
+    assert "It may exclude 0 where no mark stands" in text

@@ -22,7 +22,7 @@ from luthier.report.run_tables import runs_table
 from luthier.report.tables import pairs_table, quality_table, retention_table
 from luthier.report.terminal import retention_table as drawn_retention
 from luthier.report.terminal import summary_table
-from luthier.results.records import RunResults, read_results
+from luthier.results.records import RunResults, read_results, write_json
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,34 @@ def test_the_page_holds_every_run_and_results_are_read_back(results: RunResults,
     read = read_results(tmp_path)
     assert read.arms == results.arms
     page = write_report(tmp_path).read_text(encoding="utf-8")
-    for words in ("Every training run", "3 seeds", "2 threads", "seeds 0, 1, 2", "Answers of the first seed"):
+    for words in ("Every training run", "3 seeds", "2 threads", "seeds 0, 1, 2", "Answers of the chosen training run"):
         assert words in page, words
     assert "Every training run" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_curves_and_answers_of_every_run_are_on_the_page(results: RunResults, tmp_path: Path) -> None:
+    example_run.build(tmp_path, rows=4, arms=results.arms, pairs=results.pairs)
+    full = next(place for place, arm in enumerate(results.arms) if arm.name == "full")
+    arms = list(results.arms)
+    runs = []
+    for run in arms[full].per_seed:
+        log, curve = (f"{kind}/full-{run.seed}.jsonl" for kind in ("predictions", "curves"))
+        lines = [json.loads(line) for line in (tmp_path / "predictions" / "full.jsonl").read_text().splitlines()]
+        made = [json.dumps(line | {"text": f"seed {run.seed} says"}) for line in lines]
+        (tmp_path / log).write_text("\n".join(made) + "\n")
+        (tmp_path / curve).write_text((tmp_path / "curves" / "full.jsonl").read_text())
+        runs.append(replace(run, predictions=log, curve=curve))
+    arms[full] = replace(arms[full], per_seed=tuple(runs))
+    write_json(tmp_path / "results.json", replace(results, arms=tuple(arms)))
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert data["rows"][0]["answers"][full] == ["seed 0 says", "seed 1 says", "seed 2 says"]
+    assert isinstance(data["rows"][0]["answers"][0], str), "nothing was trained"
+    assert '<option value="2">seed 2</option>' in page
+    for key in ("training_loss", "validation_loss", "validation_score"):
+        (records,) = data["specs"][key]["datasets"].values()
+        assert {(one["arm"], one["seed"]) for one in records} >= {("full", seed) for seed in (0, 1, 2)}
+    # The example keeps step 60 of every run, and validates at it.
+    (records,) = data["specs"]["validation_score"]["datasets"].values()
+    assert {one["step"] for one in records if one["best"]} == {60}
+    assert "ring: the step whose weights were kept" in page.lower()

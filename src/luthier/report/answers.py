@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ class SideBySide:
     """What the page browses.
 
     Attributes:
-        rows: For each example ``id, template, prompt, targets, choice`` and ``answers``, one for each arm or ``None``.
+        rows: For each example ``id, template, prompt, targets, choice`` and ``answers``, one for each arm or ``None``;
+            of an arm with several training runs a list of them.
         total: Examples in the logs; more than ``rows`` when they did not all fit.
         gaps: What could not be read.
     """
@@ -37,22 +39,33 @@ class SideBySide:
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """The predictions of every arm by id, in the order of the arms (empty where there are none), and what is lost."""
+    """The predictions of every training run of every arm by id (empty where there are none), and what is lost."""
 
-    arms: dict[str, dict[str, Prediction]]
+    runs: dict[str, tuple[dict[str, Prediction], ...]]
     gaps: tuple[str, ...]
+
+    @property
+    def arms(self) -> dict[str, dict[str, Prediction]]:
+        """Those of each arm's first run."""
+        return {arm: runs[0] for arm, runs in self.runs.items()}
 
 
 def read_logs(run: Path, results: RunResults) -> Logs:
-    """Read every arm's log; one that is missing or damaged is a gap."""
+    """Read the log of every run of every arm; one that is missing or damaged is a gap."""
     gaps: list[str] = []
-    return Logs({arm.name: _log(run, arm.name, arm.predictions, gaps) for arm in results.arms}, tuple(gaps))
+    found = {}
+    for arm in results.arms:
+        places = [(f"{arm.name}, seed {one.seed},", one.predictions) for one in arm.per_seed]
+        places = places or [(arm.name, arm.predictions)]
+        found[arm.name] = tuple(_log(run, name, place, gaps) for name, place in places)
+    return Logs(found, tuple(gaps))
 
 
 def side_by_side(run: Path, read: Logs, *, most_bytes: int = MOST_BYTES) -> SideBySide:
     """Lay the answers of all arms beside one another, in the order of the examples."""
     gaps = list(read.gaps)
-    logs = list(read.arms.values())
+    logs = [log for runs in read.runs.values() for log in runs]
+    sizes = [len(runs) for runs in read.runs.values()]
     examples = _examples(run, gaps)
     ids = list(dict.fromkeys([*examples, *(key for log in logs for key in log)]))
     rows: list[dict[str, Any]] = []
@@ -61,7 +74,7 @@ def side_by_side(run: Path, read: Logs, *, most_bytes: int = MOST_BYTES) -> Side
         answers = [log.get(key) for log in logs]
         if not any(answers):
             continue
-        row = _row(key, examples.get(key, {}), answers)
+        row = _row(key, examples.get(key, {}), answers, sizes)
         # Brackets are embedded as six-character escapes, so the written form is what counts.
         spent += len(json.dumps(row, ensure_ascii=False).replace("<", "\\u003c").encode("utf-8", "backslashreplace"))
         if spent > most_bytes:
@@ -93,15 +106,20 @@ def _examples(run: Path, gaps: list[str]) -> dict[str, Mapping[str, Any]]:
     return {}
 
 
-def _row(key: str, example: Mapping[str, Any], answers: list[Prediction | None]) -> dict[str, Any]:
+def _row(
+    key: str, example: Mapping[str, Any], answers: Sequence[Prediction | None], sizes: Sequence[int]
+) -> dict[str, Any]:
+    """Return what the page shows of an example; ``sizes`` are the numbers of runs of the arms, in order."""
     known = next(answer for answer in answers if answer)
+    texts = iter([_clip(answer.text, LONGEST_ANSWER) if answer else None for answer in answers])
+    by_arm = [list(itertools.islice(texts, size)) for size in sizes]
     return {
         "id": key,
         "template": str(example.get("template", "")),
         "prompt": _clip(str(example.get("prompt", "")), LONGEST_PROMPT),
         "targets": [_clip(target, LONGEST_ANSWER) for target in known.targets],
         "choice": bool(known.choices),
-        "answers": [_clip(answer.text, LONGEST_ANSWER) if answer else None for answer in answers],
+        "answers": [own if len(own) > 1 else own[0] for own in by_arm],
     }
 
 

@@ -7,10 +7,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from luthier.errors import DataError
 from luthier.files.jsonl import numbered_lines
 
+RunKey: TypeAlias = tuple[str, int]
+"""One training run: the arm's name and the seed."""
 MOST_POINTS = 300
 """Points of one line; more cannot be told apart on a screen."""
 

@@ -12,7 +12,7 @@ from luthier.report import derived
 from luthier.report.calibration import Calibration
 from luthier.report.charts import learning, quality, reliability, retention, trade_offs
 from luthier.report.charts.parts import WIDTH, Chart, Charts
-from luthier.report.curves import Curve
+from luthier.report.curves import Curve, RunKey
 from luthier.report.palette import theme
 from luthier.report.visible import visible_throughout
 from luthier.results.records import RunCosts, RunResults
@@ -47,7 +47,7 @@ class Figure:
 def figures(
     results: RunResults,
     costs: RunCosts,
-    curves: Mapping[str, Curve],
+    curves: Mapping[RunKey, Curve],
     calibrations: Mapping[str, Calibration],
     *,
     legend: bool,

@@ -53,6 +53,16 @@
   window.addEventListener("resize", () => { if (fits !== rows()) { fits = rows(); draw(); } });
   draw();
 
+  // Tables for other programs: made when the page was written, saved from it without any request.
+  all("button.export").forEach((button) => button.addEventListener("click", () => {
+    const { table, ending } = button.dataset;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([data.exports[table][ending]], { type: "text/plain;charset=utf-8" }));
+    link.download = `${table}.${ending}`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }));
+
   // Predictions: every text is set as text, never as markup.
   if (!find("rows")) return;
   const query = find("query");
@@ -61,17 +71,23 @@
   const boxes = all("input.shown");
   let page = 0;
 
+  const run = find("run");
+  // Of an arm with several training runs the answers are a list.
+  const answerOf = (row, arm) => {
+    const own = row.answers[arm];
+    return Array.isArray(own) ? own[Math.min(run ? Number(run.value) : 0, own.length - 1)] : own;
+  };
   const same = (text) => text.replace(/\s+/g, " ").trim();
   const shown = () => boxes.filter((box) => box.checked).map((box) => Number(box.value));
 
   function differ(row, arms) {
-    const texts = arms.map((arm) => row.answers[arm]).filter((text) => text !== null).map(same);
+    const texts = arms.map((arm) => answerOf(row, arm)).filter((text) => text !== null).map(same);
     return texts.some((text) => text !== texts[0]);
   }
 
   function holds(row, words) {
     if (row.hay === undefined) {
-      row.hay = [row.id, row.prompt, ...row.targets, ...row.answers.filter((text) => text !== null)].join("\n").toLowerCase();
+      row.hay = [row.id, row.prompt, ...row.targets, ...row.answers.flat().filter((text) => text !== null)].join("\n").toLowerCase();
     }
     return words.every((word) => row.hay.includes(word));
   }
@@ -89,7 +105,7 @@
     const mark = document.querySelector(`label.chip:has(input[value="${arm}"]) .swatch`);
     if (mark) label.append(mark.cloneNode(true));
     label.append(data.arms[arm].name);
-    const text = row.answers[arm];
+    const text = answerOf(row, arm);
     if (text !== null && row.choice) {
       const right = row.targets.includes(text);
       const sign = element("span", right ? "right" : "wrong", right ? "✓" : "✗");
@@ -143,7 +159,7 @@
   const restart = () => { page = 0; list(); };
   let waiting;
   query.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(restart, 120); });
-  [disagree, size, ...boxes].forEach((control) => control.addEventListener("change", restart));
+  [disagree, size, ...(run ? [run] : []), ...boxes].forEach((control) => control.addEventListener("change", restart));
   find("back").addEventListener("click", () => { page -= 1; list(); });
   find("next").addEventListener("click", () => { page += 1; list(); });
   list();

@@ -30,7 +30,9 @@ from luthier.report.answers import SideBySide, read_logs, side_by_side
 from luthier.report.calibration import calibrations
 from luthier.report.charts.parts import MULTIPLE
 from luthier.report.cost_tables import cost_table, storage_table
-from luthier.report.curves import Curve, read_curve
+from luthier.report.curves import Curve, RunKey, read_curve
+from luthier.report.explanations import correction_words, signatures_once
+from luthier.report.exports import FORMATS, exported, write_exports
 from luthier.report.figures import VEGA_LITE, Figure, figures, png
 from luthier.report.markdown import markdown
 from luthier.report.palette import arm_styles, theme
@@ -41,7 +43,7 @@ from luthier.results.records import ArmResult, RunCosts, RunResults, read_costs,
 
 
 def write_report(run: Path) -> Path:
-    """Write ``report.html``, ``report.md`` and ``charts/*.png`` into a run's folder.
+    """Write ``report.html``, ``report.md``, ``charts/*.png`` and ``tables/*`` into a run's folder.
 
     Reads ``results.json``, ``costs.json``, the prediction logs and the training logs; needs no model. The same inputs
     give the same bytes. A log that is missing or damaged is named in the report and left out.
@@ -64,7 +66,9 @@ def write_report(run: Path) -> Path:
     pictures = figures(results, costs, curves, measured, legend=True)
     for figure in pictures:
         write_atomically(run / "charts" / f"{figure.key}.png", png(figure))
-    text = markdown(results, _all_tables(results, costs), pictures, missing)
+    made = _all_tables(results, costs)
+    write_exports(run / "tables", made)
+    text = markdown(results, made, pictures, missing)
     write_atomically(run / "report.md", _utf8(text))
     page = render(results, costs, figures(results, costs, curves, measured, legend=False), answers, missing)
     write_atomically(run / "report.html", _utf8(page))
@@ -76,15 +80,20 @@ def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _read_curves(run: Path, results: RunResults) -> tuple[dict[str, Curve], tuple[str, ...]]:
-    curves, gaps = {}, []
+def _read_curves(run: Path, results: RunResults) -> tuple[dict[RunKey, Curve], tuple[str, ...]]:
+    """Read the training log of every run of every arm, by arm and seed."""
+    curves: dict[RunKey, Curve] = {}
+    gaps = []
     for arm in results.arms:
-        if not arm.curve:
-            continue
-        try:
-            curves[arm.name] = read_curve(run / arm.curve)
-        except LuthierError as fault:
-            gaps.append(f"The learning curve of {arm.name} is left out. {fault}")
+        logs = [(one.seed, one.curve) for one in arm.per_seed] or [(arm.seed, arm.curve)]
+        for seed, place in logs:
+            if not place:
+                continue
+            try:
+                curves[arm.name, seed] = read_curve(run / place)
+            except LuthierError as fault:
+                which = f", seed {seed}," if len(logs) > 1 else ""
+                gaps.append(f"The learning curve of {arm.name}{which} is left out. {fault}")
     return curves, tuple(gaps)
 
 
@@ -109,6 +118,7 @@ def render(
 ) -> str:
     """Return the page's HTML; the arms' names stand beside the charts, so these need no legend."""
     bundle, script = _bundle(), _resource("page.js")
+    made = _all_tables(results, costs)
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"script-src {_source_hash(bundle)} {_source_hash(script)}"
@@ -120,17 +130,20 @@ def render(
         style=Markup(_resource("page.css")),  # our own file
         bundle=Markup(bundle),  # the charting libraries
         script=Markup(script),  # our own file
-        data=Markup(_json_for_html(_page_data(results, drawn, answers))),
+        data=Markup(_json_for_html(_page_data(results, drawn, answers, made))),
         styles=arm_styles([arm.name for arm in results.arms]),
         settings_of=_settings_of,
         breakable=_breakable,
         shown=_shown_first(results),
-        tables={table.key: table for table in _all_tables(results, costs)},
+        tables={table.key: table for table in made},
+        formats=FORMATS,
+        signatures=signatures_once(results),
+        correction=correction_words(results),
         headline=results.recommendation.headline
         or ("Recommendation" if results.recommendation.decided else "No clear winner"),
         marks=tables.MARKS,
         figures=drawn,
-        several_runs=derived.several_runs(results),
+        run_labels=_run_labels(results),
         answers=answers,
         gaps=gaps,
         summary_line=_summary_line(results, costs),
@@ -155,6 +168,12 @@ def _summary_line(results: RunResults, costs: RunCosts) -> list[str]:
     return [arms, *runs, f"{n:,} test examples", *size, costs.device, *threads]
 
 
+def _run_labels(results: RunResults) -> list[str]:
+    """Return what each training run is called, by its place among the runs of an arm."""
+    longest = max((arm.per_seed for arm in results.arms), key=len, default=())
+    return [f"seed {run.seed}" for run in longest]
+
+
 def _breakable(name: str) -> Markup:
     """Let a long name be broken after its underscores and dashes."""
     return Markup(re.sub(r"([_/-])", r"\1<wbr>", str(escape(visible(name)))))
@@ -173,7 +192,9 @@ def _shown_first(results: RunResults, most: int = 4) -> list[int]:
     return sorted(range(len(results.arms)), key=rank, reverse=True)[:most]
 
 
-def _page_data(results: RunResults, drawn: Sequence[Figure], answers: SideBySide) -> dict[str, Any]:
+def _page_data(
+    results: RunResults, drawn: Sequence[Figure], answers: SideBySide, made: Sequence[Table]
+) -> dict[str, Any]:
     styles = arm_styles([arm.name for arm in results.arms])
     return {
         "arms": [{"name": name, "colour": style.colour} for name, style in styles.items()],
@@ -182,6 +203,7 @@ def _page_data(results: RunResults, drawn: Sequence[Figure], answers: SideBySide
         "light": theme(),
         "dark": theme(dark=True),
         "rows": answers.rows,
+        "exports": {table.key: exported(table) for table in made},
     }
 
 
