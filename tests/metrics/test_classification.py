@@ -32,6 +32,7 @@ def test_equal_to_scikit_learn(names: str, seed: int) -> None:
     assert value_of("balanced_accuracy", rows) == pytest.approx(sk.balanced_accuracy_score(true, given))
     assert value_of("f1", rows) == pytest.approx(sk.f1_score(true, given, average="macro"))
     assert value_of("f1", rows, "f1_micro") == pytest.approx(sk.f1_score(true, given, average="micro"))
+    assert value_of("f1", rows, "f1_weighted") == pytest.approx(sk.f1_score(true, given, average="weighted"))
     assert value_of("f1_binary:positive=a", rows) == pytest.approx(
         sk.f1_score(true, given, labels=["a"], average=None)[0]
     )

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import sacrebleu
 from metric_rows import with_choices
 
 from luthier.errors import Faults, LuthierError
@@ -218,6 +219,41 @@ def test_a_worked_example(files: tuple[Path, Path], capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().out
     assert "longest common subsequence, 4 words\n  it is cold outside" in shown
     assert "sentence BLEU  " in shown
+
+
+def explained(capsys: pytest.CaptureFixture[str], got: str, wanted: str, metric: str, folder: Path) -> str:
+    (folder / "got").write_text(got)
+    (folder / "wanted").write_text(wanted)
+    score([folder / "got"], [folder / "wanted"], explain_id="1", metrics=[metric])
+    return capsys.readouterr().out
+
+
+def test_bleu_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = explained(capsys, "It is very cold outside", "It is cold outside", "bleu", tmp_path)
+    assert "precision of 1-grams  100 · 4/5 = 80.00" in shown
+    assert "precision of 2-grams  100 · 2/4 = 50.00" in shown
+    assert "precision of 3-grams  100 / (2^1 · 3), smoothed by exp: precision 1 without a match = 16.67" in shown
+    assert "precision of 4-grams  100 / (2^2 · 2), smoothed by exp: precision 2 without a match = 12.50" in shown
+    assert "geometric mean         (80.00 · 50.00 · 16.67 · 12.50)^(1/4) = 30.21" in shown
+    assert "brevity penalty        5 words against 4, not shorter: 1" in shown
+    assert "sentence BLEU  1.0000 · 30.21 = 30.21" in shown
+    shown = explained(capsys, "it is cold", "It is cold outside", "bleu:lowercase=yes", tmp_path)
+    assert "precision of 4-grams  none: the sentence has fewer than 4 words, so the mean is of 3 precisions" in shown
+    assert "3 words against 4: exp(1 - 4/3) = 0.7165" in shown
+    assert "sentence BLEU  0.7165 · 100.00 = 71.65" in shown
+
+
+@pytest.mark.parametrize("settings", ["", ":smooth=floor", ":smooth=add-k", ":smooth=none", ":tokenize=char"])
+@pytest.mark.parametrize("got", ["a b c x", "a b", "x y z", "a", "a b c d e f"])
+def test_bleu_by_hand_ends_at_sacrebleus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], got: str, settings: str
+) -> None:
+    shown = explained(capsys, got, "a b c d", f"bleu{settings}", tmp_path)
+    options = dict(pair.split("=") for pair in settings.split(":")[1:])
+    expected = sacrebleu.BLEU(
+        tokenize=options.get("tokenize", "13a"), smooth_method=options.get("smooth", "exp"), effective_order=True
+    ).sentence_score(got, ["a b c d"])
+    assert shown.splitlines()[-1].endswith(f" {expected.score:.2f}")
 
 
 @pytest.mark.parametrize(

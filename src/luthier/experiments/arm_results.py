@@ -15,6 +15,7 @@ from luthier.experiments.summaries import training_summary
 from luthier.experiments.training_data import replayed_examples
 from luthier.methods.peft_files import target_modules
 from luthier.methods.registry import find_method, read_settings
+from luthier.metrics.overlap.unicode_words import unread_references
 from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.results.answers import summarise_answers, warnings_about_answers
 from luthier.results.costs import mean_costs
@@ -128,6 +129,8 @@ def _notes(plan: Plan, outcome: ArmOutcome) -> tuple[str, ...]:
     for run in outcome.runs:
         notes += [note for note in run.notes if note not in notes]
     notes += warnings_about_answers(outcome.logs, plan.target.metrics)
+    if unread := unread_references(outcome.runs[0].log.predictions, plan.target.metrics.metrics):
+        notes.append(unread)
     if outcome.search is not None:
         notes.append(_search_note(outcome.search.search))
     return tuple(notes)

@@ -20,6 +20,7 @@ from luthier.files.store import About
 from luthier.files.store_contents import using_store
 from luthier.inference.engine import Engine
 from luthier.methods.adapter_io import load_adapter
+from luthier.metrics.overlap.unicode_words import unread_references
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
@@ -143,6 +144,8 @@ class _Evaluator:
         log, signature = read_log(job), signature_context(prepared, self.shots)
         if log.unparsed:
             say(f"{task.name}: no answer was found in {log.unparsed} of {len(log.predictions)} generated texts")
+        if unread := unread_references(log.predictions, prepared.metrics.metrics):
+            say(f"{task.name}: {unread}")
         if self.engines.answers:
             signature["engine"] = self.config.engine
         scores = score(log.predictions, prepared.metrics, self.config, signature)

@@ -85,7 +85,10 @@ def _entries() -> dict[str, Entry]:
         "nli": Entry(lambda s: nli.nli_metric(s["model"]), {"model": Option("")}),
         "pearson": _plain(correlation.pearson_metric),
         "perplexity": _plain(perplexity.perplexity_metric),
-        "rouge": Entry(lambda s: rouge.rouge_metric(stemmer=s["stemmer"] == "yes"), {"stemmer": Option("no", _YES_NO)}),
+        "rouge": Entry(
+            lambda s: rouge.rouge_metric(stemmer=s["stemmer"] == "yes", tokenize=s["tokenize"]),
+            {"stemmer": Option("no", _YES_NO), "tokenize": Option(rouge.TOKENISERS[0], rouge.TOKENISERS)},
+        ),
         "selective": _plain(calibration.selective_metric),
         "set_f1": _plain(partial(best_target, "set_f1", answer_extraction.set_f1)),
         "spearman": _plain(correlation.spearman_metric),

@@ -173,7 +173,7 @@ def unvaried_interval(value: float, lowest: float, highest: float, n: float, con
     """
     z = _NORMAL.inv_cdf((1 + confidence) / 2)
     share = z * z / (n + z * z)
-    return value - share * (value - lowest), value + share * (highest - value)
+    return value - share * max(value - lowest, 0.0), value + share * max(highest - value, 0.0)
 
 
 def wilson_interval(share: float, n: float, confidence: float) -> tuple[float, float]:

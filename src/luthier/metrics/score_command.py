@@ -14,6 +14,7 @@ from pathlib import Path
 
 from luthier.errors import ConfigError, DataError, did_you_mean
 from luthier.metrics.overlap.explain import explain
+from luthier.metrics.overlap.unicode_words import unread_references
 from luthier.metrics.registry import get_metric
 from luthier.metrics.score_inputs import ScoreInputs, System, load_systems, values_of
 from luthier.metrics.scoring import score_predictions
@@ -113,12 +114,18 @@ def run_score(inputs: ScoreInputs, settings: ScoreSettings, output: Output) -> N
         {system.name: _scored(system.predictions, settings) for system in systems},
         {s.name: {v: _scored(part, settings) for v, part in values_of(s, by)} for s in systems} if by else {},
         _compared(systems, settings),
-        list(dict.fromkeys(note for system in systems for note in system.notes)),
+        _notes(systems, names),
     )
     if output.as_json:
         _print(_json(as_plain(report), indent=2))
     else:
         _print_tables(report, by)
+
+
+def _notes(systems: Sequence[System], metrics: Sequence[str]) -> list[str]:
+    """Say what was done to the files, and what a metric does not see; each once."""
+    found = [note for system in systems for note in (*system.notes, unread_references(system.predictions, metrics))]
+    return [note for note in dict.fromkeys(found) if note]
 
 
 def _check_settings(settings: ScoreSettings, predictions: Sequence[Path]) -> None:

@@ -67,7 +67,7 @@ def _thirds(sums: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def f1_metric(by: Normalisation = "sum") -> Metric:
-    """Macro F1 (mean over the labels that occur) and micro F1 of single-label answers."""
+    """F1 of single-label answers: macro (mean over the labels that occur), micro, and weighted by the true labels."""
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
         return label_statistics(predictions, "f1", by)
@@ -75,11 +75,14 @@ def f1_metric(by: Normalisation = "sum") -> Metric:
     def aggregate(sums: FloatArray) -> FloatArray:
         given, true, both = _thirds(sums)
         occurs = (given + true) > 0
-        macro = divide(divide(2 * both, given + true, 0.0).sum(-1), occurs.sum(-1).astype(np.float64))
+        each = divide(2 * both, given + true, 0.0)
+        macro = divide(each.sum(-1), occurs.sum(-1).astype(np.float64))
         micro = divide(2 * both.sum(-1), (given + true).sum(-1))
-        return np.stack([macro, micro], axis=-1)
+        weighted = divide((each * true).sum(-1), true.sum(-1))
+        return np.stack([macro, micro, weighted], axis=-1)
 
-    metric = Metric("f1", ("f1_macro", "f1_micro"), "f1_macro", True, "", statistics, aggregate, context_free=False)
+    outputs = ("f1_macro", "f1_micro", "f1_weighted")
+    metric = Metric("f1", outputs, "f1_macro", True, "", statistics, aggregate, context_free=False)
     return named_by(metric, by)
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from unicodedata import unidata_version
 
 import numpy as np
 
+from luthier.errors import ConfigError
 from luthier.metrics.metric import Details, FloatArray, Metric, mean_of, with_count
 from luthier.metrics.overlap.lcs import lcs_lengths, union_hits
 from luthier.metrics.overlap.ngrams import clipped_matches
@@ -22,18 +25,25 @@ from luthier.metrics.overlap.token_ids import (
     join,
     lengths_of,
     number_separated_words,
+    number_words,
     offsets_of,
 )
+from luthier.metrics.overlap.unicode_words import words
 from luthier.records import Prediction
 
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 MEASURES = ("precision", "recall", "f1")
+TOKENISERS = ("rouge-score", "unicode")
 
 _SEPARATORS = bytes(b for b in range(256) if b not in b"abcdefghijklmnopqrstuvwxyz0123456789")
 
 
 def rouge(
-    predictions: Sequence[str], references: Sequence[str | Sequence[str]], *, stemmer: bool = False
+    predictions: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    *,
+    stemmer: bool = False,
+    tokenize: str = TOKENISERS[0],
 ) -> FloatArray:
     """Score every prediction against its references.
 
@@ -41,7 +51,8 @@ def rouge(
         predictions: n texts.
         references: For each one reference or several. With several, each ROUGE type takes the reference with the
             highest F1 of that type (the rule of rouge-score's ``score_multi``).
-        stemmer: Compare word stems (Porter) instead of words.
+        stemmer: Compare word stems (Porter) instead of words; for English.
+        tokenize: One of `TOKENISERS`: rouge-score's, which reads a–z and 0–9 only, or words of every script.
 
     Returns:
         float64 ``(n, 4, 3)``: ROUGE-1, -2, -L, -Lsum; precision, recall, F1; each 0 to 1.
@@ -63,17 +74,25 @@ def rouge(
     stems: dict[str, str] | None = {} if stemmer else None
 
     def work(part: slice) -> FloatArray:
-        return _score(predictions[part], flat[first[part.start] : first[part.stop]], counts[part], stems)
+        texts, wanted = predictions[part], flat[first[part.start] : first[part.stop]]
+        tokens = tokenise_unicode([*texts, *wanted]) if tokenize == "unicode" else tokenise([*texts, *wanted], stems)
+        return _score(tokens, counts[part])
 
     return np.concatenate(in_chunks(sizes, work))
 
 
-def rouge_metric(*, stemmer: bool = False) -> Metric:
-    """ROUGE-1, -2, -L and -Lsum: mean F1 over examples, with mean precision and recall as details."""
+def rouge_metric(*, stemmer: bool = False, tokenize: str = TOKENISERS[0]) -> Metric:
+    """ROUGE-1, -2, -L and -Lsum: mean F1 over examples, with mean precision and recall as details.
+
+    Raises:
+        ConfigError: Stems are asked for of words that are not English.
+    """
+    if stemmer and tokenize != TOKENISERS[0]:
+        raise ConfigError(f"Stems are those of English words, and tokenize={tokenize} is for others.", fix="Leave one.")
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
-        table = rouge([p.text for p in predictions], [p.targets for p in predictions], stemmer=stemmer)
-        return with_count(table)
+        texts, references = [p.text for p in predictions], [p.targets for p in predictions]
+        return with_count(rouge(texts, references, stemmer=stemmer, tokenize=tokenize))
 
     def aggregate(sums: FloatArray) -> FloatArray:
         return mean_of(sums)[..., 2::3]
@@ -83,6 +102,8 @@ def rouge_metric(*, stemmer: bool = False) -> Metric:
         return tuple(dict(zip(MEASURES, map(float, row), strict=True)) for row in means)
 
     options = f"stem:{'porter' if stemmer else 'no'}|reference:rouge-score-0.1.2"
+    if tokenize != TOKENISERS[0]:
+        options = f"stem:no|tok:{tokenize}-{unidata_version}"
     return Metric("rouge", TYPES, "rougeL", True, options, statistics, aggregate, details)
 
 
@@ -125,14 +146,24 @@ def tokenise(texts: Sequence[str], stems: dict[str, str] | None = None) -> Token
         data, text_starts = join([joined.lower().encode("ascii")])[0], 1 + offsets_of(lengths_of(texts) + 1)
     else:  # Lower-casing can lengthen a text (İ), so the texts are encoded one by one.
         data, text_starts = join([text.lower().encode("ascii", "replace") for text in texts])
-    words = number_separated_words(data, text_starts, _SEPARATORS)
-    sequences = words.sequences
+    found = number_separated_words(data, text_starts, _SEPARATORS)
+    sequences = found.sequences
     if stems is not None:
-        sequences = _stemmed(sequences, words.words(), stems)
+        sequences = _stemmed(sequences, found.words(), stems)
     if 10 not in data:
         return Tokens(sequences, None)
     newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
-    return Tokens(sequences, np.searchsorted(newlines, words.starts).astype(np.int64))
+    return Tokens(sequences, np.searchsorted(newlines, found.starts).astype(np.int64))
+
+
+def tokenise_unicode(texts: Sequence[str]) -> Tokens:
+    """Tokenise texts into words of every script (`luthier.metrics.overlap.unicode_words`)."""
+    lines = [[words(line) for line in text.split("\n")] for text in texts]
+    sequences = number_words([list(chain.from_iterable(of_text)) for of_text in lines])
+    if all(len(of_text) == 1 for of_text in lines):
+        return Tokens(sequences, None)
+    counts = [len(line) for of_text in lines for line in of_text]
+    return Tokens(sequences, np.repeat(np.arange(len(counts)), counts).astype(np.int64))
 
 
 def _stemmed(words: TokenSequences, vocabulary: Sequence[str], stems: dict[str, str]) -> TokenSequences:
@@ -145,14 +176,11 @@ def _stemmed(words: TokenSequences, vocabulary: Sequence[str], stems: dict[str, 
     return TokenSequences(number_of[words.ids], words.offsets, len(numbers))
 
 
-def _score(
-    predictions: Sequence[str], references: Sequence[str], counts: IntArray, stems: dict[str, str] | None
-) -> FloatArray:
-    """Score the n predictions of one chunk, ``(n, 4, 3)``; prediction i has the next ``counts[i]`` references."""
-    n = len(predictions)
-    tokens = tokenise([*predictions, *references], stems)
+def _score(tokens: Tokens, counts: IntArray) -> FloatArray:
+    """Score one chunk of n predictions, ``(n, 4, 3)``; of what follows, the next ``counts[i]`` are references of i."""
+    n = len(counts)
     got, wanted = tokens.split(n)
-    if len(references) == n:
+    if counts.sum() == n:
         return _pair_scores(got, wanted)
     which = np.repeat(np.arange(n), counts)
     return _best_reference(_pair_scores(got.pick(which), wanted), which, counts)
