@@ -1,6 +1,6 @@
-"""Load a model by Hugging Face id, folder, or ``mini``.
+"""Load a model by Hugging Face id, folder, GGUF file, or ``mini``.
 
-Only safetensors are read, and code that comes with a model runs only when asked for by name.
+Only safetensors and GGUF are read, and code that comes with a model runs only when asked for by name.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from luthier.files.safetensors_models import read_module, weight_files
 from luthier.kernels.onednn_matmul import multiply_by_onednn
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
+from luthier.models.gguf import SUFFIX, gguf_folder
 from luthier.models.language_model import LanguageModel
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
@@ -37,7 +38,7 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
     :mod:`luthier.kernels.onednn_matmul`.
 
     Args:
-        name: ``mini``, a folder in the Hugging Face layout, or an id on the hub.
+        name: ``mini``, a folder in the Hugging Face layout, a GGUF file, or an id on the hub.
         device: As torch spells it; the best there is when not given.
         trust_remote_code: Run Python code that comes with the model.
 
@@ -122,9 +123,12 @@ def find_folder(name: str, *, trust_remote_code: bool = False) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
+    if path.suffix == SUFFIX and path.is_file():
+        return gguf_folder(path)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(
-            f"no model folder '{name}'", fix="Give a folder with config.json, or an id such as owner/name."
+            f"no model folder '{name}'",
+            fix="Give a folder, a .gguf file, or an id such as owner/name.",
         )
     return _fetch(name, trust_remote_code)
 
