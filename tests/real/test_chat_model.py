@@ -35,10 +35,7 @@ def test_the_prompt_is_the_template_and_the_target_ends_the_turn(smollm2: Langua
     own = np.concatenate([found.prompt_ids, found.target_ids]).tolist()
     assert own == whole[: len(own)], "token by token what the template writes"
     assert smollm2.tokenizer.decode(whole[len(own) :]).strip() == "", "but for the line break after the turn"
-    assert (
-        found.prompt_ids.tolist()
-        == template(turns[:1], tokenize=True, add_generation_prompt=True, return_dict=True)["input_ids"]
-    )
+    assert found.prompt_ids.tolist() == written(smollm2, turns[:1], ask=True)
     assert int(found.target_ids[-1]) == smollm2.tokenizer.convert_tokens_to_ids("<|im_end|>")
 
 
