@@ -28,6 +28,21 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation, as a chat template takes it.
+
+    Attributes:
+        role: ``system``, ``user``, ``assistant`` or ``tool``.
+        content: Its text.
+        more: Its further keys (``tool_calls``, ``tool_call_id``, ``name``) as a JSON object; "" for none.
+    """
+
+    role: str
+    content: str
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """A rendered row: what the model reads and what it should answer.
 
@@ -44,6 +59,10 @@ class Example:
         group: Examples of one group share a passage and are resampled together; "" where an example has no group.
         part: Part of the split that is also scored separately; "" where the task has no parts.
         preamble: What stands before everything else, exemplars included; "" where there is nothing.
+        messages: All messages between ``system`` and the answer, where ``turns`` and ``prompt`` do not hold them as
+            they are (a later system message, tools, an assistant who speaks first); else empty.
+        answer: The answer as a message, where it calls tools; else None.
+        tools: The tools that are offered, as a JSON list; "" for none.
     """
 
     id: str
@@ -58,6 +77,9 @@ class Example:
     group: str = ""
     part: str = ""
     preamble: str = ""
+    messages: tuple[Message, ...] = ()
+    answer: Message | None = None
+    tools: str = ""
 
 
 @dataclass(frozen=True, slots=True)

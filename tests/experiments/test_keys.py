@@ -83,6 +83,8 @@ CONFIG: dict[str, Case] = {
     "data.test": Case(3, ASKED),
     "data.max_length": Case(100, TRAINED | (ANSWERS - {"text"})),
     "data.max_lost": Case(0.5, NOTHING),
+    "data.overlaps": Case("keep", NOTHING),  # no prompt has two targets
+    "data.reasoning": Case("learn", NOTHING),  # the rows are rendered by a template
     "data.chat": Case("never", NOTHING),  # the model has no chat template
     "data.chat_arguments": Case({"enable_thinking": False}, NOTHING),  # the same; see tests/data/test_chat_templates.py
     "training.learning_rate": Case(0.5, TRAINED),
@@ -150,6 +152,7 @@ TASK_KEYS: dict[str, Case] = {
     "extract": Case({"find": r"(\w+)"}, TRAINED),  # answers are logged whole; extraction chooses the weights
     "few_shot": Case({"shots": 1}, NOTHING),  # the arm says how many: 2_shot
     "split": Case({"train": 0.6, "validation": 0.2, "test": 0.2}, NOTHING),  # the source has all three splits
+    "overlaps": Case("keep", NOTHING),  # no prompt has two targets
     "chat": Case(False, NOTHING),  # the model has no chat template
     "templates": Case([{"name": "plain", "prompt": "{{ text }}\nwhich animal:"}], TEXTS),
 }

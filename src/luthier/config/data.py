@@ -28,6 +28,9 @@ class EncodingConfig(Settings):
     """Whether the model's chat template is used: where it has one and the task wants it, never, or always."""
     chat_arguments: Mapping[str, bool | int | float | str] = Field(default_factory=dict)
     """Arguments of the model's chat template, as in ``{enable_thinking: false}``."""
+    reasoning: Literal["learn", "leave_out", "refuse"] = "refuse"
+    """Reasoning that a row holds apart from its answer (``reasoning_content``): learned before it, left out, or an
+    error."""
 
     @field_validator("chat_arguments")
     @classmethod
@@ -54,6 +57,9 @@ class TrainingDataConfig(EncodingConfig):
     """Validation examples; all when not given."""
     max_lost: Fraction = 0.1
     """The share of examples that may be dropped before it is an error."""
+    overlaps: Literal["remove", "keep"] | None = None
+    """A training prompt that stands in validation or test with another answer: removed, or kept; the task's own when
+    not given."""
 
 
 class DataConfig(TrainingDataConfig, EvaluationDataConfig):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from luthier.records import Example, Turn
+from luthier.records import Example, Message, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,15 @@ def add_exemplars(
 
 def _fill(example: Example, turns: tuple[Turn, ...], fits: Callable[[Example], bool]) -> Example:
     for count in range(len(turns), 0, -1):
-        filled = replace(example, turns=turns[:count] + example.turns)
+        filled = replace(example, turns=turns[:count] + example.turns, messages=_after(turns[:count], example.messages))
         if fits(filled):
             return filled
     return example
+
+
+def _after(turns: Sequence[Turn], messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return the messages of a conversation after exemplars; none where its turns say it all."""
+    if not messages:
+        return ()
+    said = [(Message("user", turn.prompt), Message("assistant", turn.reply)) for turn in turns]
+    return (*(message for pair in said for message in pair), *messages)

@@ -27,7 +27,7 @@ from luthier.progress import say
 from luthier.records import Score
 from luthier.results.records import Change
 from luthier.results.scores import change, score
-from luthier.tasks.loader import library_names, load_examples, load_exemplar_pool, load_task
+from luthier.tasks.loader import library_names, load_examples, load_exemplar_pool, load_task, with_data_settings
 from luthier.tasks.schema import Task
 from luthier.tasks.task_sets import PLAIN_TEXT, expand
 from luthier.threads import threads_in_words
@@ -70,7 +70,7 @@ def evaluate(config: EvaluateConfig) -> list[Evaluated]:
         LuthierError: Whatever is wrong with tasks, model or adapter, before anything is answered.
     """
     faults: list[LuthierError] = []
-    loaded = _load_tasks(config.tasks, faults)
+    loaded = [with_data_settings(task, config.data) for task in _load_tasks(config.tasks, faults)]
     with collecting(faults):
         device = device_for(config.evaluation.engine, config.device)
         model = load_model(config.model, device=device, trust_remote_code=config.trust_remote_code)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from luthier.config.arms import Arm, make_arms
 from luthier.config.compare import CompareConfig
+from luthier.config.data import DataConfig
 from luthier.errors import ConfigError, LuthierError, collecting, raise_faults
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.tasks.held_out_text import load_texts
-from luthier.tasks.loader import load_task
+from luthier.tasks.loader import load_task, with_data_settings
 from luthier.tasks.schema import Task
 from luthier.tasks.task_sets import EVERYDAY, expand
 
@@ -59,11 +60,11 @@ def read_inputs(config: CompareConfig) -> Inputs:
     task: Task | None = None
     arms: list[Arm] = []
     with collecting(faults):
-        retained = _retained_tasks(config.retain, target=config.task)
+        retained = _retained_tasks(config.retain, target=config.task, data=config.data)
     with collecting(faults):
         texts = load_texts(config.retention_text) if config.retention_text else []
     with collecting(faults):
-        task = load_task(config.task)
+        task = with_data_settings(load_task(config.task), config.data)
     with collecting(faults):
         model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
     with collecting(faults):
@@ -74,13 +75,13 @@ def read_inputs(config: CompareConfig) -> Inputs:
     return Inputs(task, tuple(arms), retained, tuple(texts), model)
 
 
-def _retained_tasks(names: Sequence[str] | None, *, target: str) -> tuple[RetainedTask, ...]:
+def _retained_tasks(names: Sequence[str] | None, *, target: str, data: DataConfig) -> tuple[RetainedTask, ...]:
     faults: list[LuthierError] = []
     found: list[RetainedTask] = []
     for named in expand((EVERYDAY,) if names is None else names):
         if named.by_name or named.name != target:
             with collecting(faults):
-                found.append(RetainedTask(load_task(named.name), named.by_name))
+                found.append(RetainedTask(with_data_settings(load_task(named.name), data), named.by_name))
     faults += repeated_names([item.task for item in found], "retain")
     raise_faults("the retained tasks have faults", faults)
     return tuple(found)

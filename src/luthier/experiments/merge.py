@@ -17,7 +17,7 @@ from luthier.methods.peft_files import CONFIG
 from luthier.metrics.extraction import extract_answers
 from luthier.metrics.scoring import score_predictions
 from luthier.models.load import load_model
-from luthier.tasks.loader import library_names, load_examples, load_task
+from luthier.tasks.loader import library_names, load_examples, load_task, with_data_settings
 
 
 def merge(config: MergeConfig) -> Merged:
@@ -33,7 +33,7 @@ def merge(config: MergeConfig) -> Merged:
     save, split = config.out, config.split
     if save.exists():
         raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --out.")
-    task = load_task(config.task or proving_task(config.adapter))
+    task = with_data_settings(load_task(config.task or proving_task(config.adapter)), config.data)
     model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
     attached = load_adapter(model, config.adapter, any_base=config.any_base)
     encoder = make_encoder(model, task, config.data)

@@ -9,7 +9,7 @@ import numpy as np
 from luthier.config.data import DataConfig
 from luthier.data.check import CheckReport, SplitMeter
 from luthier.data.encoding import Encoder
-from luthier.tasks.loader import load_task
+from luthier.tasks.loader import load_task, with_data_settings
 from luthier.tasks.rows.splits import NAMES
 from luthier.tasks.split_index import SplitIndex
 from luthier.tasks.task_rows import TaskRows
@@ -42,7 +42,7 @@ def run_check(
         LuthierError: When the task, its rows or the tokenizer cannot be used.
     """
     data = data or DataConfig()
-    loaded = load_task(task)
+    loaded = with_data_settings(load_task(task), data)
     encoder = Encoder(
         tokenizer,
         encoder_decoder=encoder_decoder,

@@ -56,6 +56,8 @@ def task_from_row_format(source: Source, row_format: RowFormat) -> Task:
         citation="",
         licence="",
         language="",
+        overlaps="remove",
+        reasoning="refuse",
         row_format=row_format,
         where=source.path,
         digest=blake2b(content.encode(), digest_size=16).hexdigest(),

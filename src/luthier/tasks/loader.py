@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from luthier.config.data import DataConfig
+from luthier.config.data import DataConfig, EncodingConfig, TrainingDataConfig
 from luthier.errors import DataError, TaskError, did_you_mean
 from luthier.records import Example
 from luthier.tasks.build import read_task
@@ -75,6 +75,12 @@ def load_task(name_or_path: str) -> Task:
         return task_from_row_format(source, recognise(next(read_rows(first)), str(first)))
     what = f"no built-in task, file or folder is called '{name_or_path}'"
     raise TaskError(what, fix=did_you_mean(name_or_path, library_names() or ("(none)",)))
+
+
+def with_data_settings(task: Task, data: EncodingConfig) -> Task:
+    """Return a task whose rows are read as the settings of a verb say."""
+    overlaps = data.overlaps if isinstance(data, TrainingDataConfig) else None
+    return replace(task, reasoning=data.reasoning, overlaps=overlaps or task.overlaps)
 
 
 def _exists(path: Path) -> bool:

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import blake2b
 
 from luthier.errors import DataError, LuthierError, TaskError, did_you_mean
 from luthier.files.value_text import answer_texts, value_text
 from luthier.records import Example, Row
-from luthier.tasks.rows.row_formats import exchanges
+from luthier.tasks.rows.conversations import Exchange
+from luthier.tasks.rows.left_out import LeftOut
+from luthier.tasks.rows.messages import holds_messages, reasoning_of, tool_list
+from luthier.tasks.rows.notes import RowNotes
+from luthier.tasks.rows.row_formats import (
+    TOOLS,
+    RowFormat,
+    answer_is_wanted,
+    exchanges,
+    messages_of,
+    refuse_pictures,
+    system_of,
+    turns_before,
+    unread_columns,
+)
 from luthier.tasks.rows.splits import hash64
 from luthier.tasks.rows.templates import find_input
 from luthier.tasks.schema import PromptTemplate, TargetSource, Task
 
-
-class LeftOut(DataError):
-    """A row from which nothing can be learned (an empty target, a conversation without answer): counted, not fatal."""
+MARKED = "answers are marked as not to be learned: they are left out, and stand as history alone"
+UNASKED = "answers have no question before them: they are not learned, and stand as history alone"
+REASONING_LEFT_OUT = "answers have reasoning apart from their text, which is left out as data.reasoning says"
 
 
 def left_out_why(task: Task) -> str:
@@ -71,9 +86,9 @@ def _no_column(column: str, row: Row, where: str) -> DataError:
 
 
 def render(
-    task: Task, row: Row, *, key: str, group: str, split: str, evaluation: bool, where: str
+    task: Task, row: Row, *, key: str, group: str, split: str, evaluation: bool, where: str, notes: RowNotes
 ) -> Iterator[Example]:
-    """Yield the examples of a row: one, or one for each answer of a conversation.
+    """Yield the examples of a row: one, or one for each answer of a conversation; none for an answer marked as bad.
 
     Args:
         task: Says how.
@@ -83,16 +98,25 @@ def render(
         split: Its split; the targets may depend on it.
         evaluation: Whether to use the evaluation template instead of one drawn by the id.
         where: File and row, for messages.
+        notes: Takes what the user must know of the row.
 
     Raises:
         LeftOut: When nothing can be learned from the row.
         LuthierError: When the row cannot be rendered.
     """
-    if task.row_format is not None and task.row_format.conversation:
-        yield from _conversation(task, row, key, where)
-        return
+    if task.row_format is not None:
+        notes.unread.update(unread_columns(row, task.row_format))
+        refuse_pictures(row, where)
+        wanted = answer_is_wanted(row, where)
+        if task.row_format.conversation:
+            yield from _conversation(task, row, wanted=wanted, key=key, where=where, notes=notes)
+            return
+        if not wanted:
+            notes.told[MARKED] += 1
+            return
     template = task.evaluation_template if evaluation else _drawn(task, key)
-    yield render_with(task, template, row, key=key, group=group, split=split, where=where)
+    example = render_with(task, template, row, key=key, group=group, split=split, where=where)
+    yield example if task.row_format is None else _with_columns(task, task.row_format, example, row, where, notes)
 
 
 def render_with(
@@ -143,7 +167,8 @@ def _whole(example: Example, where: str) -> Example:
         *example.choices,
     )
     try:
-        for text in (*texts, *(text for turn in example.turns for text in (turn.prompt, turn.reply))):
+        said = (*(message.content for message in example.messages), example.tools)
+        for text in (*texts, *said, *(text for turn in example.turns for text in (turn.prompt, turn.reply))):
             text.encode()
     except UnicodeEncodeError as fault:
         half = f"U+{ord(fault.object[fault.start]):04X}"
@@ -210,31 +235,80 @@ def _input_column(task: Task, row: Row) -> str | None:
     return column if column in row else None
 
 
-def _conversation(task: Task, row: Row, key: str, where: str) -> Iterator[Example]:
+def _with_columns(
+    task: Task, row_format: RowFormat, example: Example, row: Row, where: str, notes: RowNotes
+) -> Example:
+    """Return the example of a row of texts with what stands in columns beside its prompt and its answer."""
+    for column in row_format.columns:
+        if holds_messages(row.get(column)) and not isinstance(row[column], str):
+            what = f"column '{column}' holds messages, and a text in the first row"
+            raise DataError(what, where=where, fix="Write all rows alike.")
+    if tool_list(row.get(TOOLS), TOOLS, where):
+        raise LeftOut("tools are offered beside a prompt that is a text", where=where, fix="Write messages instead.")
+    reply = _with_reasoning(task, example.targets[0], reasoning_of(row), where, notes)
+    targets = (reply, *example.targets[1:])
+    whole = replace(example, targets=targets, system=system_of(row), turns=turns_before(row, where))
+    return _whole(whole, where)
+
+
+def _with_reasoning(task: Task, reply: str, reasoning: str, where: str, notes: RowNotes) -> str:
+    """Return an answer with the reasoning that a row holds apart from it, or without, as ``data.reasoning`` says."""
+    if not reasoning.strip():
+        return reply
+    if task.reasoning == "learn":
+        return f"<think>\n{reasoning.strip()}\n</think>\n\n{reply}"
+    if task.reasoning == "leave_out":
+        notes.told[REASONING_LEFT_OUT] += 1
+        return reply
+    what = "an answer has reasoning apart from its text (reasoning_content)"
+    fix = "Say what becomes of it: data.reasoning=learn (before the answer, in <think>), or data.reasoning=leave_out."
+    raise DataError(what, where=where, fix=fix)
+
+
+def _conversation(task: Task, row: Row, *, wanted: bool, key: str, where: str, notes: RowNotes) -> Iterator[Example]:
     assert task.row_format is not None
-    try:
-        conversation = list(exchanges(row, task.row_format, where))
-    except DataError as fault:
-        # Published collections hold such conversations; a column that is missing altogether is another matter.
-        if task.row_format.conversation not in row:
-            raise _no_column(task.row_format.conversation, row, where) from None
-        raise LeftOut(fault.what, where=fault.where, fix=fault.fix) from None
+    if task.row_format.conversation not in row:  # of published collections some rows have no conversation, but a column
+        raise _no_column(task.row_format.conversation, row, where)
+    tools = tool_list(row.get(TOOLS), TOOLS, where)
+    messages = messages_of(row, task.row_format, where)
+    notes.unread.update({f"messages: {key}" for message in messages for key in message.unread})
+    conversation = list(exchanges(messages, task.row_format, where))
+    if not any(exchange.prompt for exchange in conversation):
+        raise LeftOut("the assistant speaks first", where=where, fix="Let an answer follow a message of the user.")
     for number, exchange in enumerate(conversation):
-        if not exchange.prompt.strip() or not exchange.reply.strip():
+        last = number == len(conversation) - 1
+        if exchange.marked or (last and not wanted):
+            notes.told[MARKED] += 1
+        elif not exchange.learned:
+            notes.told[UNASKED] += 1
+        elif not exchange.prompt.strip() or not exchange.reply.strip():
             raise LeftOut(f"message {number + 1} is empty", where=where)
-        start = len(exchange.prompt) - len(exchange.prompt.lstrip())
-        example = Example(
-            id=f"{key}#{number}",
-            task=task.name,
-            template=task.row_format.name,
-            prompt=exchange.prompt,
-            targets=(exchange.reply.strip(),),
-            input_span=(start, len(exchange.prompt.rstrip())),
-            turns=exchange.turns,
-            system=exchange.system,
-            group=key,
-        )
-        yield _whole(example, where)
+        else:
+            reasoning = reasoning_of(row) if last and not exchange.reasoning else exchange.reasoning
+            reply = _with_reasoning(task, exchange.reply.strip(), reasoning, where, notes)
+            example = _of_exchange(task, exchange, reply, id=f"{key}#{number}", group=key, tools=tools)
+            yield _whole(example, where)
+
+
+def _of_exchange(task: Task, exchange: Exchange, reply: str, *, id: str, group: str, tools: str) -> Example:
+    assert task.row_format is not None
+    asked = exchange.prompt
+    begin = len(asked) - len(exchange.last or asked)
+    start = begin + len(asked[begin:]) - len(asked[begin:].lstrip())
+    return Example(
+        id=id,
+        task=task.name,
+        template=task.row_format.name,
+        prompt=asked,
+        targets=(reply,),
+        input_span=(start, max(start, len(asked.rstrip()))),
+        turns=exchange.turns,
+        system=exchange.system,
+        group=group,
+        messages=exchange.messages,
+        answer=exchange.answer,
+        tools=tools,
+    )
 
 
 def _from_json(value: object) -> object:

@@ -97,6 +97,9 @@ class Task:
         citation: Whom to cite.
         licence: Licence of the data.
         language: Language of the data.
+        overlaps: ``remove`` a prompt from training that stands in validation or test, or ``keep`` it.
+        reasoning: What becomes of reasoning that rows of a known format hold apart from an answer: ``learn``,
+            ``leave_out``, or ``refuse`` such rows.
         row_format: The recognised format of a data file, or None for a task from YAML.
         where: The file that the task comes from.
         digest: Of everything above that decides what is rendered and measured; not of the rows.
@@ -131,6 +134,8 @@ class Task:
     citation: str
     licence: str
     language: str
+    overlaps: Literal["remove", "keep"]
+    reasoning: Literal["learn", "leave_out", "refuse"]
     row_format: RowFormat | None
     where: str
     digest: str

@@ -14,6 +14,7 @@ from luthier.errors import DataError, did_you_mean
 from luthier.records import Example, Row
 from luthier.tasks.loader import library_names, load_task
 from luthier.tasks.rendering import render, render_with, row_id, split_key
+from luthier.tasks.rows.notes import RowNotes
 from luthier.tasks.rows.sources import read_rows
 from luthier.tasks.rows.splits import NAMES
 from luthier.tasks.schema import Task
@@ -96,7 +97,9 @@ def _examples(task: Task, row: Row, split: str, template: str | None, where: str
     key = row_id(task, row, where)
     group, _ = split_key(task, row, key, where)
     if not task.templates:
-        return list(render(task, row, key=key, group=group, split=split, evaluation=True, where=where))
+        return list(
+            render(task, row, key=key, group=group, split=split, evaluation=True, where=where, notes=RowNotes())
+        )
     chosen = [item for item in task.templates if template in (None, item.name)]
     return [render_with(task, item, row, key=key, group=group, split=split, where=where) for item in chosen]
 

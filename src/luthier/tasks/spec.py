@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -246,6 +246,8 @@ class TaskSpec(Settings):
     """How an answer is taken out of generated text; the whole text when not given."""
     split: FractionsSpec = FractionsSpec()
     """Shares of the splits that the source does not have itself."""
+    overlaps: Literal["remove", "keep"] = "remove"
+    """``remove`` from training what has a prompt of validation or test with another answer, or ``keep`` it."""
     chat: bool = True
     """Whether a model's chat template is used where it has one."""
     templates: tuple[TemplateSpec, ...]

@@ -37,13 +37,14 @@ class SplitIndex:
         for item in rows.items(evaluation=True):
             duplicates.add(item.split, item.example)
             draws.append(draw_key(item.example.id, seed))
-        self.overlaps: Overlaps = duplicates.overlaps()
+        self.overlaps: Overlaps = duplicates.overlaps(keep_prompts=rows.task.overlaps == "keep")
         self._splits = duplicates.splits
         self._draws = np.frombuffer(draws, dtype=np.uint64)
         self._repeated = duplicates.repeated_ids()
         self._row_count, self._left_out = rows.count, rows.left_out
         self._left_out_rows = tuple(rows.left_out_rows)
         self._repeated_choices = rows.repeated_choices
+        self._told, self._unread = dict(rows.notes.told), dict(rows.notes.unread)
         if self._repeated and rows.task.id_column is not None:
             _refuse_repeated_ids(rows, self._repeated)
 
@@ -90,6 +91,8 @@ class SplitIndex:
             left_out=self._left_out,
             left_out_rows=self._left_out_rows,
             left_out_why=left_out_why(self.rows.task),
+            told=self._told,
+            unread=self._unread,
             sources=tuple(str(source) for source in self.rows.parts.values()),
             sentences=(),
         )

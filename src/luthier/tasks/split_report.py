@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from luthier.errors import DataError
+from luthier.errors import DataError, listed
 from luthier.tasks.rows.splits import NAMES
 from luthier.tasks.schema import Task
 
@@ -27,6 +27,8 @@ class SplitReport:
         left_out: Rows from which nothing can be learned (an empty target, a conversation without answer).
         left_out_rows: The first of them, with the reason.
         left_out_why: What they have in common.
+        told: What else the user must know of the rows, with its count, by what is said of it.
+        unread: Columns that hold something and are not read, with the rows in which they do.
         sources: What was read, hub datasets with their commit.
         sentences: All of this in sentences for the user.
     """
@@ -43,6 +45,8 @@ class SplitReport:
     left_out: int
     left_out_rows: tuple[str, ...]
     left_out_why: str
+    told: Mapping[str, int]
+    unread: Mapping[str, int]
     sources: tuple[str, ...]
     sentences: tuple[str, ...]
 
@@ -58,7 +62,7 @@ def sentences_of(task: Task, report: SplitReport) -> Iterator[str]:
     if report.duplicates:
         yield f"{report.duplicates:,} duplicates removed from training."
     if report.overlaps:
-        yield f"{report.overlaps:,} training examples removed because their prompt stands in validation or test."
+        yield _overlaps(task, report)
     if report.held_out_overlaps:
         yield f"{report.held_out_overlaps:,} validation prompts stand in test too (kept)."
     if report.repeated:
@@ -67,6 +71,23 @@ def sentences_of(task: Task, report: SplitReport) -> Iterator[str]:
         yield f"{report.repeated_choices:,} rows have a wrong choice twice: it counts as one choice (kept)."
     if report.left_out:
         yield f"{report.left_out:,} rows {report.left_out_why}: left out (the first: {report.left_out_rows[0]})."
+    for what, count in report.told.items():
+        yield f"{count:,} {what}."
+    if report.unread:
+        names = [f"{name} ({count:,} rows)" for name, count in report.unread.items()]
+        yield f"Columns that are not read: {listed(names, shown=20)}."
+
+
+def _overlaps(task: Task, report: SplitReport) -> str:
+    count = f"{report.overlaps:,} training examples"
+    if task.overlaps == "keep":
+        return f"{count} have a prompt that stands in validation or test too (kept, as `overlaps: keep` says)."
+    said = f"{count} removed because their prompt stands in validation or test"
+    if 2 * report.overlaps < report.found["train"]:
+        return f"{said}."
+    return (
+        f"{said}. Where one prompt is meant to have many answers, set data.overlaps=keep (`overlaps: keep` in a task)."
+    )
 
 
 def check_lost(report: SplitReport, max_lost: float, where: str) -> None:

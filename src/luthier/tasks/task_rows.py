@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from luthier.errors import LuthierError
 from luthier.files.row_faults import RowFaults
 from luthier.records import Example
-from luthier.tasks.rendering import LeftOut, choices_given, render, row_id, split_key
+from luthier.tasks.rendering import choices_given, render, row_id, split_key
 from luthier.tasks.rows import sources
+from luthier.tasks.rows.left_out import LeftOut
+from luthier.tasks.rows.notes import RowNotes
 from luthier.tasks.rows.sources import Source, given_splits, read_rows
 from luthier.tasks.rows.splits import NAMES, assign
 from luthier.tasks.schema import Task
@@ -35,6 +37,9 @@ class TaskRows:
 
     Args:
         task: The task; hub datasets are pinned.
+
+    Attributes:
+        notes: What the user must know of the rows.
     """
 
     def __init__(self, task: Task) -> None:
@@ -46,6 +51,7 @@ class TaskRows:
         self.left_out = 0
         self.left_out_rows: list[str] = []
         self.repeated_choices = 0
+        self.notes = RowNotes()
 
     def items(self, *, evaluation: bool, only: str | None = None) -> Iterator[TaskExample]:
         """Yield every example in order; the count of rows begins anew.
@@ -56,6 +62,7 @@ class TaskRows:
         """
         self.count, self.left_out, self.repeated_choices, place = 0, 0, 0, 0
         self.left_out_rows.clear()
+        self.notes.clear()
         for part, source in self.parts.items():
             faults = RowFaults(str(source))
             for number, row in enumerate(read_rows(source), 1):
@@ -67,7 +74,14 @@ class TaskRows:
                     split = assign(decides, self.task.fractions, self._carve) if part in ("all", "train") else part
                     fixed = evaluation or split != "train"
                     for example in render(
-                        self.task, row, key=key, group=group, split=split, evaluation=fixed, where=where
+                        self.task,
+                        row,
+                        key=key,
+                        group=group,
+                        split=split,
+                        evaluation=fixed,
+                        where=where,
+                        notes=self.notes,
                     ):
                         self.repeated_choices += choices_given(self.task, row) > len(example.choices)
                         if only is None or split == only:

@@ -22,7 +22,8 @@ class Overlaps:
     Attributes:
         keep: bool ``(examples,)``: False for what was removed from training.
         duplicates: Removed from training: prompt and target stand in training before, or in validation or test.
-        prompts: Removed from training: the prompt, with another target, stands in validation or test.
+        prompts: Removed from training, unless they are kept on purpose: the prompt, with another target, stands in
+            validation or test.
         held_out: Validation examples whose prompt stands in test; reported, not removed.
         repeated: Validation and test examples that repeat one of their own split; reported, not removed.
     """
@@ -49,6 +50,7 @@ class DuplicateIndex:
         asked = "\x1e".join(
             [example.preamble + example.system, *(f"{t.prompt}\x1f{t.reply}" for t in example.turns), example.prompt]
         )
+        asked += example.tools
         self._splits.append(NAMES.index(split))
         self._ids.append(hash64(example.id, "luthier id"))
         self._prompts.append(hash64(asked, "luthier prompt"))
@@ -64,8 +66,12 @@ class DuplicateIndex:
         values, counts = np.unique(np.frombuffer(self._ids, dtype=np.uint64), return_counts=True)
         return frozenset(int(value) for value in values[counts > 1])
 
-    def overlaps(self) -> Overlaps:
-        """Find duplicates and overlaps, and decide what leaves training."""
+    def overlaps(self, *, keep_prompts: bool = False) -> Overlaps:
+        """Find duplicates and overlaps, and decide what leaves training.
+
+        Args:
+            keep_prompts: Whether a prompt that stands in validation or test stays in training with another target.
+        """
         splits = self.splits
         prompts = np.frombuffer(self._prompts, dtype=np.uint64)
         pairs = np.frombuffer(self._pairs, dtype=np.uint64)
@@ -77,7 +83,7 @@ class DuplicateIndex:
         validation, test = splits == VALIDATION, splits == TEST
         repeated = sum(int(mask.sum() - _first(pairs, mask).sum()) for mask in (validation, test))
         return Overlaps(
-            keep=~(duplicate | overlap),
+            keep=~duplicate if keep_prompts else ~(duplicate | overlap),
             duplicates=int(duplicate.sum()),
             prompts=int(overlap.sum()),
             held_out=int(np.isin(prompts[validation], prompts[test]).sum()),
