@@ -110,6 +110,9 @@ def test_the_terminal_shows_guesses_answers_and_warnings() -> None:
     assert "always 'no'" in text
     assert "Answers given" in text
     assert "100 %" in text
+    assert "F1 of each class" in text
+    assert "Confusion matrix of full" in text, "the recommended arm's"
+    assert text.count("Confusion matrix") == 1
     assert "gives one answer, 'yes', to all 200 examples" in " ".join(text.split())
 
 

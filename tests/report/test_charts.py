@@ -12,11 +12,12 @@ import pytest
 
 import example_run
 from luthier.errors import DataError
-from luthier.report.charts import learning
+from luthier.report.charts import learning, quality
 from luthier.report.curves import Curve, RunKey, read_curve, thin
 from luthier.report.figures import Figure, figures, png
 from luthier.report.palette import COLOURS, arm_styles
 from luthier.results.records import ArmCosts, RunCosts, RunResults
+from luthier.results.summaries import Majority
 
 
 def _curves(sketches: tuple[example_run.Sketch, ...]) -> dict[RunKey, Curve]:
@@ -146,3 +147,21 @@ def test_curves_are_read_thinned_and_checked(tmp_path: Path) -> None:
     log.write_text('{"step": 1, "loss": 3.0}\n{"step": 2, "lo\n')
     with pytest.raises(DataError, match=r"log.jsonl, line 2: not a line of a training log"):
         read_curve(log)
+
+
+def test_what_guessing_scores_is_drawn_where_it_is_known() -> None:
+    task = replace(example_run.TASK, chance=0.05, majority=Majority("no", 0.4, "train"))
+    chart = quality.primary_scores(replace(example_run.results(), task=task))
+    assert chart is not None
+    spec = chart.to_dict()
+    rules = [layer for layer in spec["layer"] if layer["mark"].get("strokeDash") == [1, 2]]
+    assert [spec["datasets"][rule["data"]["name"]][0]["score"] for rule in rules] == [0.05, 0.4]
+    low, high = spec["layer"][-1]["encoding"]["x"].get("scale", {}).get("domain") or next(
+        layer["encoding"]["x"]["scale"]["domain"] for layer in spec["layer"] if "scale" in layer["encoding"]["x"]
+    )
+    assert low < 0.05
+    assert high > 0.4
+    assert "dotted: chance and always 'no'" in spec["title"]["subtitle"]
+    plain = quality.primary_scores(example_run.results())
+    assert plain is not None
+    assert "dotted" not in plain.to_dict()["title"]["subtitle"]

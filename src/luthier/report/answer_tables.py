@@ -97,6 +97,33 @@ def classes_table(results: RunResults) -> Table | None:
     return Table("classes", "Scores of each class", heads, tuple(rows), f"{note}{_runs_note(results)}")
 
 
+def class_f1_table(results: RunResults) -> Table | None:
+    """One row for each arm with the F1 of each class: the compact form of :func:`classes_table`, for terminals."""
+    known = [(arm, own) for arm, own in _known(results) if own.classes]
+    if not known:
+        return None
+    most = _columns(known)
+    rows = tuple(
+        (Cell(arm.name), *(Cell(formatting.decimal(one.f1, 3)) for one in own.classes if one.label in most))
+        for arm, own in known
+    )
+    columns = (Column("Arm", number=False), *(Column(_short(one)) for one in known[0][1].labels if one in most))
+    all_classes = len(known[0][1].labels)
+    rest = f" The {len(most)} most frequent of {all_classes} classes." if len(most) < all_classes else ""
+    return Table("class_f1", "F1 of each class", columns, rows, f"The page has precision and recall too.{rest}")
+
+
+def shown_confusion(results: RunResults) -> Table | None:
+    """Return one confusion matrix for a terminal: of the recommended arm, else of the one with the best score."""
+    better = 1 if results.task.higher_is_better else -1
+    known = {arm.name: (arm, own) for arm, own in _known(results) if 1 < len(own.labels) <= MOST_COLUMNS and arm.scores}
+    if not known:
+        return None
+    best = max(known, key=lambda name: better * known[name][0].scores[0].value)
+    arm = results.recommendation.arm if results.recommendation.arm in known else best
+    return _confusion(results, *known[arm or best])
+
+
 def confusion_tables(results: RunResults) -> list[Table]:
     """One table for each arm: targets in rows, answers in columns; none where the answers are no classes."""
     return [_confusion(results, arm, own) for arm, own in _known(results) if own.confusion]

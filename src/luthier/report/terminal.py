@@ -37,9 +37,11 @@ class DrawnTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the parts that fit the console, and then the note across its whole width."""
-        parts = folded(self.table, options.max_width)
-        for part in parts:
-            yield _rich_table(part, options.max_width, title=part is parts[0])
+        # Title and note take the whole width: a narrow table would break them into short lines.
+        if self.table.title:
+            yield Text(self.table.title, style="bold")
+        for part in folded(self.table, options.max_width):
+            yield _rich_table(part, options.max_width)
         if self.table.note:
             yield Text(self.table.note, style="dim")
             yield Text("")
@@ -93,9 +95,13 @@ def summary_table(results: RunResults, costs: RunCosts) -> Group:
 def run_view(results: RunResults, costs: RunCosts) -> Iterator[RenderableType]:
     """Yield what ``luthier compare`` prints of a run: its tables and its notes."""
     yield summary_table(results, costs)
-    for table in (tables.retention_table(results), answer_tables.answers_table(results)):
-        if table is not None:
-            yield draw(table)
+    shown = (
+        tables.retention_table(results),
+        answer_tables.answers_table(results),
+        answer_tables.class_f1_table(results),
+        answer_tables.shown_confusion(results),
+    )
+    yield from (draw(table) for table in shown if table is not None)
     for note in notes(results):
         yield Text(note, style="yellow")
 
@@ -120,11 +126,9 @@ def draw(table: Table) -> DrawnTable:
     return DrawnTable(table)
 
 
-def _rich_table(table: Table, width: int, *, title: bool) -> RichTable:
+def _rich_table(table: Table, width: int) -> RichTable:
     drawn = RichTable(
-        title=Text(table.title, style="bold") if title and table.title else None,
         box=box.SIMPLE_HEAD,
-        title_justify="left",
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import altair as alt
@@ -92,8 +93,19 @@ def direction(results: RunResults) -> str:
     return "higher is better" if results.task.higher_is_better else "lower is better"
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An upright line at a value."""
+
+    at: float
+    dash: tuple[int, int]
+
+
+DASHED, DOTTED = (3, 3), (1, 2)
+
+
 def rows_chart(
-    results: RunResults, records: list[Record], value: str, axis: str, reference: float | None, runs: list[Record]
+    results: RunResults, records: list[Record], value: str, axis: str, rules: Sequence[Rule], runs: list[Record]
 ) -> list[alt.Chart]:
     """Draw one row for each arm: an interval, a point, and the value in words to the right.
 
@@ -102,11 +114,11 @@ def rows_chart(
         records: ``arm, low, high, end, label, shown`` and the value of each arm.
         value: Key of the value.
         axis: What the value is.
-        reference: Where a dashed rule stands; None for none.
+        rules: Upright lines behind the marks.
         runs: ``arm, seed, shown`` and the value of each training run, drawn small below the interval.
     """
     names = [arm.name for arm in results.arms if any(record["arm"] == arm.name for record in records)]
-    domain = padded([*records, *runs, {value: reference}], (value, "low", "high"))
+    domain = padded([*records, *runs, *({value: rule.at} for rule in rules)], (value, "low", "high"))
     base = alt.Chart(inline(records))
     y = alt.Y("arm:N", sort=names, title=None, axis=alt.Axis(grid=False))
     scale = alt.Scale(domain=domain, nice=False, zero=False)
@@ -114,10 +126,9 @@ def rows_chart(
     colour, opacity = colour_of(results), faded()
     tips = [alt.Tooltip("arm:N"), alt.Tooltip("shown:N", title=axis)]
     parts = []
-    if reference is not None:
-        parts.append(
-            alt.Chart(inline([{value: reference}])).mark_rule(strokeDash=[3, 3], opacity=0.8).encode(x=f"{value}:Q")
-        )
+    for rule in rules:
+        line = alt.Chart(inline([{value: rule.at}])).mark_rule(strokeDash=list(rule.dash), opacity=0.8)
+        parts.append(line.encode(x=f"{value}:Q"))
     low = alt.X("low:Q", title=axis)
     parts.append(base.mark_rule(strokeWidth=2.5).encode(x=low, x2="high:Q", y=y, color=colour, opacity=opacity))
     points = base.mark_point(filled=True, size=90, opacity=1)

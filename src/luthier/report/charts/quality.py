@@ -6,11 +6,14 @@ import math
 
 from luthier.report import derived, formatting
 from luthier.report.charts.parts import (
+    DASHED,
+    DOTTED,
     LABEL_WIDTH,
     ROW_HEIGHT,
     WIDTH,
     Chart,
     Record,
+    Rule,
     direction,
     finite,
     layers,
@@ -63,14 +66,16 @@ def notes_on_intervals(results: RunResults) -> list[str]:
 
 
 def primary_scores(results: RunResults, *, width: int = WIDTH) -> Chart | None:
-    """Draw every arm's primary score with its interval, against the first arm (dashed)."""
+    """Draw every arm's primary score with its interval, against the first arm (dashed) and guessing (dotted)."""
     records = quality_records(results)
     if not records:
         return None
     for record in records:
         record["end"] = record["high"] if record["high"] is not None else record["score"]
     name = derived.primary_name(results)
-    first = records[0]["score"] if records[0]["arm"] == results.arms[0].name else None
-    parts = rows_chart(results, records, "score", name, first, run_records(results))
-    notes = "; ".join([f"{results.task.name}, test split", *notes_on_intervals(results), direction(results)])
+    rules = [Rule(records[0]["score"], DASHED)] if records[0]["arm"] == results.arms[0].name else []
+    guesses = [Rule(value, DOTTED) for _, value in derived.guesses(results.task)]
+    parts = rows_chart(results, records, "score", name, [*rules, *guesses], run_records(results))
+    dotted = ["dotted: " + " and ".join(name for name, _ in derived.guesses(results.task))] if guesses else []
+    notes = "; ".join([f"{results.task.name}, test split", *notes_on_intervals(results), *dotted, direction(results)])
     return layers(parts, f"{name} of every arm", notes, width, ROW_HEIGHT * max(2, len(records)), room=LABEL_WIDTH)

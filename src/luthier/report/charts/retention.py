@@ -8,11 +8,13 @@ import altair as alt
 
 from luthier.report import derived, formatting
 from luthier.report.charts.parts import (
+    DASHED,
     LABEL_WIDTH,
     ROW_HEIGHT,
     WIDTH,
     Chart,
     Record,
+    Rule,
     faded,
     finite,
     inline,
@@ -49,7 +51,7 @@ def token_loss(results: RunResults, *, width: int = WIDTH) -> Chart | None:
     if not records:
         return None
     runs = _token_loss_runs(results)
-    parts = rows_chart(results, records, "change", "change of token loss, nats per token", 0.0, runs)
+    parts = rows_chart(results, records, "change", "change of token loss, nats per token", [Rule(0.0, DASHED)], runs)
     intervals = intervals_of(arm.token_loss.change for arm in results.arms if arm.token_loss)
     trained = [arm for arm in results.arms if arm.token_loss]
     held = [f"{intervals.words()} {variance_words(trained, intervals)}"] if intervals.levels else []
