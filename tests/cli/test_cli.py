@@ -23,7 +23,7 @@ OPTIONS = {
     "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",
     "check": "[config] --model --task --train --seed --trust-remote-code --set",
     "score": "--predictions --references --metric --by --explain --per-example --prediction-column --reference-column "
-    "--id-column --allow-empty --confidence --resamples --seed --test --json",
+    "--id-column --allow-empty --confidence --resamples --seed --test --size-limit --json",
     "report": "[run]",
     "tasks list": "",
     "tasks show": "[task]",

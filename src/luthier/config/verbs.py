@@ -159,6 +159,7 @@ VERBS = (
             Flag("metrics", name="metric", short="m", repeated=True),
             *(Flag("by"), Flag("explain"), Flag("per_example"), Flag("prediction_column"), Flag("reference_column")),
             *(Flag("id_column"), Flag("allow_empty"), Flag("confidence"), Flag("resamples"), _SEED, Flag("test")),
+            Flag("size_limit"),
         ),
         json=True,
     ),
