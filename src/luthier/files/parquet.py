@@ -17,9 +17,6 @@ from luthier.files.value_text import with_nulls
 from luthier.records import Row
 
 _BATCH_ROWS = 1024
-_FEWEST_ROWS = 32
-_BATCH_BYTES = 256 * 1024 * 1024
-"""What the rows of a batch may take if each holds the longest value that its column's dictionary can have."""
 
 
 def read_parquet(path: Path, limit: SizeLimit | None = None) -> Iterator[tuple[int, Row]]:
@@ -50,8 +47,8 @@ def _parquet_rows(path: Path, name: str, limit: SizeLimit | None) -> Iterator[tu
         with pyarrow.parquet.ParquetFile(path) as file:
             _check_names(file.schema_arrow.names, name)
             if limit is not None:
-                _check_size(path, file.metadata, limit, name)
-            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata), use_threads=False):
+                _check_size(path, limit, name)
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
                 if limit is not None:
                     limit.count(batch.nbytes, len(batch), name)
                 for row in _rows(batch, faults, number):
@@ -95,55 +92,43 @@ def _rows(batch: Any, faults: RowFaults, before: int) -> Iterator[Row | None]:
         yield row
 
 
-def _batch_rows(metadata: Any) -> int:
-    """Return how many rows are decoded at once: fewer where a dictionary lets a short file stand for long rows."""
-    longest = max((chunk.total_uncompressed_size for _, _, chunk in _dictionary_chunks(metadata)), default=1)
-    return max(_FEWEST_ROWS, min(_BATCH_ROWS, _BATCH_BYTES // max(longest, 1)))
+def _check_size(path: Path, limit: SizeLimit, name: str) -> None:
+    """Refuse a file whose rows are longer than the limit in all, before a text is repeated in memory.
 
-
-def _dictionary_chunks(metadata: Any) -> Iterator[tuple[int, int, Any]]:
-    """Yield ``(row group, column, chunk)`` for the columns of texts that are written as references to a dictionary."""
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(column)
-            if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page:
-                yield group, column, chunk
-
-
-def _check_size(path: Path, metadata: Any, limit: SizeLimit, name: str) -> None:
-    """Refuse a file whose texts are longer than the limit in all, before a text is repeated in memory.
+    Texts are written as references to a dictionary, so that a short file can stand for long rows. They are read as such
+    here, and only their lengths are added up. (The metadata of a column is not asked for: of a damaged file, that ends
+    the process.)
 
     Raises:
-        DataError: It is.
+        DataError: They are.
     """
     import pyarrow.parquet
 
-    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    written = sum(
-        group.column(column).total_uncompressed_size for group in groups for column in range(group.num_columns)
-    )
-    limit.check(written, name)
-    doubtful = list(_dictionary_chunks(metadata))
-    if sum(chunk.num_values * chunk.total_uncompressed_size for _, _, chunk in doubtful) <= limit.most:
+    with pyarrow.parquet.ParquetFile(path) as file:
+        groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+        limit.check(sum(group.total_byte_size for group in groups), name)
+        columns = [file.schema.column(place) for place in range(len(file.schema))]
+    flat = all(column.max_repetition_level == 0 for column in columns)
+    if flat and sum(group.num_rows * group.total_byte_size for group in groups) <= limit.most:
         return
-    columns = sorted({chunk.path_in_schema for _, _, chunk in doubtful})
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
     total = 0
-    with pyarrow.parquet.ParquetFile(path, read_dictionary=columns) as file:
-        for batch in file.iter_batches(batch_size=1 << 16, columns=columns, use_threads=False):
+    with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
+        for batch in file.iter_batches(batch_size=1 << 16, use_threads=False):
             total += sum(map(_expanded, batch.columns))
             limit.check(total, name)
 
 
 def _expanded(column: Any) -> int:
-    """Return the bytes of the texts in an array whose texts are references to a dictionary."""
+    """Return the bytes of an array, with the texts in it that are references to a dictionary written out."""
     import pyarrow
     import pyarrow.compute
 
     if pyarrow.types.is_struct(column.type):
         return sum(map(_expanded, column.flatten()))
-    if hasattr(column, "flatten"):
+    if pyarrow.types.is_nested(column.type) and hasattr(column, "flatten"):
         return _expanded(column.flatten())
     if not pyarrow.types.is_dictionary(column.type):
-        return 0
+        return int(column.nbytes)
     lengths = pyarrow.compute.binary_length(column.dictionary).cast(pyarrow.int64())
     return pyarrow.compute.sum(lengths.take(column.indices)).as_py() or 0

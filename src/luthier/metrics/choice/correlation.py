@@ -13,6 +13,8 @@ from luthier.metrics.metric import Details, FloatArray, Metric, divide
 from luthier.records import Prediction
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_LARGEST = 1e70
+"""Larger numbers are not read: the products of their squares are no longer finite."""
 
 
 def _statistics(predictions: Sequence[Prediction]) -> FloatArray:
@@ -32,14 +34,15 @@ def _statistics(predictions: Sequence[Prediction]) -> FloatArray:
 
 def _number(text: str) -> float:
     found = _NUMBER.search(text)
-    return float(found.group()) if found else math.nan
+    value = float(found.group()) if found else math.nan
+    return value if abs(value) <= _LARGEST else math.nan
 
 
 def _true_number(prediction: Prediction) -> float:
     value = _number(prediction.targets[0])
     if not math.isfinite(value):
         raise DataError(
-            f"The target {prediction.targets[0]!r} is not a number.",
+            f"The target {prediction.targets[0]!r} is not a number between -1e70 and 1e70.",
             where=f"prediction '{prediction.id}'",
             fix="Use pearson and spearman only where every target is a number.",
         )
