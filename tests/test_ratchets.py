@@ -28,8 +28,8 @@ KNOWN: dict[str, int] = {}
 their size. They may only shrink; one that has come below its limit is taken out."""
 
 DICTATED: dict[str, str] = {
-    "luthier.tasks.rows.templates:_Environment._generate": "overrides a method of jinja2",
-    "luthier.tasks.rows.templates:_Environment.call": "overrides a method of jinja2",
+    "luthier.tasks.rows.sandbox:_Environment._generate": "overrides a method of jinja2",
+    "luthier.tasks.rows.sandbox:_Environment.call": "overrides a method of jinja2",
     "luthier.evaluation.lm_eval:LuthierLM._loglikelihood_tokens": "lm-eval calls it",
     "luthier.inference.beams:_StopStrings.__call__": "transformers calls it",
     "luthier.inference.ct2_convert:_convert.Loaded.load_model": "overrides a method of ctranslate2",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from luthier.data import chat_rendering
 from luthier.data.encoding import Encoder
 from luthier.errors import DataError, ModelError
+from luthier.files.limited_worker import LimitedWorker
 from luthier.records import Encoded, Example, Turn
 from small_job import QUICK_EVAL, luthier, write_rows, write_task
 from tiny import BOS, CHATML, EOS, byte_tokenizer, bytes_of
@@ -203,3 +206,21 @@ def test_answers_that_were_learned_are_given(tmp_path: Path, name: str) -> None:
     assert scored.code == 0, scored.err
     (score,) = json.loads(scored.out)["yes"]["scores"]
     assert (score["metric"], score["value"]) == ("exact_match", 1.0)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% set n = namespace(x='a' * 999999) %}{% for i in range(12) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    ],
+    ids=["3 GB", "no end"],
+)
+def test_hostile_chat_template_is_stopped(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = LimitedWorker(seconds=1)
+    monkeypatch.setattr(chat_rendering, "shared_worker", lambda: worker)
+    started = time.perf_counter()
+    with pytest.raises(ModelError, match=r"the chat template fails: it (needs|took) more than"):
+        encoder_of(template)
+    assert time.perf_counter() - started < 10
+    worker.close()

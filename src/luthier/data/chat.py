@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-from luthier.errors import DataError, ModelError, first_line
+from luthier.data.chat_rendering import Message, apply_template
+from luthier.errors import DataError, ModelError
 from luthier.records import Turn
 
-Message: TypeAlias = dict[str, str]
 _ASK, _SAY = "qzAskedq", "qzSaidq"
 # A block for reasoning that ends what stands before an answer: empty and closed, or open.
 _REASONING = re.compile(r"<(\w+)>\s*</\1>\s*$|<(\w*(?:think|thought|reason)\w*)>\s*$")
@@ -85,8 +85,8 @@ class ChatFormat:
             if self.brings_reasoning(reply):
                 whole = self._apply(messages, ask=False)
                 return Conversation(asked, self.opened, "", self._own_reply(asked, whole, reply))
-        except Exception as fault:  # a template can raise anything
-            what = f"the model's chat template fails: {first_line(fault)}"
+        except ModelError as fault:
+            what = f"the model's chat template fails: {fault.what}"
             raise DataError(what, where=where, fix="Correct the row, or set data.chat=never.") from None
         if asked.endswith(self.opened):
             asked = asked[: len(asked) - len(self.opened)] + self.after_prompt
@@ -112,7 +112,7 @@ class ChatFormat:
         return reply.lstrip().removeprefix(self.reasoning).lstrip("\n") if begun else reply
 
     def _apply(self, messages: list[Message], *, ask: bool) -> str:
-        return _apply(self.tokenizer, messages, self.arguments, ask=ask)
+        return apply_template(self.tokenizer, messages, self.arguments, ask=ask)
 
 
 def read_format(tokenizer: Any, arguments: Mapping[str, object] | None = None) -> ChatFormat:
@@ -131,11 +131,11 @@ def read_format(tokenizer: Any, arguments: Mapping[str, object] | None = None) -
     given = dict(arguments or {})
     asked = [{"role": "user", "content": _ASK}]
     try:
-        prompt = _apply(tokenizer, asked, given, ask=True)
-        answered = _apply(tokenizer, [*asked, {"role": "assistant", "content": _SAY}], given, ask=False)
-    except Exception as fault:  # a template can raise anything
+        prompt = apply_template(tokenizer, asked, given, ask=True)
+        answered = apply_template(tokenizer, [*asked, {"role": "assistant", "content": _SAY}], given, ask=False)
+    except ModelError as fault:
         raise ModelError(
-            f"the chat template fails: {first_line(fault)}", where=_name(tokenizer), fix="Set `chat: never`."
+            f"the chat template fails: {fault.what}", where=_name(tokenizer), fix="Set `chat: never`."
         ) from None
     if _ASK not in prompt:
         raise ModelError("the chat template leaves the user's message out", where=_name(tokenizer))
@@ -172,14 +172,9 @@ def reasoning_tags(chat: ChatFormat) -> tuple[str, ...]:
 def _takes_system(tokenizer: Any, asked: list[Message], arguments: Mapping[str, object]) -> bool:
     mark = "qzSystemq"
     try:
-        return mark in _apply(tokenizer, [{"role": "system", "content": mark}, *asked], arguments, ask=True)
-    except Exception:  # templates refuse a role by raising whatever they like
+        return mark in apply_template(tokenizer, [{"role": "system", "content": mark}, *asked], arguments, ask=True)
+    except ModelError:  # templates refuse a role by raising
         return False
-
-
-def _apply(tokenizer: Any, messages: list[Message], arguments: Mapping[str, object], *, ask: bool) -> str:
-    written = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, **arguments)
-    return str(written)
 
 
 def _name(tokenizer: Any) -> str:

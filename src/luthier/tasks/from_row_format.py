@@ -22,8 +22,8 @@ def task_name(path: str) -> str:
 
 def task_from_row_format(source: Source, row_format: RowFormat) -> Task:
     """Return the task of a data file whose columns have a known format."""
-    prompt = Template(row_format.prompt, f"the {row_format.name} template")
-    target = Template(row_format.target, f"the {row_format.name} template")
+    where = f"the {row_format.name} template"
+    prompt, target = (Template(text, where, trusted=True) for text in (row_format.prompt, row_format.target))
     templates = () if row_format.conversation else (PromptTemplate(row_format.name, prompt, TargetSource((target,))),)
     content = repr((row_format, source.format, source.field))
     return Task(

@@ -1,0 +1,55 @@
+"""A model's chat template, rendered: a stranger's program, which runs under hard limits of time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from luthier.errors import ModelError, first_line
+from luthier.files.limited_worker import Stopped, shared_worker
+
+Message: TypeAlias = dict[str, str]
+Asked: TypeAlias = tuple[str, Sequence[Message], Mapping[str, Any], bool]
+"""A template, the messages, its arguments, and whether the generation prompt is wanted."""
+
+
+def apply_template(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, object], *, ask: bool) -> str:
+    """Return a conversation as the tokenizer's chat template writes it.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer with a chat template.
+        messages: At least one.
+        arguments: Of the template, beyond the names of the special tokens.
+        ask: Whether the generation prompt ends it.
+
+    Raises:
+        ModelError: When the template fails, or breaks a limit; the message is the template's own.
+    """
+    from transformers import PreTrainedTokenizerBase
+
+    if type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template:
+        # Code of the model's own, which the user trusts by name.
+        own = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, **arguments)
+        return str(own)
+    given = {**tokenizer.special_tokens_map, **arguments}
+    asked: Asked = (tokenizer.get_chat_template(), list(messages), given, ask)
+    try:
+        return shared_worker().ask(f"{__name__}:{render_here.__name__}", asked)
+    except Stopped as fault:
+        raise ModelError(str(fault)) from None
+
+
+def render_here(asked: Asked) -> str:
+    """Render in this process; see :func:`apply_template`."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    template, messages, arguments, ask = asked
+    try:
+        written: Any = render_jinja_template(
+            conversations=[list(messages)], chat_template=template, add_generation_prompt=ask, **arguments
+        )
+    except MemoryError:
+        raise
+    except Exception as fault:  # a template can raise anything
+        raise ModelError(first_line(fault)) from None
+    return str(written[0][0])
