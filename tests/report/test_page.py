@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -278,3 +279,33 @@ def test_the_correction_is_explained_with_the_numbers_of_the_run(reported: examp
     assert "multiplies the smallest p-value by 21, the next by 20" in text
     assert "The 3 retained tasks of an arm are corrected together in the same way." in text
     assert "It may exclude 0 where no mark stands" in text
+
+
+_BROWSER = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _BROWSER, reason="no browser is installed")
+def test_a_browser_shows_hostile_data_as_text(tmp_path: Path) -> None:
+    """The page's own scripts run: charts are drawn, answers listed. What stands in the data does not."""
+    hostile = (
+        "<img src=x onerror=\"document.body.dataset.harmed='yes'\"><script>document.body.dataset.harmed='yes'</script>"
+    )
+    example_run.build(tmp_path, example_run.SKETCHES[:2], rows=3, task=TaskSummary(name=hostile))
+    path = tmp_path / "predictions" / "zero_shot.jsonl"
+    lines = [json.loads(line) | {"text": hostile} for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    page = write_report(tmp_path)
+    command = [_BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=6000", "--dump-dom"]
+    shown = subprocess.run([*command, page.as_uri()], capture_output=True, check=True, timeout=120)
+    elements = _parsed(shown.stdout.decode("utf-8"))
+    tags = [tag for tag, _ in elements.tags]
+    (root,) = (attributes for tag, attributes in elements.tags if tag == "html")
+    (body,) = (attributes for tag, attributes in elements.tags if tag == "body")
+    assert root.get("data-drawn") == "yes", "the charts are drawn"
+    assert "article" in tags, "the answers are listed"
+    assert "data-harmed" not in body
+    assert "img" not in tags
+    assert tags.count("script") == 3

@@ -60,7 +60,7 @@
     link.href = URL.createObjectURL(new Blob([data.exports[table][ending]], { type: "text/plain;charset=utf-8" }));
     link.download = `${table}.${ending}`;
     link.click();
-    URL.revokeObjectURL(link.href);
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }));
 
   // Predictions: every text is set as text, never as markup.

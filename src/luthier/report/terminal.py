@@ -54,7 +54,7 @@ def folded(table: Table, width: int) -> list[Table]:
     groups: list[list[int]] = [[]]
     left = room
     for index in range(names, len(table.columns)):
-        need = _width(table, index) + _BETWEEN
+        need = _need(table, index)
         if need > left and groups[-1]:
             groups.append([])
             left = room
@@ -79,7 +79,7 @@ def _leading_names(table: Table) -> int:
 def _name_widths(table: Table, width: int) -> list[int]:
     """Return the widths of the columns of names: what the numbers leave where it is enough, else half the console."""
     sizes = [_width(table, index) for index in range(_leading_names(table))]
-    numbers = sum(_width(table, index) + _BETWEEN for index in range(len(sizes), len(table.columns)))
+    numbers = sum(_need(table, index) for index in range(len(sizes), len(table.columns)))
     enough = width - numbers >= len(sizes) * (_LEAST_NAME + _BETWEEN)
     room = (width - numbers if enough else width // 2) - len(sizes) * _BETWEEN
     while sum(sizes) > room and max(sizes) > _LEAST_NAME:
@@ -146,6 +146,11 @@ def _rich_table(table: Table, width: int) -> RichTable:
     for row in table.rows:
         drawn.add_row(*(_text(cell) for cell in row))
     return drawn
+
+
+def _need(table: Table, index: int) -> int:
+    """Return what a column of numbers takes: its width, or that of a whole number where there are names in it."""
+    return min(_width(table, index), _WIDEST) + _BETWEEN
 
 
 def _width(table: Table, index: int) -> int:
