@@ -16,15 +16,19 @@ from small_job import ECHO, QUICK_EVAL, QUICK_TRAINING, Workshop, luthier, write
 
 OPTIONS = {
     "compare": "[config] --model --task --arms --retain --retention-text --out --name --train --test --search "
-    "--seed --seeds --workers --device --trust-remote-code --set",
-    "tune": "[config] --model --task --arm --save --out --train --seed --device --trust-remote-code --set",
-    "eval": "[config] --model --tasks --adapter --any-base --shots --no-cache --engine --out --test --seed "
+    "--seed --seeds --workers --remake-damaged --device --trust-remote-code --set",
+    "tune": "[config] --model --task --arm --save --out --remake-damaged --train --seed --device --trust-remote-code --set",
+    "eval": "[config] --model --tasks --adapter --any-base --shots --no-cache --engine --out --remake-damaged "
+    "--test --seed "
     "--device --trust-remote-code --json --set",
     "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",
     "check": "[config] --model --task --train --seed --trust-remote-code --set",
     "score": "--predictions --references --metric --by --explain --per-example --prediction-column --reference-column "
     "--id-column --allow-empty --confidence --resamples --seed --test --size-limit --json",
     "report": "[run]",
+    "store list": "--out --kind --run",
+    "store size": "--out",
+    "store clean": "--out --kind --run --unused-days --unfinished --damaged --everything --only-say",
     "tasks list": "",
     "tasks show": "[task]",
     "tasks preview": "[task] --split --rows --template",
