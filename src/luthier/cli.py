@@ -7,6 +7,7 @@ turns that into commands and runs them. Heavy libraries are imported inside the 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,10 @@ import click
 
 from luthier.config.verbs import VERBS, Verb, belongs, settings_class
 from luthier.errors import ConfigError, LuthierError
+from luthier.exhausted import exhausted
 from luthier.kernels.allocator import keep_freed_memory
 from luthier.quiet import quiet_libraries
+from luthier.signals import exit_code, raise_when_terminated
 from luthier.threads import prepare_threads
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ SUMMARY = "Fine-tune a language model on your task, and know what you gained, wh
 _FILE, _SET, _JSON = "settings_file", "assignments", "json"
 """Names of the parameters that stand for no setting."""
 _GROUPS = {"tasks": "List, show and preview tasks.", "store": "List, measure and clean the run store."}
+_RESERVE = 2**21
+"""Bytes that are kept for the message that memory ran out."""
 _METAVARS = {"words": "NAME,…", "seeds": "N or N,N,…"}
 
 
@@ -42,17 +47,25 @@ def main() -> None:
     """Run the command line; a fault of the user is a message and exit code 2, never a traceback."""
     prepare_threads()
     keep_freed_memory()
+    raise_when_terminated()
+    reserve = bytearray(_RESERVE)
     try:
         app()
     except LuthierError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; what is finished is kept, and the same command goes on\n")
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as stopped:
+        raise SystemExit(exit_code(stopped)) from None
     except BrokenPipeError:
         # The reader of a pipe went away (`luthier tasks list | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as fault:
+        reserve.clear()  # where memory ran out, none is left for a message
+        lacking = exhausted(fault)
+        if lacking is None:
+            raise
+        sys.stderr.write(f"error: {lacking}\n")
+        raise SystemExit(lacking.exit_code) from None
 
 
 class VerbCommand(click.Command):
@@ -78,7 +91,14 @@ class VerbCommand(click.Command):
             raise
 
     def invoke(self, ctx: click.Context) -> None:
-        """Validate the settings and run the verb."""
+        """Validate the settings and run the verb; when it is stopped, say what is kept and how to go on."""
+        try:
+            self._run(ctx)
+        except KeyboardInterrupt as stopped:
+            sys.stderr.write(_farewell(self.verb))
+            raise SystemExit(exit_code(stopped)) from None
+
+    def _run(self, ctx: click.Context) -> None:
         settings = None
         if self.verb.settings:
             from luthier.config.layers import read_settings
@@ -87,6 +107,14 @@ class VerbCommand(click.Command):
             settings = read_settings(self.verb, given, file=given.get(_FILE), assignments=given.get(_SET) or ())
         quiet_libraries()
         _RUN[self.verb.name](settings, bool(ctx.params.get(_JSON)))
+
+
+def _farewell(verb: Verb) -> str:
+    """Return what is said when a verb was stopped."""
+    if not any(flag.key == "remake_damaged" for flag in verb.flags):
+        return "stopped\n"
+    command = shlex.join(["luthier", *sys.argv[1:]])
+    return f"stopped; what is finished is kept in the store. To go on where it was stopped:\n  {command}\n"
 
 
 def _parameters(verb: Verb) -> list[click.Parameter]:

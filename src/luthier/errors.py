@@ -8,6 +8,7 @@
     ├── TrainingError       training cannot start or cannot go on
     ├── StoreError          the run store: read-only, full, damaged
     ├── WorkerError         a worker process of a comparison that died
+    ├── ResourceError       memory, or room on a disk, that ran out
     └── Faults              several of the above, reported together
 
 The command line prints ``str(error)`` without a traceback and exits with code 2. A broken invariant of
@@ -69,6 +70,10 @@ class StoreError(LuthierError):
 
 class WorkerError(LuthierError):
     """A worker process of a comparison died repeatedly."""
+
+
+class ResourceError(LuthierError):
+    """Memory, or room on a disk, ran out."""
 
 
 class Faults(LuthierError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,19 @@ def counted(calls: list[int], at: int) -> LossFunction:
         calls[0] += 1
         if calls[0] == at:
             raise BrokenOff
+        return cross_entropy(model, batch)
+
+    return objective
+
+
+def interrupting(at: int) -> LossFunction:
+    """Send this process Ctrl-C in one of its forward passes."""
+    calls = [0]
+
+    def objective(model: LanguageModel, batch: Sequence[Encoded]) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] == at:
+            signal.raise_signal(signal.SIGINT)
         return cross_entropy(model, batch)
 
     return objective
@@ -119,6 +133,56 @@ def test_broken_off_at_every_validation(tmp_path: Path) -> None:
                 micro_tokens=MICRO,
             )
         same_end(tmp_path / f"broken-{at}", "lora", expected)
+
+
+def test_stopped_in_a_step_it_ends_the_step_and_keeps_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = whole(tmp_path / "whole", "lora", checkpoint_seconds=1e9)
+    for at in range(1, 16, 4):
+        folder = tmp_path / f"stopped-{at}"
+        model, attached = start()
+        with pytest.raises(KeyboardInterrupt):
+            run(
+                model,
+                attached,
+                folder,
+                validate=held_out(model),
+                objective=interrupting(at),
+                micro_tokens=MICRO,
+                checkpoint_seconds=1e9,
+            )
+        (kept,) = folder.glob("step-*")
+        step = int(kept.name.removeprefix("step-"))
+        assert len(losses(folder)) == step, "the step that it was in is whole"
+        assert f"stopped after step {step} of 8; a checkpoint is kept" in capsys.readouterr().err
+        same_end(folder, "lora", expected, checkpoint_seconds=1e9)
+        assert f"goes on after step {step} of 8" in capsys.readouterr().err
+
+
+def test_stopped_in_a_validation_it_validates_when_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is measured, and after the best weights are written."""
+    expected = whole(tmp_path / "whole", "lora")
+    real = save_file
+
+    def interrupted(weights: dict[str, torch.Tensor], path: Path) -> None:
+        real(weights, path)
+        raise KeyboardInterrupt
+
+    for at in ("measuring", "keeping"):
+        folder = tmp_path / at
+        model, attached = start()
+        validate = held_out(model)
+
+        def stopped() -> Validation:
+            raise KeyboardInterrupt
+
+        if at == "keeping":
+            monkeypatch.setattr(validation, "save_file", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(model, attached, folder, validate=stopped if at == "measuring" else validate, micro_tokens=MICRO)
+        monkeypatch.setattr(validation, "save_file", real)
+        same_end(folder, "lora", expected)
 
 
 def test_broken_off_at_every_file_of_every_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

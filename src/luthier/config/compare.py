@@ -46,6 +46,13 @@ class CompareConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSetting
     evaluation: EvaluationConfig = EvaluationConfig()
     """How arms are evaluated."""
 
+    @field_validator("name")
+    @classmethod
+    def _is_not_the_store(cls, name: str | None) -> str | None:
+        if name is not None and name.casefold() == "store":
+            raise ValueError("this is the folder of the results that all runs share; choose another name")
+        return name
+
     @field_validator("seeds", mode="before")
     @classmethod
     def _seeds_are_whole_numbers(cls, given: object) -> object:

@@ -108,7 +108,11 @@ def _run(job: EvaluationJob) -> None:
     reset_peak(job.device)
     partial = job.entry.work / PARTIAL
     with writing(job.entry.work):
-        done = _read_partial(partial) or _recall(job, partial)
+        done = _read_partial(partial)
+        if done:
+            before = sum(len(batch.predictions) for batch in done)
+            say(f"{job.label}: goes on, {before} of {len(job.requests)} examples were answered before")
+        done = done or _recall(job, partial)
         answered = {own.id for batch in done for own in batch.predictions}
         cached = {own.id for batch in done if batch.cached for own in batch.predictions}
         # The plan holds what was not cached at first, so that a killed evaluation goes on in the same batches.

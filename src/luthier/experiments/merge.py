@@ -10,6 +10,7 @@ from luthier.errors import ConfigError, DataError
 from luthier.evaluation.prepared_task import generation_settings_of, make_encoder, task_metrics_of
 from luthier.evaluation.requests import encode_requests, predict_all
 from luthier.files.atomic import finish_folder, temporary_folder, writing
+from luthier.files.store_contents import refuse_place_in_store
 from luthier.methods.adapter_io import CARD, load_adapter, read_card
 from luthier.methods.merging import Merged
 from luthier.methods.merging import merge as fold
@@ -33,6 +34,7 @@ def merge(config: MergeConfig) -> Merged:
     save, split = config.out, config.split
     if save.exists():
         raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --out.")
+    refuse_place_in_store(save, "out")
     task = with_data_settings(load_task(config.task or proving_task(config.adapter)), config.data)
     model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
     attached = load_adapter(model, config.adapter, any_base=config.any_base)

@@ -16,7 +16,7 @@ from luthier.errors import ConfigError
 from luthier.experiments.plan import read_plan
 from luthier.experiments.trained_arms import train
 from luthier.files.atomic import finish_folder, temporary_folder, writing
-from luthier.files.store_contents import using_store
+from luthier.files.store_contents import refuse_place_in_store, using_store
 from luthier.progress import say
 from luthier.threads import threads_in_words
 from luthier.training.trained import Trained
@@ -37,6 +37,8 @@ def tune(config: TuneConfig) -> tuple[Trained, Path]:
     save = config.save
     if save is not None and save.exists():
         raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --save.")
+    if save is not None:
+        refuse_place_in_store(save, "save")
     plan = read_plan(_comparison_of(config))
     if plan.arms[0].method is None:
         raise ConfigError("tune trains exactly one arm", where="arm", fix="Give one method, e.g. --arm lora.")

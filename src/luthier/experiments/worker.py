@@ -14,16 +14,19 @@ import traceback
 from typing import IO, Any
 
 from luthier.errors import LuthierError
+from luthier.exhausted import exhausted
 from luthier.experiments.fault_messages import fault_to_json
 from luthier.experiments.units import Unit
 from luthier.kernels.allocator import keep_freed_memory
 from luthier.quiet import quiet_libraries
+from luthier.signals import exit_code, raise_when_terminated
 from luthier.threads import prepare_threads
 
 
 def main() -> None:
     """Read the job, then run one unit after another until there is no more input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
+    raise_when_terminated()
     prepare_threads()
     keep_freed_memory()
     quiet_libraries()
@@ -35,9 +38,14 @@ def main() -> None:
             _work(messages, replies)
         except LuthierError as fault:
             _send(replies, {"type": "fault", "fault": fault_to_json(fault)})
-        except Exception:  # a fault of our own: it is shown whole, and ends the comparison
-            traceback.print_exc()
-            _send(replies, {"type": "broken"})
+        except KeyboardInterrupt as stopped:
+            os._exit(exit_code(stopped))  # what it had done is kept
+        except Exception as broken:
+            if (lacking := exhausted(broken)) is not None:
+                _send(replies, {"type": "fault", "fault": fault_to_json(lacking)})
+            else:  # a fault of our own: it is shown whole, and ends the comparison
+                traceback.print_exc()
+                _send(replies, {"type": "broken"})
 
 
 def _work(messages: queue.SimpleQueue[dict[str, Any]], replies: IO[str]) -> None:

@@ -15,6 +15,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from luthier.threads import THREAD_VARIABLES
 
 ATTEMPTS = 3
 """Times that a unit is begun before it is given up; each goes on where the one before was killed."""
+PATIENCE = 60.0
+"""Seconds in which a worker that is stopped must have written its checkpoint."""
 
 
 @dataclass(eq=False)
@@ -91,6 +94,9 @@ def run_in_workers(
                 name = pool.wait()
                 if name is not None:
                     advance(1, name)
+    except KeyboardInterrupt:
+        pool.stop()
+        raise
     finally:
         pool.end()
 
@@ -137,6 +143,15 @@ class _Pool:
             worker.unit = None
         self._hand_out()
         return ended
+
+    def stop(self) -> None:
+        """Ask all workers to keep what they have done, and give them time for it."""
+        for worker in self._workers:
+            worker.process.terminate()
+        deadline = time.monotonic() + PATIENCE
+        for worker in self._workers:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
 
     def end(self) -> None:
         """Stop all workers."""

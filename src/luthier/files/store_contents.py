@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 
 from filelock import FileLock, Timeout
 
+from luthier.errors import ConfigError
 from luthier.files.atomic import writing
 from luthier.files.store import RECORD, STORE, WORK, About, damage, read_record
 from luthier.progress import say
@@ -116,6 +117,25 @@ def _stored(path: Path, kind: str) -> list[Stored]:
     return [Stored(path, kind, state, about, made, datetime.fromtimestamp(used, UTC), size)]
 
 
+def refuse_place_in_store(place: Path, key: str) -> None:
+    """Check that a user's own files are not to be written into a store.
+
+    Args:
+        place: A folder that is to be made.
+        key: The setting that names it.
+
+    Raises:
+        ConfigError: When it lies in a store.
+    """
+    resolved = place.absolute()
+    for folder in (resolved, *resolved.parents):
+        if folder.name.casefold() == STORE and (folder / RUNNING).is_dir():
+            what = f"{place} lies in the store of results that runs share ({folder})"
+            raise ConfigError(
+                what, where=key, fix="Choose another folder: what lies there is removed by `store clean`."
+            )
+
+
 @contextlib.contextmanager
 def using_store(out: Path, *, remake_damaged: bool = False) -> Iterator[None]:
     """Say to whoever cleans the store that a run is using it.
@@ -125,8 +145,10 @@ def using_store(out: Path, *, remake_damaged: bool = False) -> Iterator[None]:
         remake_damaged: First remove the entries whose files are not what was written.
 
     Raises:
+        ConfigError: When the folder lies in the store of another one.
         StoreError: When a damaged entry cannot be removed.
     """
+    refuse_place_in_store(out, "out")
     folder = out / STORE / RUNNING
     lock = FileLock(folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.lock")
     with contextlib.suppress(OSError):  # a store that may only be read cannot be cleaned either

@@ -34,6 +34,7 @@ class TrainingProgress:
         best_score: The validation score of these weights (higher is better), or None.
         validations_without_gain: The number of validations since the best one.
         validation_loss: The latest validation loss, or None.
+        validated_step: The step of the latest validation; 0 for none.
     """
 
     step: int = 0
@@ -43,6 +44,7 @@ class TrainingProgress:
     best_score: float | None = None
     validations_without_gain: int = 0
     validation_loss: float | None = None
+    validated_step: int = 0
 
 
 @dataclass(frozen=True, slots=True)

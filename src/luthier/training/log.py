@@ -19,13 +19,16 @@ class TrainingLog:
     Args:
         path: The path of the file.
         step: The step of the checkpoint; 0 for none.
+        validated: The step of its latest validation; 0 for none.
         also: Called with every line that is written.
     """
 
-    def __init__(self, path: Path, *, step: int, also: Callable[[Line], None] = lambda _: None) -> None:
+    def __init__(
+        self, path: Path, *, step: int, validated: int = 0, also: Callable[[Line], None] = lambda _: None
+    ) -> None:
         self.path = path
         self._also = also
-        kept = [line for line in read_log(path) if int(line["step"] or 0) <= step]
+        kept = [line for line in read_log(path) if _step(line) <= (validated if "validation_score" in line else step)]
         # In one piece: a kill here must not lose the lines before the checkpoint.
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 
@@ -33,6 +36,10 @@ class TrainingLog:
         """Write one line and hand it to the operating system."""
         append_lines(self.path, [json.dumps(line)])
         self._also(line)
+
+
+def _step(line: Line) -> int:
+    return int(line["step"] or 0)
 
 
 def read_log(path: Path) -> list[Line]:

@@ -29,6 +29,7 @@ from luthier.objectives.penalty import PenaltyTerm
 from luthier.progress import progress as show_progress
 from luthier.progress import say
 from luthier.records import Encoded
+from luthier.signals import uninterrupted
 from luthier.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from luthier.training.log import TrainingLog
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
@@ -99,6 +100,8 @@ def train(
     training = _Training(model, attached, stream, recipe, reference, terms, make_optimizer(parameters, recipe.config))
     torch.manual_seed(recipe.seed)
     progress = _resume(folder, attached, training.optimizer)
+    if progress.step:
+        say(f"{label}: goes on after step {progress.step} of {stream.steps}, from a checkpoint")
     padded = model.why_padded()
     if padded is not None and progress.step < stream.steps:
         say(f"{label}: batches of this model are padded: {padded}")
@@ -125,18 +128,35 @@ def _run(
     model, attached, config, steps = training.model, training.attached, training.recipe.config, training.stream.steps
     validated = validation_steps(steps, config.validations if validate else 0)
     saved = time.monotonic()
+    whole = True
     with show_progress(label, steps, "steps", done=progress.step) as advance:
-        while progress.step < steps and not _is_exhausted(progress, config):
-            progress, loss = _logged_step(training, progress, folder, log)
-            if validate is not None and progress.step in validated:
-                progress = validate_and_keep_best(model, attached, validate, progress, folder, log)
-            with writing(folder):
-                if progress.step in validated or time.monotonic() - saved >= config.checkpoint_seconds:
-                    tensors = optimizer_tensors(training.optimizer, attached.trainable())
-                    save_checkpoint(folder, progress, snapshot(attached), tensors)
+        try:
+            while True:
+                if validate is not None and progress.step in validated and progress.validated_step < progress.step:
+                    progress = validate_and_keep_best(model, attached, validate, progress, folder, log)
+                    saved = -math.inf
+                if progress.step and time.monotonic() - saved >= config.checkpoint_seconds:
+                    _save(training, progress, folder)
                     saved = time.monotonic()
-            advance(1, f"loss {loss:.3f}")
-    return progress
+                if progress.step >= steps or _is_exhausted(progress, config):
+                    return progress
+                whole = False
+                with uninterrupted():
+                    progress, loss = _logged_step(training, progress, folder, log)
+                    whole = True
+                advance(1, f"loss {loss:.3f}")
+        except KeyboardInterrupt:
+            if whole and progress.step:
+                with uninterrupted():
+                    _save(training, progress, folder)
+                say(f"{label}: stopped after step {progress.step} of {steps}; a checkpoint is kept")
+            raise
+
+
+def _save(training: _Training[R], progress: TrainingProgress, folder: Path) -> None:
+    with writing(folder):
+        tensors = optimizer_tensors(training.optimizer, training.attached.trainable())
+        save_checkpoint(folder, progress, snapshot(training.attached), tensors)
 
 
 def _logged_step(
@@ -254,7 +274,7 @@ def _logging(folder: Path, label: str, config: TrainingConfig, progress: Trainin
     with tracking(config.trackers, run=label, folder=folder, settings=settings) as also:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            log = TrainingLog(folder / "log.jsonl", step=progress.step, also=also)
+            log = TrainingLog(folder / "log.jsonl", step=progress.step, validated=progress.validated_step, also=also)
         yield log
 
 

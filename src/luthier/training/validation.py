@@ -68,7 +68,7 @@ def validate_and_keep_best(
                 "validation_score": found.value,
             }
         )
-        progress = replace(progress, validation_loss=found.loss)
+        progress = replace(progress, validation_loss=found.loss, validated_step=progress.step)
         if not _is_better(found.score, progress.best_score):
             return replace(progress, validations_without_gain=progress.validations_without_gain + 1)
         save_file(snapshot(attached), _best_path(folder, progress.step))
