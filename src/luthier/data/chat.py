@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from luthier.data.chat_rendering import Message, apply_template
 from luthier.errors import DataError, ModelError
 from luthier.records import Turn
 
+Tools: TypeAlias = list[dict[str, Any]] | None
 _ASK, _SAY = "qzAskedq", "qzSaidq"
 # A block for reasoning that ends what stands before an answer: empty and closed, or open.
 _REASONING = re.compile(r"<(\w+)>\s*</\1>\s*$|<(\w*(?:think|thought|reason)\w*)>\s*$")
@@ -80,17 +81,42 @@ class ChatFormat:
         for number, turn in enumerate((*turns, Turn(prompt, reply))):
             messages.append({"role": "user", "content": (opening if not number else "") + turn.prompt})
             messages.append({"role": "assistant", "content": turn.reply})
+        return self.write(messages, reply, where)
+
+    def write(self, messages: Sequence[Message], reply: str, where: str, tools: Tools = None) -> Conversation:
+        """Return the text of messages up to the last one, which is the answer, and the answer as it is learned.
+
+        Args:
+            messages: As the template takes them.
+            reply: The text of the last one.
+            where: The example, for messages.
+            tools: The tools that are offered.
+
+        Raises:
+            DataError: When the template fails on these messages.
+        """
+        asked = self.written(messages[:-1], where, tools, ask=True)
+        if self.brings_reasoning(reply):
+            whole = self.written(messages, where, tools)
+            return Conversation(asked, self.opened, "", self._own_reply(asked, whole, reply))
+        if asked.endswith(self.opened):
+            asked = asked[: len(asked) - len(self.opened)] + self.after_prompt
+        elif self.after_prompt.startswith(self.opened):  # after a tool, a template may end a message in its own way
+            asked += self.after_prompt[len(self.opened) :]
+        return Conversation(asked, self.after_prompt, self.lead, reply)
+
+    def written(self, messages: Sequence[Message], where: str, tools: Tools = None, *, ask: bool = False) -> str:
+        """Return the text that the template makes of messages, with its generation prompt where ``ask`` says so.
+
+        Raises:
+            DataError: When the template fails on these messages.
+        """
+        arguments = self.arguments if tools is None else {**self.arguments, "tools": tools}
         try:
-            asked = self._apply(messages[:-1], ask=True)
-            if self.brings_reasoning(reply):
-                whole = self._apply(messages, ask=False)
-                return Conversation(asked, self.opened, "", self._own_reply(asked, whole, reply))
+            return apply_template(self.tokenizer, list(messages), arguments, ask=ask)
         except ModelError as fault:
             what = f"the model's chat template fails: {fault.what}"
             raise DataError(what, where=where, fix="Correct the row, or set data.chat=never.") from None
-        if asked.endswith(self.opened):
-            asked = asked[: len(asked) - len(self.opened)] + self.after_prompt
-        return Conversation(asked, self.after_prompt, self.lead, reply)
 
     def brings_reasoning(self, reply: str) -> bool:
         """Say whether an answer begins with a block of reasoning of the template's kind."""
@@ -110,9 +136,6 @@ class ChatFormat:
             return own
         begun = self.begun(reply)
         return reply.lstrip().removeprefix(self.reasoning).lstrip("\n") if begun else reply
-
-    def _apply(self, messages: list[Message], *, ask: bool) -> str:
-        return apply_template(self.tokenizer, messages, self.arguments, ask=ask)
 
 
 def read_format(tokenizer: Any, arguments: Mapping[str, object] | None = None) -> ChatFormat:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from luthier.errors import ModelError, first_line
 from luthier.files.limited_worker import Stopped, shared_worker
 
-Message: TypeAlias = dict[str, str]
+Message: TypeAlias = dict[str, Any]
 Asked: TypeAlias = tuple[str, Sequence[Message], Mapping[str, Any], bool]
 """A template, the messages, its arguments, and whether the generation prompt is wanted."""
 
@@ -32,7 +32,7 @@ def apply_template(tokenizer: Any, messages: Sequence[Message], arguments: Mappi
         own = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, **arguments)
         return str(own)
     given = {**tokenizer.special_tokens_map, **arguments}
-    asked: Asked = (tokenizer.get_chat_template(), list(messages), given, ask)
+    asked: Asked = (tokenizer.get_chat_template(tools=arguments.get("tools")), list(messages), given, ask)
     try:
         return shared_worker().ask(f"{__name__}:{render_here.__name__}", asked)
     except Stopped as fault:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, Literal
@@ -19,18 +19,20 @@ from typing import Any, Literal
 import numpy as np
 
 from luthier.data.chat import ChatFormat, read_format, reasoning_tags
+from luthier.data.chat_messages import render_spoken, spoken_of
 from luthier.data.cutting import cut_range, moved_span
 from luthier.data.layout import Layout
 from luthier.data.special_tokens import SpecialTokens
 from luthier.data.tokenizer_adapter import Offsets, adapt_tokenizer, added_around, marks_words, special_names
-from luthier.errors import ModelError
-from luthier.records import Dropped, Encoded, Example, TokenIds, Turn
+from luthier.errors import DataError, ModelError
+from luthier.records import Dropped, Encoded, Example, TokenIds
 
 TARGET_TOO_LONG = "the target alone is longer than the limit"
 NO_ROOM = "the answer may take all tokens that fit, so none are left for the prompt"
 PROMPT_TOO_LONG = "the prompt is too long even without its input text"
 NOTHING_TO_CUT = "the prompt is too long and it is not known which part of it is the input text"
 NO_OFFSETS = "the prompt is too long, and this tokenizer does not say which tokens are its input text"
+NEEDS_TEMPLATE = "Take a model whose chat template knows tools, or leave such rows out."
 _BATCH = 512
 
 
@@ -237,6 +239,9 @@ class Encoder:
         return self._chat_layout(example, self._chat) if self._chat else self._plain_layout(example)
 
     def _plain_layout(self, example: Example) -> Layout:
+        if example.tools:
+            where = f"task '{example.task}', example '{example.id}'"
+            raise DataError("tools are offered, and no chat template writes them", where=where, fix=NEEDS_TEMPLATE)
         head = example.preamble + (f"{example.system}\n\n" if example.system else "")
         for turn in example.turns:
             gap = "" if not turn.prompt or turn.prompt[-1].isspace() else " "
@@ -255,23 +260,22 @@ class Encoder:
         return Layout(text, span, blank, lead, _first(example), literal=literal)
 
     def _chat_layout(self, example: Example, chat: ChatFormat) -> Layout:
-        mask = self._special.mask
-        # A preamble has no message of its own: in a conversation the system message is what stands before everything.
-        instructions = "\n\n".join(part for part in (example.preamble.strip(), example.system) if part)
-        system, prompt, reply = mask(instructions), mask(example.prompt), mask(_first(example))
-        turns = tuple(Turn(mask(turn.prompt), mask(turn.reply)) for turn in example.turns)
-        found = chat.render(system, turns, prompt, reply, f"task '{example.task}', example '{example.id}'")
-        text = found.text
-        changed = [system, prompt, *turns] != [instructions, example.prompt, *example.turns]
+        spoken = spoken_of(example, self._special.mask)
+        found = render_spoken(chat, spoken, f"task '{example.task}', example '{example.id}'")
+        text, prompt = found.text, spoken.last
+        changed = replace(spoken, reply="") != replace(spoken_of(example, str), reply="")
         end = len(text) - len(found.after_prompt)
         stripped = prompt.strip()  # many templates strip the message
         start = end - len(stripped) if not text[:end].endswith(prompt) else end - len(prompt)
         span = None
-        if text[:end].endswith(stripped):
+        if text[:end].endswith((prompt, stripped)):
             trimmed = 0 if text[:end].endswith(prompt) else len(prompt) - len(prompt.lstrip())
-            span = moved_span(example.input_span, start - trimmed, end)
+            own_span = (0, len(prompt)) if example.messages else example.input_span
+            span = moved_span(own_span, start - trimmed, end)
         anchor = self._special.after_last(found.after_prompt)
-        return Layout(text, span, anchor, found.lead, self._special.unmask(found.reply), masked=changed)
+        written = spoken.answer is not None
+        reply = found.reply if written else self._special.unmask(found.reply)
+        return Layout(text, span, anchor, found.lead, reply, masked=changed, written=written)
 
     # Ids.
 
@@ -340,20 +344,21 @@ class Encoder:
 
     def _target_ids(self, targets: Sequence[tuple[Layout, str]]) -> list[list[int]]:
         texts = [self._target_text(layout, text) for layout, text in targets]
-        literal = [self._special.stand_in(text) for _, text in targets]
+        literal = [layout.written or self._special.stand_in(text) for layout, text in targets]
         bare = iter(self._pieces.ids([text for (_, text), own in zip(texts, literal, strict=True) if not own]))
         done: list[list[int]] = []
-        for (anchor, text), own in zip(texts, literal, strict=True):
-            ids = self._named_ids(text) if own else next(bare)
+        for (anchor, text), own, (layout, _) in zip(texts, literal, targets, strict=True):
+            ids = self._named_ids(text, layout.written) if own else next(bare)
             after = None if own or not anchor else self._after_anchor(anchor, text)
             done.append([*self._begin, *(ids if after is None else after), *self.end_ids])
         return done
 
-    def _named_ids(self, text: str) -> list[int]:
-        """Return the ids of a text that holds names of special tokens as ordinary text."""
-        if not self._special.kept:
+    def _named_ids(self, text: str, written: bool) -> list[int]:
+        """Return the ids of a text that holds names of special tokens as ordinary text, or masked where it is written
+        by a template."""
+        if not self._special.kept and not written:
             return self._pieces.ids([text], literal=True)[0]
-        parts = self._special.parts(self._special.mask(text))
+        parts = self._special.parts(text if written else self._special.mask(text))
         return [item for part, _, masked in parts for item in self._pieces.ids([part], literal=masked)[0]]
 
     def _target_text(self, layout: Layout, text: str) -> tuple[str, str]:

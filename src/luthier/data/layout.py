@@ -16,6 +16,7 @@ class Layout:
         lead: What stands between the text and the target.
         reply: The target as it is learned: without what stands in the text already.
         literal: The text holds the name of a special token, which must be read as ordinary text.
+        written: The target is a template's own text, still masked: it may hold special tokens that are meant.
         masked: The same where other special tokens are meant (a chat template's own): those that are not are masked.
     """
 
@@ -26,3 +27,4 @@ class Layout:
     reply: str
     literal: bool = False
     masked: bool = False
+    written: bool = False

@@ -292,7 +292,10 @@ def _conversation(task: Task, row: Row, *, wanted: bool, key: str, where: str, n
 
 def _of_exchange(task: Task, exchange: Exchange, reply: str, *, id: str, group: str, tools: str) -> Example:
     assert task.row_format is not None
-    asked = exchange.prompt
+    asked, answer = exchange.prompt, exchange.answer
+    thought = reply.removesuffix(exchange.reply.strip())
+    if answer is not None and thought:
+        answer = replace(answer, content=thought + answer.content)
     begin = len(asked) - len(exchange.last or asked)
     start = begin + len(asked[begin:]) - len(asked[begin:].lstrip())
     return Example(
@@ -306,7 +309,7 @@ def _of_exchange(task: Task, exchange: Exchange, reply: str, *, id: str, group: 
         system=exchange.system,
         group=group,
         messages=exchange.messages,
-        answer=exchange.answer,
+        answer=answer,
         tools=tools,
     )
 
