@@ -17,7 +17,8 @@ from small_job import ECHO, QUICK_EVAL, QUICK_TRAINING, Workshop, luthier, write
 OPTIONS = {
     "compare": "[config] --model --task --arms --retain --retention-text --out --name --train --test --search "
     "--seed --seeds --workers --remake-damaged --device --trust-remote-code --set",
-    "tune": "[config] --model --task --arm --save --out --remake-damaged --train --seed --device --trust-remote-code --set",
+    "tune": "[config] --model --task --arm --save --out --remake-damaged --train --seed --device "
+    "--trust-remote-code --set",
     "eval": "[config] --model --tasks --adapter --any-base --shots --no-cache --engine --out --remake-damaged "
     "--test --seed "
     "--device --trust-remote-code --json --set",

@@ -65,6 +65,8 @@ GOOD = '{"id": "0", "task": "t", "text": "a", "targets": ["a"]}\n'
         (b'{"id": "1", "task": "t", "text": "", "targets": "a"}', "line 2: 'targets' must be a list"),
         (b'{"id": "1", "task": "t", "text": "", "targets": [], "seconds": "1"}', "'seconds' must hold numbers"),
         (b'{"id": "1", "task": "t", "text": "", "targets": [], "choice": []}', "Did you mean 'choices'"),
+        (b'{"id": ' + b"9" * 5000 + b"}", "line 2: The line .* thousands of digits"),
+        (b"[" * 100_000, "line 2: The line is nested too deeply"),
         (b'{"id": "\xff"}', "line 2: Byte 9 of the line is not UTF-8"),
     ],
 )

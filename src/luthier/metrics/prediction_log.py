@@ -95,6 +95,10 @@ def _prediction(line: bytes, where: str) -> Prediction:
         raise DataError(
             f"The line is not JSON: {error.msg} at character {error.pos + 1}.", where=where, fix=fix
         ) from None
+    except (RecursionError, ValueError):
+        raise DataError(
+            "The line is nested too deeply, or holds a number of thousands of digits.", where=where, fix=fix
+        ) from None
     if not isinstance(row, dict):
         raise DataError(f"The line is not a prediction but a {type(row).__name__}.", where=where, fix=fix)
     missing = [name for name in _REQUIRED if name not in row]
