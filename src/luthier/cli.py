@@ -349,13 +349,14 @@ def _print(renderable: Any) -> None:
 def _show_run(run: Path) -> None:
     from luthier.report.page import write_report
     from luthier.report.terminal import run_view
+    from luthier.report.visible import visible
     from luthier.results.records import read_costs, read_results
 
     results, costs = read_results(run), read_costs(run)
     page = write_report(run)
     for part in run_view(results, costs):
         _print(part)
-    click.echo(results.recommendation.sentence)
+    click.echo(visible(results.recommendation.sentence))
     click.echo(f"Report: {page}")
 
 

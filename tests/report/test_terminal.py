@@ -16,7 +16,8 @@ from luthier.report import formatting
 from luthier.report.cost_tables import cost_table, storage_table
 from luthier.report.derived import forgetting, points
 from luthier.report.evaluation import EvaluationRow, evaluation_table
-from luthier.report.terminal import retention_table, run_view, summary_table
+from luthier.report.tables import Cell, Column, Table
+from luthier.report.terminal import folded, retention_table, run_view, summary_table
 from luthier.results.records import ArmCosts, RunCosts, RunResults
 
 
@@ -195,3 +196,24 @@ def test_what_eval_prints_is_folded_too() -> None:
     for title in ("95 % interval", "chance", "shots", "dropped"):
         assert all(word in text for word in title.split()), title
     assert "[red]" in "".join(text.split()), "a name is no markup"
+
+
+def test_nothing_that_a_terminal_would_obey_passes() -> None:
+    hostile = "\x1b]0;title\x07\x9b31m\u202e\r\nz"
+    arm = replace(example_run.results().arms[3], name=hostile, notes=(hostile,))
+    results = replace(example_run.results(), arms=(arm,), pairs=())
+    out = io.StringIO()
+    for part in run_view(results, RunCosts("cpu", 1)):
+        Console(file=out, width=80).print(part)
+    text = out.getvalue()
+    assert not [character for character in "\x1b\x07\x9b\u202e\r" if character in text]
+    assert "\\u001b]0;title\\u0007\\u009b31m\\u202e  z" in "".join(text.split("\n")[-3:])
+
+
+def test_wide_characters_take_two_cells() -> None:
+    """A column is as wide as its text is shown: eight Chinese characters are sixteen cells."""
+    rows = tuple((Cell(f"臂{k}"), Cell("1")) for k in range(3))
+    columns = (Column("Arm", number=False), *(Column("一二三四五六七八") for _ in range(4)))
+    table = Table("wide", "", columns, tuple((row[0], *[row[1]] * 4) for row in rows))
+    assert len(folded(table, 60)) == 2
+    assert len(folded(table, 90)) == 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -14,6 +16,7 @@ from rich.text import Text
 from luthier.report import answer_tables, tables
 from luthier.report.cost_tables import cost_table
 from luthier.report.tables import MARKS, Cell, Table, Tone
+from luthier.report.visible import visible
 from luthier.results.records import RunCosts, RunResults
 
 _STYLES: dict[Tone, str] = {"good": "bold green", "bad": "bold red", "muted": "dim", "": ""}
@@ -112,7 +115,7 @@ def notes(results: RunResults) -> list[str]:
     for arm in results.arms:
         for note in arm.notes:
             arms_of.setdefault(note, []).append(arm.name)
-    return [f"{', '.join(names)}: {note}" for note, names in arms_of.items()]
+    return [_shown(f"{', '.join(names)}: {note}") for note, names in arms_of.items()]
 
 
 def retention_table(results: RunResults) -> DrawnTable | None:
@@ -122,16 +125,21 @@ def retention_table(results: RunResults) -> DrawnTable | None:
 
 
 def draw(table: Table) -> DrawnTable:
-    """Draw any table; names and texts are taken literally, never as markup."""
-    return DrawnTable(table)
+    """Draw any table; names and texts are taken literally, never as markup or as control sequences."""
+    rows = tuple(
+        tuple(replace(cell, main=_shown(cell.main), below=_shown(cell.below)) for cell in row) for row in table.rows
+    )
+    columns = tuple(replace(column, title=_shown(column.title)) for column in table.columns)
+    return DrawnTable(replace(table, title=_shown(table.title), note=_shown(table.note), columns=columns, rows=rows))
+
+
+def _shown(text: str) -> str:
+    """Return a text on one line, with what a terminal would obey written out."""
+    return visible(re.sub(r"[\n\r\t]", " ", text))
 
 
 def _rich_table(table: Table, width: int) -> RichTable:
-    drawn = RichTable(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
+    drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     names = _name_widths(table, width)
     for index, column in enumerate(table.columns):
         size = _width(table, index)
@@ -156,7 +164,8 @@ def _need(table: Table, index: int) -> int:
 def _width(table: Table, index: int) -> int:
     """Return the width of a column's longest line, or of the longest word of its heading."""
     lines = [line for row in table.rows for line in _text(row[index]).plain.splitlines()]
-    return max(len(part) for part in [*lines, *table.columns[index].title.split()])
+    # In cells of the terminal: a Chinese character takes two.
+    return max((cell_len(part) for part in [*lines, *table.columns[index].title.split()]), default=1)
 
 
 def _text(cell: Cell) -> Text:
