@@ -21,6 +21,7 @@ from luthier.errors import LuthierError, ModelError, raise_faults
 from luthier.files.digests import file_digest
 from luthier.kernels.verification import compare, evaluation_mode, logits_tolerance
 from luthier.methods.base import Attached, read_tensors, require_fit
+from luthier.methods.base_name import is_same_base
 from luthier.methods.peft_files import CONFIG, read_config
 from luthier.methods.peft_load import load_peft
 from luthier.methods.registry import find_method
@@ -128,9 +129,9 @@ def add_adapter(model: LanguageModel, name: str, folder: Path | str, *, any_base
 
 
 def _load_published(model: LanguageModel, folder: Path, *, any_base: bool) -> Attached:
-    """Put an adapter without a card on the model, if it names the model as its base."""
+    """Put an adapter without a card on the model, if it names the model as its base: see :func:`is_same_base`."""
     stated = str(read_config(folder).get("base_model_name_or_path") or "")
-    if not any_base and Path(stated).name != Path(model.name).name:
+    if not any_base and not is_same_base(stated, model.name, model.folder):
         known = f"for '{stated}'" if stated else "for a base that it does not name"
         raise ModelError(
             f"the adapter was trained {known}, not for '{model.name}'",

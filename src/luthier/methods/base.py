@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from luthier.config.base import Settings
 from luthier.errors import LuthierError, ModelError, raise_faults
+from luthier.files.foreign import foreign
 from luthier.models.language_model import LanguageModel
 
 _FIX = "Load the base that it was trained on, or train it again."
@@ -111,17 +111,28 @@ def load_weights(attached: Attached, tensors: Mapping[str, Tensor], *, where: st
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+    """Read a safetensors file of trained weights.
 
     Raises:
-        ModelError: When it is missing or damaged.
+        ModelError: When it is missing or damaged, or holds numbers that are not finite.
     """
-    try:
-        return load_file(path)
-    except OSError:
-        raise ModelError(f"no {path.name}", where=str(path.parent), fix="Give a whole adapter folder.") from None
-    except SafetensorError as fault:
-        raise ModelError(f"damaged: {fault}", where=str(path), fix="Fetch or train it again.") from None
+    if not path.is_file():
+        raise ModelError(f"no {path.name}", where=str(path.parent), fix="Give a whole adapter folder.")
+    with foreign("damaged", where=str(path), fix="Fetch or train it again."):
+        tensors = load_file(path)
+    for name, tensor in tensors.items():
+        if not all_finite(tensor):
+            what = f"tensor '{name}' has numbers that are not finite"
+            raise ModelError(what, where=str(path), fix="Fetch it again, or train it at a lower learning rate.")
+    return tensors
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Say whether a tensor has no NaN and no infinity; without a second tensor of its size where it has none."""
+    if not tensor.is_floating_point():
+        return True
+    total = tensor.detach().float().sum() if tensor.element_size() == 1 else tensor.detach().sum(dtype=torch.float32)
+    return bool(total.isfinite()) or bool(tensor.isfinite().all())
 
 
 def require_fit(own: Mapping[str, Tensor], stored: Mapping[str, Tensor], *, where: str) -> None:

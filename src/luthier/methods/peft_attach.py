@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import nn
 
-from luthier.errors import ConfigError, first_line
-from luthier.methods.peft_config import complete_config, kind_of, without_warnings
+from luthier.errors import ConfigError, LuthierError, first_line
+from luthier.methods.base_weights import BaseWeights, give_back
+from luthier.methods.peft_config import complete_config, kind_of, seeded, without_warnings
 from luthier.methods.peft_layers import AttachedPeft, module_tree, put_back, swaps_since
 from luthier.methods.peft_soft_prompt import AttachedSoftPrompt
 from luthier.models.language_model import LanguageModel
@@ -26,21 +26,30 @@ def attach_peft(model: LanguageModel, config: Any, *, seed: int) -> AttachedPeft
         seed: Of its random weights.
 
     Raises:
-        ConfigError: When ``peft`` cannot put it on this model.
+        ConfigError: When ``peft`` cannot put it on this model, or it starts by writing to the base's own weights.
     """
     complete_config(model, config)
     base = model.module
     if config.is_prompt_learning:
-        with _seeded(seed), _refusing(config), without_warnings():
+        with seeded(seed), _refusing(config), without_warnings():
             return AttachedSoftPrompt(model, _wrap(base, config))
-    tree = module_tree(base)
+    tree, weights = module_tree(base), BaseWeights(base)
     try:
-        with _seeded(seed), _refusing(config), without_warnings():
+        with seeded(seed), _refusing(config), without_warnings():
             wrapped = _wrap(base, config)
-    except ConfigError:
+        if weights.exchanged or weights.written:
+            raise ConfigError(
+                f"this {kind_of(config)} writes to the base's own weights, so it could not be taken off",
+                where="settings",
+                fix="Choose a start that leaves them alone, such as init_lora_weights: true.",
+            )
+    except LuthierError:
         put_back(base, swaps_since(tree))
+        give_back(model, weights)
         raise
-    attached = AttachedPeft(model, base, wrapped, swaps_since(tree))
+    # `bias: all` trains the base's own biases.
+    weights.give_copies(weight for weight in wrapped.parameters() if weight.requires_grad)
+    attached = AttachedPeft(model, wrapped, swaps_since(tree), weights)
     if not attached.trainable():
         attached.detach()
         raise ConfigError(
@@ -78,11 +87,3 @@ def _refusing(config: Any) -> Iterator[None]:
             where="settings",
             fix="Name layers that the model has, or leave target_modules out.",
         ) from None
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Draw torch's random numbers from a seed inside, and leave the outer stream untouched."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

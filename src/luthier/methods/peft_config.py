@@ -89,3 +89,11 @@ def without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw torch's random numbers from a seed inside, and leave the outer stream untouched."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

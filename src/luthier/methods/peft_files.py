@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from luthier.errors import ModelError, first_line
+from luthier.errors import ModelError
+from luthier.files.json_object import read_object
 from luthier.methods.peft_config import without_warnings
 from luthier.models.language_model import LanguageModel
 
@@ -33,15 +34,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         ModelError: When it is missing or is not a JSON object.
     """
     path = folder / CONFIG
-    try:
-        written = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise ModelError(f"no {CONFIG}", where=str(folder), fix="Give the folder of an adapter.") from None
-    except ValueError as fault:
-        raise ModelError(f"not JSON: {first_line(fault)}", where=str(path), fix="Fetch or train it again.") from None
-    if not isinstance(written, dict):
-        raise ModelError("not a JSON object", where=str(path), fix="Fetch or train it again.")
-    return written
+    if not path.exists():
+        raise ModelError(f"no {CONFIG}", where=str(folder), fix="Give the folder of an adapter.")
+    return read_object(path, fix="Fetch or train it again.")
 
 
 def target_modules(folder: Path) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Layers of ``peft`` inside a model: put on, taken off, put on again, merged; no method in particular.
 
 ``peft`` replaces modules of the base by its own. Which modules it replaced is seen by comparing the module tree before
-and after, so that taking them off and putting them on again only moves references: nothing is computed, and nothing of
-the base is written to.
+and after, so that taking them off and putting them on again only moves references: nothing is computed. What an adapter
+writes to the base's own weights is exchanged in the same way: see :mod:`luthier.methods.base_weights`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from torch import nn
 
 from luthier.errors import ModelError, first_line
 from luthier.methods.base import freeze_all_but
+from luthier.methods.base_weights import BaseWeights
 from luthier.methods.peft_config import kind_of, without_warnings
 from luthier.methods.peft_files import save_peft
+from luthier.methods.tied_head import tie_if_equal, untie_for
 from luthier.models.language_model import LanguageModel
 
 ModuleTree: TypeAlias = list[tuple[nn.Module, dict[str, nn.Module | None]]]
@@ -47,12 +49,13 @@ class AttachedPeft:
 
     in_place: ClassVar[bool] = False
 
-    def __init__(self, model: LanguageModel, base: nn.Module, wrapped: Any, swaps: tuple[Swap, ...]) -> None:
+    def __init__(self, model: LanguageModel, wrapped: Any, swaps: tuple[Swap, ...], weights: BaseWeights) -> None:
         self.model = model
-        self.base = base
+        self.base: nn.Module = model.module
         self.wrapped = wrapped
         self.swaps = swaps
-        self._configs = vars(base).get("peft_config")
+        self.weights = weights
+        self._configs = vars(self.base).get("peft_config")
         # `peft` marks what it trains by requires_grad when it puts an adapter on.
         self._trainable = {name: weight for name, weight in wrapped.named_parameters() if weight.requires_grad}
         self._switch_on()
@@ -62,12 +65,17 @@ class AttachedPeft:
         return self._trainable
 
     def detach(self) -> None:
-        """Put the base's own modules back; its tensors were never written to."""
+        """Put the base's own modules and weights back."""
+        self._take_modules_off()
+        self.weights.take_off()
+
+    def _take_modules_off(self) -> None:
         put_back(self.base, self.swaps)
         self.base.train(self.base.training)
 
     def reattach(self) -> None:
-        """Put the adapter's modules where they were."""
+        """Put the adapter's modules, and what it made of the base's weights, where they were."""
+        self.weights.put_on()
         for swap in self.swaps:
             swap.parent._modules[swap.name] = swap.adapted
         if self._configs is not None:
@@ -80,7 +88,9 @@ class AttachedPeft:
         Raises:
             ModelError: When ``peft`` cannot merge this kind, or the merged weights are not finite.
         """
-        owned = [weight for swap in self.swaps if swap.base is not None for weight in swap.base.parameters()]
+        changed = [swap.base for swap in self.swaps if swap.base is not None]
+        tie = untie_for(self.model, changed)
+        owned = [weight for module in changed for weight in module.parameters()]
         kept = [weight.detach().clone() for weight in owned]
 
         def undo() -> None:
@@ -88,11 +98,13 @@ class AttachedPeft:
             with torch.no_grad():
                 for weight, tensor in zip(owned, kept, strict=True):
                     weight.copy_(tensor)
+            tie()
             self.reattach()
 
         try:
             with torch.no_grad(), without_warnings():
                 self.wrapped.base_model.merge_adapter(safe_merge=True)
+                _put_in_whole_modules(self.swaps)
         except (ValueError, NotImplementedError, AttributeError, TypeError) as fault:
             undo()
             raise ModelError(
@@ -103,7 +115,8 @@ class AttachedPeft:
             undo()
             raise
         _not_merged(self.swaps)
-        self.detach()
+        self._take_modules_off()
+        tie = tie_if_equal(self.model, tie)
         return undo
 
     def _switch_on(self) -> None:
@@ -143,7 +156,16 @@ def put_back(base: nn.Module, swaps: Sequence[Swap]) -> None:
 
 def _not_merged(swaps: Sequence[Swap]) -> None:
     """Let layers that were merged compute beside the base's own weights when they are put on again."""
-    for swap in swaps:
-        merged = getattr(swap.adapted, "merged_adapters", None)
+    for layer in (layer for swap in swaps for layer in swap.adapted.modules()):
+        merged = getattr(layer, "merged_adapters", None)
         if merged is not None:
             merged.clear()
+
+
+def _put_in_whole_modules(swaps: Sequence[Swap]) -> None:
+    """Copy modules that were trained whole (``modules_to_save``) into the base's."""
+    for swap in swaps:
+        trained = getattr(swap.adapted, "modules_to_save", None)
+        if swap.base is not None and isinstance(trained, nn.ModuleDict):
+            for name, weight in trained["default"].named_parameters():
+                swap.base.get_parameter(name).data = weight.data.clone()
