@@ -231,4 +231,4 @@ def test_a_fall_that_could_not_be_seen_stands_beside_no_forgetting() -> None:
     )
     alone = arm("full", 0.4, weights=9000, retained=(blind,))
     sentence = recommend([ZERO, alone], [pair("full", "zero_shot", 0.3, significant=True)], TASK).sentence
-    assert sentence.endswith("(there are too few answers to say which fall could have been found).")
+    assert sentence.endswith("(which fall could have been found is not known).")

@@ -158,7 +158,7 @@ def smallest_falls(retained: Sequence[RetentionResult]) -> str:
     """
     known = [item for item in retained if _detectable(item) is not None]
     if not known:
-        return "there are too few answers to say which fall could have been found"
+        return "which fall could have been found is not known"
     largest = sorted(known, key=lambda item: -(_detectable(item) or 0.0) / (item.scale or 1.0))
     named = ", ".join(f"{_detectable(item):.3g} {item.metric} on {item.task}" for item in largest[:_SHOWN])
     rest = len(largest) - _SHOWN
