@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from luthier.data.encoding import Encoder
+from luthier.data.long_texts import LONG, characters
 from luthier.errors import DataError, LuthierError
 from luthier.records import Dropped, Encoded, Example
 
@@ -127,6 +128,7 @@ class SplitMeter:
     def __init__(self, split: str, encoder: Encoder, samples: int = 3) -> None:
         self._split, self._encoder, self._wanted = split, encoder, samples
         self._waiting: list[Example] = []
+        self._size = 0
         self._prompts, self._targets = array("I"), array("I")
         self._dropped: Counter[str] = Counter()
         self._begins: Counter[int] = Counter()
@@ -141,7 +143,8 @@ class SplitMeter:
             self._first_target = example.targets[0]
         self._distinct = self._distinct or example.targets[0] != self._first_target
         self._waiting.append(example)
-        if len(self._waiting) >= _BATCH:
+        self._size += characters(example)
+        if len(self._waiting) >= _BATCH or self._size >= LONG:
             self._flush()
 
     def _flush(self) -> None:
@@ -152,6 +155,7 @@ class SplitMeter:
             else:
                 self._count(item)
         self._waiting.clear()
+        self._size = 0
 
     def _count(self, item: Encoded) -> None:
         tokenizer, end = self._encoder.tokenizer, self._encoder.end_ids

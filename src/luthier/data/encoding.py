@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ from luthier.data.chat import ChatFormat, read_format, reasoning_tags
 from luthier.data.chat_messages import render_spoken, spoken_of
 from luthier.data.cutting import cut_range, moved_span
 from luthier.data.layout import Layout
+from luthier.data.long_texts import LONG, in_batches, shortened
 from luthier.data.special_tokens import SpecialTokens
 from luthier.data.tokenizer_adapter import Offsets, adapt_tokenizer, added_around, marks_words, special_names
 from luthier.errors import DataError, ModelError
@@ -142,8 +142,7 @@ class Encoder:
 
     def stream(self, examples: Iterable[Example]) -> Iterator[Encoded | Dropped]:
         """Encode examples in their order, a batch at a time, holding no more than that."""
-        rest = iter(examples)
-        while batch := list(islice(rest, _BATCH)):
+        for batch in in_batches(examples, _BATCH):
             yield from self._encode_batch(batch)
 
     def encode_choices(self, example: Example) -> list[Encoded] | Dropped:
@@ -236,7 +235,13 @@ class Encoder:
     # Text.
 
     def _layout(self, example: Example) -> Layout:
-        return self._chat_layout(example, self._chat) if self._chat else self._plain_layout(example)
+        layout = self._chat_layout(example, self._chat) if self._chat else self._plain_layout(example)
+        if max(len(layout.text), len(layout.reply)) < LONG:
+            return layout
+        return shortened(layout, self.max_length, self._count)
+
+    def _count(self, piece: str) -> int:
+        return len(self._pieces.ids([self._special.unmask(piece)], literal=True)[0])
 
     def _plain_layout(self, example: Example) -> Layout:
         if example.tools:
@@ -330,7 +335,7 @@ class Encoder:
             return Dropped(example.id, TARGET_TOO_LONG)
         excess = len(ids) - room
         if excess <= 0:
-            return _array(ids), 0
+            return _array(ids), layout.lost
         if layout.span is None:
             return Dropped(example.id, NOTHING_TO_CUT)
         body, offsets = self._body(layout)
@@ -340,7 +345,7 @@ class Encoder:
         if gap is None:
             return Dropped(example.id, PROMPT_TOO_LONG)
         kept = [*self._head(body), *body[: gap[0]], *body[gap[1] :], *self._tail(body)]
-        return _array(kept), gap[1] - gap[0]
+        return _array(kept), gap[1] - gap[0] + layout.lost
 
     def _target_ids(self, targets: Sequence[tuple[Layout, str]]) -> list[list[int]]:
         texts = [self._target_text(layout, text) for layout, text in targets]

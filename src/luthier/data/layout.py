@@ -16,8 +16,9 @@ class Layout:
         lead: What stands between the text and the target.
         reply: The target as it is learned: without what stands in the text already.
         literal: The text holds the name of a special token, which must be read as ordinary text.
-        written: The target is a template's own text, still masked: it may hold special tokens that are meant.
         masked: The same where other special tokens are meant (a chat template's own): those that are not are masked.
+        written: The target is a template's own text, still masked: it may hold special tokens that are meant.
+        lost: Tokens of the span that were cut already.
     """
 
     text: str
@@ -28,3 +29,4 @@ class Layout:
     literal: bool = False
     masked: bool = False
     written: bool = False
+    lost: int = 0
