@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from luthier.errors import ConfigError
+from luthier.config.safe_yaml import read_yaml
+from luthier.errors import ConfigError, first_line
 
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
@@ -25,9 +26,11 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise ConfigError(f"'{item}' is not key=value", where="--set", fix="Write --set training.epochs=2.")
         try:
-            values[key.strip()] = _number(yaml.safe_load(value))
-        except yaml.YAMLError:
-            what = f"the value of '{key}' is not YAML: {value}"
+            values[key.strip()] = _number(read_yaml(value)[1])
+        except yaml.YAMLError as fault:
+            problem = getattr(fault, "problem", None) or first_line(fault)
+            shown = value if len(value) <= 80 else f"{value[:80]}…"
+            what = f"the value of '{key}' is not YAML: {shown} ({problem})"
             raise ConfigError(what, where="--set", fix="Write a number, a word, or a list such as [a, b].") from None
     return nested(values)
 

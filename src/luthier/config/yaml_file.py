@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from luthier.config.safe_yaml import SIZE, read_yaml
 from luthier.errors import ConfigError, LuthierError, raise_faults
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -20,13 +21,16 @@ def load_yaml(path: Path, error: type[LuthierError] = ConfigError) -> tuple[dict
             a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except OSError as fault:
-        raise error(f"cannot read the file ({fault.strerror})", where=str(path), fix="Check the path.") from None
-    except UnicodeDecodeError as fault:
-        raise error(f"not UTF-8 (byte {fault.start})", where=str(path), fix="Save it as UTF-8.") from None
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OSError(0, "it is not a file")  # a pipe would be waited for
+        if path.stat().st_size > 4 * SIZE:
+            raise OSError(0, f"it has more than {4 * SIZE:,} bytes")
+        node, data = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        if isinstance(fault, UnicodeDecodeError):
+            raise error(f"not UTF-8 (byte {fault.start})", where=str(path), fix="Save it as UTF-8.") from None
+        reason = fault.strerror if isinstance(fault, OSError) else fault
+        raise error(f"cannot read the file ({reason})", where=str(path), fix="Check the path.") from None
     except yaml.YAMLError as fault:
         mark = getattr(fault, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""

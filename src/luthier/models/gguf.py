@@ -25,6 +25,7 @@ from filelock import FileLock
 from luthier.errors import ModelError, first_line
 from luthier.files.atomic import finish_folder, temporary_folder, writing
 from luthier.files.digests import file_digest
+from luthier.files.user_path import user_path
 from luthier.progress import say
 
 SUFFIX = ".gguf"
@@ -91,7 +92,7 @@ def cache_root() -> Path:
     """Return Luthier's cache: ``$LUTHIER_CACHE``, or ``luthier`` in the user's cache."""
     given = os.environ.get("LUTHIER_CACHE")
     if given:
-        return Path(given).expanduser()
+        return user_path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "luthier"
 
 

@@ -16,6 +16,7 @@ import torch
 from luthier.errors import ModelError, first_line
 from luthier.files.digests import file_digest
 from luthier.files.safetensors_models import read_module, weight_files
+from luthier.files.user_path import user_path
 from luthier.kernels.onednn_matmul import multiply_by_onednn
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
@@ -120,7 +121,7 @@ def find_folder(name: str, *, trust_remote_code: bool = False) -> Path:
     """
     if name in EMBEDDED:
         return EMBEDDED[name]
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir():
         return path
     if path.suffix == SUFFIX and path.is_file():

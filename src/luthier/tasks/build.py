@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from luthier.config.validation import validate
 from luthier.config.yaml_file import KeyPath, load_yaml
 from luthier.errors import ConfigError, TaskError, raise_faults
+from luthier.files.user_path import user_path
 from luthier.metrics.extraction import Extraction
 from luthier.tasks.faults import line_of, task_faults
 from luthier.tasks.rows.sources import SPLITS, Source
@@ -169,5 +170,5 @@ def _sources(spec: SourceSpec, path: Path) -> dict[str, Source]:
 def _source(spec: SourceSpec, path: Path) -> Source:
     place = spec.path or ""
     if not place.startswith("hf:"):
-        place = str(path.parent / Path(place).expanduser())
+        place = str(path.parent / user_path(place))
     return Source(place, spec.format, spec.columns, spec.delimiter, spec.quoting, spec.field, spec.split, spec.revision)

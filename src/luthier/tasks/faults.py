@@ -7,6 +7,7 @@ from pathlib import Path
 
 from luthier.config.yaml_file import KeyPath
 from luthier.errors import ConfigError, DataError, LuthierError, TaskError, did_you_mean
+from luthier.files.user_path import user_path
 from luthier.tasks.exemplar_pool import fixed_exemplar
 from luthier.tasks.rows.hub import parse_id
 from luthier.tasks.rows.sources import SPLITS
@@ -73,7 +74,7 @@ def _path_fault(source: SourceSpec, folder: Path, where: str) -> LuthierError | 
         return None
     if "\x00" in path:
         return TaskError("the path holds a NUL", where=where, fix="Write the path without it.")
-    place = Path(path).expanduser()
+    place = user_path(path)
     if not place.is_absolute() and not (folder / place).resolve().is_relative_to(folder.resolve()):
         what = f"the path '{path}' leaves the task's folder"
         return TaskError(what, where=where, fix="Put the data beside the YAML, or write its absolute path.")

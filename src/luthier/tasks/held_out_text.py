@@ -6,6 +6,7 @@ from pathlib import Path
 
 from luthier.errors import DataError
 from luthier.files.text_lines import text_lines
+from luthier.files.user_path import user_path
 from luthier.tasks.loader import LIBRARY
 from luthier.tasks.rows import sources
 from luthier.tasks.rows.sources import Source, read_rows
@@ -22,7 +23,7 @@ def load_texts(name_or_path: str) -> list[str]:
         DataError: When it cannot be read or has no text.
     """
     built_in = LIBRARY / name_or_path / "heldout.jsonl.gz"
-    path = built_in if built_in.is_file() else Path(name_or_path).expanduser()
+    path = built_in if built_in.is_file() else user_path(name_or_path)
     source = Source(name_or_path if name_or_path.startswith("hf:") else str(path))
     if path.suffix == ".txt":
         return _documents(path)

@@ -9,6 +9,7 @@ import numpy as np
 
 from luthier.config.data import DataConfig, EncodingConfig, TrainingDataConfig
 from luthier.errors import DataError, TaskError, did_you_mean
+from luthier.files.user_path import user_path
 from luthier.records import Example
 from luthier.tasks.build import read_task
 from luthier.tasks.exemplar_pool import fixed_exemplar
@@ -63,7 +64,7 @@ def load_task(name_or_path: str) -> Task:
     built_in = LIBRARY / name_or_path / "task.yaml"
     if name_or_path in library_names():
         return read_task(built_in)
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if path.suffix in _YAML:
         return read_task(path)
     if path.is_dir() and (path / "task.yaml").is_file():
@@ -86,7 +87,7 @@ def with_data_settings(task: Task, data: EncodingConfig) -> Task:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that no file can have
+    except (OSError, ValueError):  # a name that no file can have
         return False
 
 
