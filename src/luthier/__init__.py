@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from luthier.config.evaluate import EvaluateConfig
     from luthier.config.evaluation import EngineConfig, EvaluationConfig, InferenceConfig
     from luthier.config.merge import MergeConfig
+    from luthier.config.predict import PredictConfig
     from luthier.config.search import SearchConfig
     from luthier.config.training import TrainingConfig
     from luthier.config.tune import TuneConfig
@@ -31,18 +32,21 @@ if TYPE_CHECKING:
         Faults,
         LuthierError,
         ModelError,
+        ResourceError,
         StoreError,
         TaskError,
         TrainingError,
         WorkerError,
     )
+    from luthier.evaluation.answering import Model
     from luthier.experiments.compare import compare
     from luthier.experiments.evaluate import evaluate
     from luthier.experiments.merge import merge
+    from luthier.experiments.predict import predict
     from luthier.experiments.tune import tune
     from luthier.methods.adapter_io import add_adapter
     from luthier.models.load import load_model
-    from luthier.records import Dropped, Encoded, Example, Prediction, Score, Turn
+    from luthier.records import Dropped, Encoded, Example, Message, Prediction, Score, Turn
     from luthier.report.page import write_report
     from luthier.results.records import RunCosts, RunResults, read_costs, read_results
     from luthier.tasks.loader import load_task
@@ -67,8 +71,12 @@ __all__ = [
     "InferenceConfig",
     "LuthierError",
     "MergeConfig",
+    "Message",
+    "Model",
     "ModelError",
+    "PredictConfig",
     "Prediction",
+    "ResourceError",
     "RunCosts",
     "RunResults",
     "Score",
@@ -88,6 +96,7 @@ __all__ = [
     "load_model",
     "load_task",
     "merge",
+    "predict",
     "read_costs",
     "read_results",
     "tune",
@@ -103,6 +112,7 @@ _HOMES = {
     "luthier.config.evaluate": ("EvaluateConfig",),
     "luthier.config.evaluation": ("EngineConfig", "EvaluationConfig", "InferenceConfig"),
     "luthier.config.merge": ("MergeConfig",),
+    "luthier.config.predict": ("PredictConfig",),
     "luthier.config.search": ("SearchConfig",),
     "luthier.config.training": ("TrainingConfig",),
     "luthier.config.tune": ("TuneConfig",),
@@ -112,18 +122,21 @@ _HOMES = {
         "Faults",
         "LuthierError",
         "ModelError",
+        "ResourceError",
         "StoreError",
         "TaskError",
         "TrainingError",
         "WorkerError",
     ),
+    "luthier.evaluation.answering": ("Model",),
     "luthier.experiments.compare": ("compare",),
     "luthier.experiments.evaluate": ("evaluate",),
     "luthier.experiments.merge": ("merge",),
+    "luthier.experiments.predict": ("predict",),
     "luthier.experiments.tune": ("tune",),
     "luthier.methods.adapter_io": ("add_adapter",),
     "luthier.models.load": ("load_model",),
-    "luthier.records": ("Dropped", "Encoded", "Example", "Prediction", "Score", "Turn"),
+    "luthier.records": ("Dropped", "Encoded", "Example", "Message", "Prediction", "Score", "Turn"),
     "luthier.report.page": ("write_report",),
     "luthier.tasks.loader": ("load_task",),
     "luthier.version": ("__version__",),

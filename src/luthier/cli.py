@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from luthier.config.evaluate import EvaluateConfig
     from luthier.config.flags import Option
     from luthier.config.merge import MergeConfig
+    from luthier.config.predict import PredictConfig
     from luthier.config.score import ScoreConfig
     from luthier.config.show_tasks import PreviewTaskConfig, ShowTaskConfig
     from luthier.config.store import CleanStoreConfig, ListStoreConfig, StoreSizeConfig
@@ -233,6 +234,18 @@ def _evaluate(settings: EvaluateConfig, as_json: bool) -> None:
         _print(evaluation_table(rows))
 
 
+def _predict(settings: PredictConfig, _: bool) -> None:
+    from luthier.experiments.predict import predict
+    from luthier.progress import say
+
+    found = predict(settings)
+    say(f"{len(found.rows):,} rows answered" + (f": {settings.out}" if str(settings.out) != "-" else ""))
+    if found.unanswered:
+        say(f"{found.unanswered:,} of them do not fit the model and have no answer")
+    if found.unparsed:
+        say(f"in {found.unparsed:,} generated texts no answer was found")
+
+
 def _check(settings: CheckConfig, _: bool) -> None:
     from rich.console import Console
 
@@ -327,6 +340,7 @@ _RUN: dict[str, Callable[[Any, bool], None]] = {
     "tune": _tune,
     "merge": _merge,
     "eval": _evaluate,
+    "predict": _predict,
     "check": _check,
     "score": _score,
     "report": lambda settings, _: _show_run(settings.run),

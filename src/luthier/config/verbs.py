@@ -142,6 +142,16 @@ VERBS = (
         json=True,
     ),
     Verb(
+        "predict",
+        "Answer new rows in their order, with every column that they have.",
+        "luthier.config.predict:PredictConfig",
+        (
+            *(Flag("rows", position=True), _OUT, _MODEL, Flag("adapter"), _TASK, Flag("format"), _ANY_BASE),
+            *(_SEED, _DEVICE, _TRUST),
+        ),
+        assignments=True,
+    ),
+    Verb(
         "check",
         "Show what would be learned, before any step; exit code 2 when training would be meaningless.",
         "luthier.config.check:CheckConfig",

@@ -42,6 +42,8 @@ class Card:
     base_name: str
     base_digest: str
     task: str = ""
+    row_format: dict[str, Any] | None = None
+    """How rows of a data file became prompts; None for a task from YAML, which lies beside the card."""
     template: str = ""
     stop: tuple[str, ...] = ()
     trainable_parameters: int = 0

@@ -26,8 +26,12 @@ _LIBRARY = Path(__file__).parent / "library"
 _SHARED = ("format", "columns", "delimiter", "quoting", "field", "revision")
 
 
-def read_task(path: Path) -> Task:
+def read_task(path: Path, *, rows: bool = True) -> Task:
     """Read a task from its YAML file.
+
+    Args:
+        path: The file.
+        rows: Whether the rows that it names must be there; they need not for its prompts alone.
 
     Raises:
         TaskError: When the file is missing or something in it is wrong.
@@ -36,7 +40,7 @@ def read_task(path: Path) -> Task:
     data, lines = load_yaml(path, TaskError)
     spec = validate(TaskSpec, data, source=str(path), lines=lines, error=TaskError)
     task = build_task(spec, path, lines)
-    raise_faults(f"{path} has faults", list(task_faults(spec, task, str(path), lines)))
+    raise_faults(f"{path} has faults", list(task_faults(spec, task, str(path), lines, rows=rows)))
     return task
 
 

@@ -22,8 +22,10 @@ def line_of(lines: Mapping[KeyPath, int], at: KeyPath) -> str:
     return f", line {found}" if found else ""
 
 
-def task_faults(spec: TaskSpec, task: Task, where: str, lines: Mapping[KeyPath, int]) -> Iterator[LuthierError]:
-    """Yield what is wrong beyond the form of the file."""
+def task_faults(
+    spec: TaskSpec, task: Task, where: str, lines: Mapping[KeyPath, int], *, rows: bool = True
+) -> Iterator[LuthierError]:
+    """Yield what is wrong beyond the form of the file; whether its rows are there too, if they must be."""
     for template in _all_templates(task):
         try:
             template.check()
@@ -31,7 +33,7 @@ def task_faults(spec: TaskSpec, task: Task, where: str, lines: Mapping[KeyPath, 
             yield fault
     folder = Path(where).parent
     apart = [(name, getattr(spec.source, name)) for name in SPLITS if getattr(spec.source, name) is not None]
-    for name, source in apart or [("", spec.source)]:
+    for name, source in (apart or [("", spec.source)]) if rows else ():
         at = ("source", name, "path") if name else ("source", "path")
         fault_ = _path_fault(source, folder, f"{where}{line_of(lines, at)}")
         if fault_ is not None:

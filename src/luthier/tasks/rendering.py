@@ -126,12 +126,12 @@ def render_with(
     try:
         prompt = template.prompt.render(row)
         targets = _targets(template.targets or task.split_targets.get(split, task.targets), row)
-        given = _choices(task, row)
-        span = find_input(prompt, row, _input_column(task, row), template.prompt.render)
+        given = choices_of(task, row)
+        span = find_input(prompt, row, input_column_of(task, row), template.prompt.render)
         part = task.part.render(row).strip() if task.part is not None else ""
         preamble = task.preamble.render(row) if task.preamble is not None else ""
     except LuthierError as fault:
-        raise _located(fault, where) from None
+        raise located(fault, where) from None
     if not prompt.strip():
         raise LeftOut("the prompt is empty", where=where)
     if not targets:
@@ -152,10 +152,10 @@ def render_with(
         part=part,
         preamble=preamble,
     )
-    return _whole(example, where)
+    return require_whole(example, where)
 
 
-def _whole(example: Example, where: str) -> Example:
+def require_whole(example: Example, where: str) -> Example:
     """Return an example whose texts can be written: JSON can hold half of a character, files and tokenizers cannot."""
     texts = (
         example.id,
@@ -195,7 +195,12 @@ def _targets(source: TargetSource, row: Row) -> tuple[str, ...]:
     return tuple(stripped for text in texts if (stripped := text.strip()))
 
 
-def _choices(task: Task, row: Row) -> tuple[str, ...]:
+def choices_of(task: Task, row: Row) -> tuple[str, ...]:
+    """Return the choices of a row, one that stands twice counted twice; none for free text.
+
+    Raises:
+        DataError: When they cannot be read, or are fewer than two.
+    """
     if task.choices:
         return task.choices
     if task.choices_column is not None:
@@ -228,7 +233,8 @@ def _distinct(choices: tuple[str, ...], targets: tuple[str, ...], where: str) ->
     return distinct
 
 
-def _input_column(task: Task, row: Row) -> str | None:
+def input_column_of(task: Task, row: Row) -> str | None:
+    """Return the column of the input text, if the row has it; raises TaskError where a task from YAML names another."""
     column = task.input_column
     if column is not None and column not in row and task.row_format is None:
         raise TaskError(f"the input column '{column}' does not exist", fix=did_you_mean(column, map(str, row)))
@@ -248,7 +254,7 @@ def _with_columns(
     reply = _with_reasoning(task, example.targets[0], reasoning_of(row), where, notes)
     targets = (reply, *example.targets[1:])
     whole = replace(example, targets=targets, system=system_of(row), turns=turns_before(row, where))
-    return _whole(whole, where)
+    return require_whole(whole, where)
 
 
 def _with_reasoning(task: Task, reply: str, reasoning: str, where: str, notes: RowNotes) -> str:
@@ -286,11 +292,12 @@ def _conversation(task: Task, row: Row, *, wanted: bool, key: str, where: str, n
         else:
             reasoning = reasoning_of(row) if last and not exchange.reasoning else exchange.reasoning
             reply = _with_reasoning(task, exchange.reply.strip(), reasoning, where, notes)
-            example = _of_exchange(task, exchange, reply, id=f"{key}#{number}", group=key, tools=tools)
-            yield _whole(example, where)
+            example = example_of_exchange(task, exchange, reply, id=f"{key}#{number}", group=key, tools=tools)
+            yield require_whole(example, where)
 
 
-def _of_exchange(task: Task, exchange: Exchange, reply: str, *, id: str, group: str, tools: str) -> Example:
+def example_of_exchange(task: Task, exchange: Exchange, reply: str, *, id: str, group: str, tools: str) -> Example:
+    """Return the example of one exchange of a conversation."""
     assert task.row_format is not None
     asked, answer = exchange.prompt, exchange.answer
     thought = reply.removesuffix(exchange.reply.strip())
@@ -324,6 +331,6 @@ def _from_json(value: object) -> object:
     return value
 
 
-def _located(fault: LuthierError, where: str) -> LuthierError:
+def located(fault: LuthierError, where: str) -> LuthierError:
     """Return a template's fault with the row on which it happened."""
     return type(fault)(fault.what, where=f"{where} ({fault.where})" if fault.where else where, fix=fault.fix)

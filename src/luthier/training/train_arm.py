@@ -12,6 +12,7 @@ from torch import Tensor
 
 import luthier.version
 from luthier.data.batching import ENOUGH
+from luthier.evaluation.adapter_task import row_format_of, write_task
 from luthier.evaluation.requests import encode_requests, predict_all
 from luthier.files.atomic import writing
 from luthier.files.store import Entry
@@ -143,6 +144,7 @@ def _store(
         base_name=model.name,
         base_digest=model.digest,
         task=job.task.task.name,
+        row_format=row_format_of(job.task.task),
         template=job.task.template,
         stop=job.task.generation.stop,
         trainable_parameters=count(attached.trainable()),
@@ -151,6 +153,7 @@ def _store(
     adapter = entry.work / "adapter"
     shutil.rmtree(adapter, ignore_errors=True)
     save_adapter(model, attached, adapter, card)
+    write_task(job.task.task, adapter)
     result = TrainingResult(
         steps=progress.step,
         best_step=progress.best_step,

@@ -1,0 +1,38 @@
+"""Settings of ``luthier predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from luthier.config.base import DeviceSettings, ModelSettings
+from luthier.config.data import EncodingConfig
+from luthier.config.decoding import DecodingConfig
+from luthier.config.evaluation import InferenceConfig
+
+STDIO = "-"
+
+
+class PredictConfig(DeviceSettings, ModelSettings):
+    """Everything that ``luthier predict`` depends on."""
+
+    rows: Path
+    """The rows to answer: JSONL, JSON, CSV, TSV or Parquet; ``-`` reads standard input."""
+    out: Path = Path(STDIO)
+    """The file of answers, written in the format of its suffix; ``-`` writes to standard output."""
+    format: Literal["jsonl", "json", "csv", "tsv", "parquet"] | None = None
+    """The format of the rows where neither the content nor the suffix of the file says it."""
+    adapter: Path | None = None
+    """A folder that ``luthier tune`` wrote, or an adapter in PEFT's layout; the model alone when not given."""
+    any_base: bool = False
+    """Accept an adapter that was trained on another base."""
+    task: str | None = None
+    """The task whose prompt is used: a built-in name, a task YAML, or a data file; the adapter's own when not given."""
+    store: Path = Path("runs")
+    """Folder of the store, in which answers are kept so that a killed command goes on."""
+    data: EncodingConfig = EncodingConfig()
+    """How examples become tokens."""
+    decoding: DecodingConfig = DecodingConfig()
+    """How answers are generated."""
+    evaluation: InferenceConfig = InferenceConfig()
+    """How the rows are answered."""

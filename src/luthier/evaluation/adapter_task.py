@@ -1,0 +1,61 @@
+"""The task of an adapter, which lies in its folder: with it, new rows become the prompts that it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from luthier.errors import ConfigError, ModelError
+from luthier.methods.adapter_io import CARD, read_card
+from luthier.methods.peft_files import CONFIG
+from luthier.tasks.build import read_task
+from luthier.tasks.from_row_format import task_from_row_format
+from luthier.tasks.rows.row_formats import RowFormat
+from luthier.tasks.rows.sources import Source
+from luthier.tasks.schema import Task
+
+TASK = "task.yaml"
+
+
+def write_task(task: Task, folder: Path) -> None:
+    """Put the YAML file of a task into the folder of an adapter; a task without one is in the card."""
+    if task.row_format is None:
+        (folder / TASK).write_bytes(Path(task.where).read_bytes())
+
+
+def row_format_of(task: Task) -> dict[str, Any] | None:
+    """Return how a task reads the rows of a data file, as the card holds it; None for a task from YAML."""
+    return asdict(task.row_format) if task.row_format is not None else None
+
+
+def task_of_adapter(folder: Path) -> Task:
+    """Return the task that an adapter was trained on, without rows.
+
+    Raises:
+        ConfigError: When the folder does not hold it.
+        ModelError: When it is damaged, or this is no adapter.
+        TaskError: When the YAML file is damaged.
+    """
+    if (folder / TASK).is_file():
+        return read_task(folder / TASK, rows=False)
+    if (folder / CONFIG).is_file() and not (folder / CARD).exists():
+        raise ConfigError(
+            "an adapter in PEFT's layout does not say which prompt it was trained on",
+            where=str(folder),
+            fix="Name its task with --task.",
+        )
+    card = read_card(folder)
+    if card.row_format is None:
+        raise ConfigError(
+            "the adapter does not hold its task", where=str(folder), fix="Name it with --task, or train it again."
+        )
+    return task_from_row_format(Source(card.task), _row_format(card.row_format, folder))
+
+
+def _row_format(stated: Mapping[str, Any], folder: Path) -> RowFormat:
+    try:
+        return RowFormat(**{**stated, "columns": tuple(stated["columns"])})
+    except (KeyError, TypeError):
+        raise ModelError("its row format is damaged", where=str(folder / CARD), fix="Train it again.") from None

@@ -1,0 +1,184 @@
+"""Answer rows that nobody has labelled, in their order, with every column that they have."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.config.predict import STDIO, PredictConfig
+from luthier.errors import ConfigError, DataError
+from luthier.evaluation.adapter_task import task_of_adapter
+from luthier.evaluation.answering import choice_probabilities
+from luthier.evaluation.context import EvaluationContext
+from luthier.evaluation.jobs import task_job
+from luthier.evaluation.prepared_task import PreparedTask, make_encoder
+from luthier.evaluation.run import read_log, run
+from luthier.files.answer_tables import WRITTEN, table_bytes, write_table, written_format
+from luthier.files.store import About
+from luthier.files.store_contents import using_store
+from luthier.files.tables import TableFormat, read_table, recognise_format
+from luthier.methods.adapter_io import load_adapter
+from luthier.models.language_model import LanguageModel
+from luthier.models.load import folder_digest, load_model
+from luthier.progress import say
+from luthier.records import Prediction, Row
+from luthier.tasks.loader import load_task, with_data_settings
+from luthier.tasks.schema import Task
+from luthier.tasks.unlabelled import unlabelled_examples
+
+ANSWER, FINISH, PROBABILITY = "prediction", "finish", "probability"
+DOES_NOT_FIT = "does not fit"
+_PRINTED = tuple(name for name in WRITTEN if name != "parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredRows:
+    """Rows with their answers.
+
+    Attributes:
+        rows: In the order of the file: its columns, then ``prediction``, ``finish`` and, where the answer is one of a
+            closed set, ``probability …`` of each choice.
+        unanswered: How many do not fit the model and have no answer.
+        unparsed: In how many generated texts no answer was found.
+    """
+
+    rows: tuple[Row, ...]
+    unanswered: int
+    unparsed: int
+
+
+def predict(config: PredictConfig) -> AnsweredRows:
+    """Answer rows by the prompt of a task, and write them.
+
+    Args:
+        config: Names the rows, the model, the adapter and the task.
+
+    Raises:
+        ConfigError: When there is no task, or no place for the answers.
+        DataError: When rows cannot be read or put into words.
+        LuthierError: Whatever is wrong with task, model or adapter.
+    """
+    to_file = config.out != Path(STDIO)
+    if to_file:
+        written_format(config.out)
+    task = with_data_settings(_task(config), config.data)
+    with _rows_file(config.rows) as path:
+        table = _table_format(path, config)
+        numbered = list(read_table(path, table))
+    where = "standard input" if config.rows == Path(STDIO) else str(config.rows)
+    if not numbered:
+        raise DataError("there are no rows", where=where, fix="Give a file with one row or more.")
+    rows = [row for _, row in numbered]
+    _refuse_own_columns(rows, where)
+    examples = unlabelled_examples(task, enumerate(rows, 1), where)
+    model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
+    attached = load_adapter(model, config.adapter, any_base=config.any_base) if config.adapter else None
+    try:
+        model.keep_free(model.virtual_tokens)
+        prepared = PreparedTask(task, make_encoder(model, task, config.data), examples)
+        predictions = _answers(model, prepared, config)
+    finally:
+        if attached is not None:
+            attached.detach()
+    answered = _with_answers(rows, predictions, task)
+    if to_file:
+        write_table(config.out, answered.rows)
+    else:
+        _print(table_bytes(answered.rows, table.name if table.name in _PRINTED else "jsonl"))
+    return answered
+
+
+def _print(content: bytes) -> None:
+    """Write to standard output in UTF-8, whatever the terminal's encoding is: a pipe expects a file's bytes."""
+    sys.stdout.flush()
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:  # a notebook
+        sys.stdout.write(content.decode())
+
+
+def _task(config: PredictConfig) -> Task:
+    if config.task is not None:
+        return load_task(config.task)
+    if config.adapter is None:
+        what = "nothing says how a row is put into words"
+        fix = "Name a task with --task, or an adapter that `luthier tune` wrote with --adapter."
+        raise ConfigError(what, where="task", fix=fix)
+    return task_of_adapter(config.adapter)
+
+
+@contextmanager
+def _rows_file(rows: Path) -> Iterator[Path]:
+    """Give the file of rows; standard input is copied into one."""
+    if rows != Path(STDIO):
+        yield rows
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "rows"
+        with copy.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield copy
+
+
+def _table_format(path: Path, config: PredictConfig) -> TableFormat:
+    """Return the format of the rows; on standard input, what begins neither as JSON nor as Parquet is CSV."""
+    if config.format is not None:
+        return TableFormat(config.format)
+    try:
+        return TableFormat(recognise_format(path))
+    except DataError:
+        if config.rows != Path(STDIO):
+            raise
+        return TableFormat("csv")
+
+
+def _refuse_own_columns(rows: Sequence[Row], where: str) -> None:
+    """Refuse rows that have a column of the name of one that is added: neither would be what it says."""
+    taken = sorted({name for row in rows for name in row if name in (ANSWER, FINISH) or _is_probability(str(name))})
+    if taken:
+        what = f"there is a column '{taken[0]}' already, and the answers would stand under that name"
+        raise DataError(what, where=where, fix="Rename it in the rows.")
+
+
+def _is_probability(name: str) -> bool:
+    return name == PROBABILITY or name.startswith(f"{PROBABILITY} ")
+
+
+def _answers(model: LanguageModel, prepared: PreparedTask, config: PredictConfig) -> dict[str, Prediction]:
+    """Return the answers by the ids of the rows, as `luthier eval` computes and stores them."""
+    key = folder_digest(config.adapter) if config.adapter else ""
+    about = About(arm=str(config.adapter) if config.adapter else "", run="predict")
+    context = EvaluationContext(config.store, key, config.decoding, config.evaluation.batch_tokens, about=about)
+    with using_store(config.store, remake_damaged=False):
+        job = task_job(model, prepared, context, label=config.rows.name)
+        if job.entry.finished:
+            say(f"{job.label}: answered before, found in the store ({job.entry.key[:8]})")
+        else:
+            run(job)
+        return {own.id: own for own in read_log(job).predictions}
+
+
+def _with_answers(rows: Sequence[Row], answers: Mapping[str, Prediction], task: Task) -> AnsweredRows:
+    found = []
+    for number, row in enumerate(rows, 1):
+        own = answers.get(str(number))
+        added = {ANSWER: own.text, FINISH: own.finish} if own else {ANSWER: "", FINISH: DOES_NOT_FIT}
+        found.append({**row, **added, **_probabilities(own, task)})
+    unparsed = sum(own.unparsed for own in answers.values())
+    return AnsweredRows(tuple(found), len(rows) - len(answers), unparsed)
+
+
+def _probabilities(prediction: Prediction | None, task: Task) -> Row:
+    """Return a column for each choice where all rows have the same, else one column that holds them by choice."""
+    if not task.has_choices:
+        return {}
+    known = choice_probabilities(prediction) if prediction is not None else {}
+    if task.choices:
+        return {f"{PROBABILITY} {choice}": known.get(choice) for choice in task.choices}
+    return {PROBABILITY: known or None}
