@@ -18,7 +18,7 @@ MOST_OPTIONS = {
     "compare": 17,
     "tune": 11,
     "merge": 9,
-    "eval": 15,
+    "eval": 16,
     "predict": 10,
     "check": 6,
     "score": 16,  # it has no --set, so that the size limit needs a flag to be raised

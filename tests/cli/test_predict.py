@@ -173,3 +173,21 @@ def test_from_python(workshop: Workshop) -> None:
         model.classify(["a dog"], ["red", "red"])
     with pytest.raises(DataError, match="a list of texts"):
         model.generate("a dog")
+
+
+def test_eval_writes_answers_with_their_rows_and_prompts(workshop: Workshop, tmp_path: Path) -> None:
+    ran = luthier(
+        *("eval", "-m", workshop.model, "-t", f"{workshop.job / 'echo.yaml'},{workshop.job / 'colour.yaml'}"),
+        *("--answers", tmp_path / "answers", "--out", workshop.runs, "--device", "cpu"),
+    )
+    assert ran.code == 0, ran.err
+    assert str(tmp_path / "answers" / "echo.jsonl") in ran.err
+    rows = [json.loads(line) for line in (workshop.job / "test.jsonl").read_text().splitlines()]
+    for name, ending in (("echo", "\nanimal:"), ("colour", "\ncolour:")):
+        lines = [json.loads(line) for line in (tmp_path / "answers" / f"{name}.jsonl").read_text().splitlines()]
+        assert [line["row"] for line in lines] == list(range(1, len(rows) + 1))
+        for line, row in zip(lines, rows, strict=True):
+            assert line["source"].endswith("test.jsonl")
+            assert line["prompt"].endswith(row["text"] + ending)
+            assert line["id"] == row["id"]
+    assert set(lines[0]["choice_logprobs"]) == set(COLOURS)

@@ -23,6 +23,8 @@ class EvaluateConfig(RemakingSettings, DeviceSettings, ModelSettings):
     """Accept an adapter that was trained on another base."""
     shots: int = Field(default=0, ge=0)
     """Exemplars before each prompt, as many as fit."""
+    answers: Path | None = None
+    """Folder for a file of each task's answers, with their prompts and the rows that they are from."""
     data: EvaluationDataConfig = EvaluationDataConfig()
     """Which examples are used."""
     decoding: DecodingConfig = DecodingConfig()

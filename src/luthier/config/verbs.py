@@ -134,7 +134,8 @@ VERBS = (
         "luthier.config.evaluate:EvaluateConfig",
         (
             *(_MODEL, Flag("tasks", short="t"), Flag("adapter"), _ANY_BASE, Flag("shots")),
-            *(Flag("evaluation.cache", name="no-cache"), Flag("evaluation.engine"), _OUT, _REMAKE, _TEST),
+            *(Flag("answers"), Flag("evaluation.cache", name="no-cache"), Flag("evaluation.engine")),
+            *(_OUT, _REMAKE, _TEST),
             *(_SEED, _DEVICE, _TRUST),
         ),
         file=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -13,8 +14,15 @@ from luthier.errors import LuthierError, collecting, raise_faults
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.engines import Engines, device_for, open_engines
 from luthier.evaluation.jobs import EvaluationJob, task_job
-from luthier.evaluation.prepared_task import PreparedTask, make_encoder, signature_context, with_exemplars
+from luthier.evaluation.prepared_task import (
+    PreparedTask,
+    generation_settings_of,
+    make_encoder,
+    signature_context,
+    with_exemplars,
+)
 from luthier.evaluation.run import PredictionLog, read_log, run
+from luthier.experiments.answers_file import write_answers
 from luthier.experiments.inputs import repeated_names
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
@@ -93,7 +101,7 @@ def evaluate(config: EvaluateConfig) -> list[Evaluated]:
     try:
         with using_store(config.out, remake_damaged=config.remake_damaged):
             engines = open_engines(evaluation.engine, model, attached, context)
-            evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed)
+            evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed, config.answers)
             return [evaluator.evaluate(item) for item in prepared]
     finally:
         if attached is not None:
@@ -126,6 +134,7 @@ class _Evaluator:
         config: How they are scored.
         shots: Exemplars before each prompt.
         seed: Of what is drawn.
+        answers: Folder for a file of each task's answers, or None.
     """
 
     model: LanguageModel
@@ -134,6 +143,7 @@ class _Evaluator:
     config: EngineConfig
     shots: int
     seed: int
+    answers: Path | None
 
     def evaluate(self, prepared: PreparedTask) -> Evaluated:
         """Evaluate one task."""
@@ -142,6 +152,7 @@ class _Evaluator:
         prompted, used = with_exemplars(prepared, pool, self.shots, self.context.decoding, seed=self.seed)
         job = self._answered(prompted, self.engines.answers, task.name)
         log, signature = read_log(job), signature_context(prepared, self.shots)
+        self._say_where(prompted, job, log)
         if log.unparsed:
             say(f"{task.name}: no answer was found in {log.unparsed} of {len(log.predictions)} generated texts")
         if unread := unread_references(log.predictions, prepared.metrics.metrics):
@@ -163,6 +174,16 @@ class _Evaluator:
         coarser = change(log.predictions, exact, prepared.metrics, self.config)
         same = sum(one.text == other.text for one, other in zip(log.predictions, exact, strict=True)) / len(exact)
         return replace(found, coarser=coarser, same=same)
+
+    def _say_where(self, prompted: PreparedTask, job: EvaluationJob, log: PredictionLog) -> None:
+        if self.answers is None:
+            say(
+                f"{prompted.task.name}: predictions are in {job.entry.folder}; --answers FOLDER writes them with prompts"
+            )
+            return
+        new_tokens = generation_settings_of(prompted.task, self.context.decoding).new_tokens
+        path = write_answers(self.answers, prompted, log, new_tokens=new_tokens)
+        say(f"{prompted.task.name}: answers, prompts and row numbers are in {path}")
 
     def _answered(self, prepared: PreparedTask, engine: Engine | None, label: str) -> EvaluationJob:
         """Return a job that is finished: run now, or found in the store."""

@@ -25,11 +25,15 @@ class TaskExample:
         place: Position among all examples of the task.
         split: ``train``, ``validation`` or ``test``.
         example: The rendered row.
+        source: The file or dataset that the row is from.
+        row: Its number there, from 1.
     """
 
     place: int
     split: str
     example: Example
+    source: str
+    row: int
 
 
 class TaskRows:
@@ -85,7 +89,7 @@ class TaskRows:
                     ):
                         self.repeated_choices += choices_given(self.task, row) > len(example.choices)
                         if only is None or split == only:
-                            yield TaskExample(place, split, example)
+                            yield TaskExample(place, split, example, str(source), number)
                         place += 1
                 except LeftOut as fault:
                     self.left_out += 1
