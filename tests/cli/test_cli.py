@@ -19,8 +19,8 @@ OPTIONS = {
     "--seed --seeds --workers --remake-damaged --device --trust-remote-code --set",
     "tune": "[config] --model --task --arm --save --out --remake-damaged --train --seed --device "
     "--trust-remote-code --set",
-    "eval": "[config] --model --tasks --adapter --any-base --shots --answers --no-cache --engine --out --remake-damaged "
-    "--test --seed "
+    "eval": "[config] --model --tasks --adapter --any-base --shots --answers --no-cache --engine --out "
+    "--remake-damaged --test --seed "
     "--device --trust-remote-code --json --set",
     "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",
     "predict": "[rows] --out --model --adapter --task --format --any-base --seed --device --trust-remote-code --set",

@@ -177,9 +177,8 @@ class _Evaluator:
 
     def _say_where(self, prompted: PreparedTask, job: EvaluationJob, log: PredictionLog) -> None:
         if self.answers is None:
-            say(
-                f"{prompted.task.name}: predictions are in {job.entry.folder}; --answers FOLDER writes them with prompts"
-            )
+            where = job.entry.folder
+            say(f"{prompted.task.name}: predictions are in {where}; --answers FOLDER writes them with prompts")
             return
         new_tokens = generation_settings_of(prompted.task, self.context.decoding).new_tokens
         path = write_answers(self.answers, prompted, log, new_tokens=new_tokens)
