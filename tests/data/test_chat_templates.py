@@ -12,6 +12,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from luthier.data import chat_rendering
+from luthier.data.check import check_split
 from luthier.data.encoding import Encoder
 from luthier.errors import DataError, ModelError
 from luthier.files.limited_worker import LimitedWorker
@@ -35,12 +36,55 @@ PLAIN = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
+# As Qwen3 has it, without tools.
+QWEN3 = """
+{%- set ns = namespace(searching=true, last_query_index=messages|length - 1) %}
+{%- for message in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.searching and message.role == "user" and message.content is string %}
+        {%- set ns.searching = false %}
+        {%- set ns.last_query_index = index %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- set content = message.content if message.content is string else '' %}
+    {%- if message.role != "assistant" %}
+        {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}
+    {%- else %}
+        {%- set reasoning_content = '' %}
+        {%- if '</think>' in content %}
+            {%- set reasoning_content = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+            {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+        {%- endif %}
+        {%- if loop.index0 > ns.last_query_index and (loop.last or reasoning_content) %}
+            {{- '<|im_start|>assistant\\n<think>\\n' + reasoning_content.strip('\\n') + '\\n</think>\\n\\n' }}
+            {{- content.lstrip('\\n') }}
+        {%- else %}
+            {{- '<|im_start|>assistant\\n' + content }}
+        {%- endif %}
+        {{- '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- endif %}
+{%- endif %}
+""".strip()
+# As DeepSeek's R1 has it: reasoning is left out of what was said.
+R1 = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[USER]{{ m.content }}{% else %}[ASSISTANT]"
+    "{{ m.content.split('</think>')[-1] }}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}[ASSISTANT]<think>\n{% endif %}"
+)
 TEMPLATES = {
     "chatml": CHATML,
     "plain": PLAIN,
     "think prefix": THINK_PREFIX,
     "opens thinking": OPENS_THINKING,
     "no generation prompt": NO_GENERATION_PROMPT,
+    "qwen3": QWEN3,
 }
 REASONED = "<think>\nbecause\n</think>\n\nyes"
 
@@ -91,6 +135,31 @@ def test_lead_and_header_stand_in_the_prompt_as_special_tokens() -> None:
         assert learned == [*bytes_of("yes"), IM_END]
 
 
+def test_reasoning_that_the_template_leaves_out_is_learned_as_it_is() -> None:
+    encoder = encoder_of(R1)
+    assert ids(encoder.encode(example())) == ([BOS, *bytes_of("[USER]Q:[ASSISTANT]")], [*bytes_of("yes"), EOS])
+    reasoned = example(target=REASONED)
+    prompt, learned = ids(encoder.encode(reasoned))
+    assert prompt == [BOS, *bytes_of("[USER]Q:[ASSISTANT]<think>\n")]
+    assert learned == [*bytes_of("because\n</think>\n\nyes"), EOS]
+    assert encoder.begun(reasoned) + encoder.decode(learned) == REASONED
+
+
+def test_template_that_cannot_be_chosen_is_an_error() -> None:
+    tokenizer = byte_tokenizer(chat=CHATML)
+    tokenizer.chat_template = {"tool_use": CHATML, "rag": CHATML}
+    with pytest.raises(ModelError, match="the chat template fails"):
+        Encoder(tokenizer, encoder_decoder=False, max_length=99, chat="always")
+
+
+def test_begin_token_that_begins_every_turn_is_no_double_one() -> None:
+    tokenizer = byte_tokenizer(chat=CHATML)
+    tokenizer.bos_token = "<|im_start|>"
+    encoder = Encoder(tokenizer, encoder_decoder=False, max_length=512, chat="always")
+    checked = check_split("train", [example(turns=(Turn("a", "b"),))], encoder)
+    assert checked.begins == {1: 1}
+
+
 def test_arguments_of_the_template_are_given_and_stand_in_the_signature() -> None:
     thinking, not_thinking = (
         encoder_of(THINK_PREFIX),
@@ -99,6 +168,7 @@ def test_arguments_of_the_template_are_given_and_stand_in_the_signature() -> Non
     assert thinking.signature != not_thinking.signature
     reasoned = example(target=REASONED)
     assert ids(not_thinking.encode(example())) == ids(thinking.encode(example()))
+    assert ids(not_thinking.encode(reasoned)) == ids(thinking.encode(reasoned))
     assert ids(thinking.encode_prompt(reasoned, 4))[0][-11:] == [IM_START, *bytes_of("assistant\n")]
 
 

@@ -14,6 +14,7 @@ from luthier.records import Turn
 Tools: TypeAlias = list[dict[str, Any]] | None
 _ASK, _SAY = "qzAskedq", "qzSaidq"
 # A block for reasoning that ends what stands before an answer: empty and closed, or open.
+_CLOSED = re.compile(r"<(\w+)>\s*</\1>\s*$")
 _REASONING = re.compile(r"<(\w+)>\s*</\1>\s*$|<(\w*(?:think|thought|reason)\w*)>\s*$")
 
 
@@ -98,7 +99,10 @@ class ChatFormat:
         asked = self.written(messages[:-1], where, tools, ask=True)
         if self.brings_reasoning(reply):
             whole = self.written(messages, where, tools)
-            return Conversation(asked, self.opened, "", self._own_reply(asked, whole, reply))
+            opened = _CLOSED.sub("", self.opened)  # an empty block would be a second one
+            if asked.endswith(self.opened):
+                asked = asked[: len(asked) - len(self.opened)] + opened
+            return Conversation(asked, opened, "", self._own_reply(asked, whole, reply))
         if asked.endswith(self.opened):
             asked = asked[: len(asked) - len(self.opened)] + self.after_prompt
         elif self.after_prompt.startswith(self.opened):  # after a tool, a template may end a message in its own way

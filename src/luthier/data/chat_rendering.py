@@ -32,7 +32,11 @@ def apply_template(tokenizer: Any, messages: Sequence[Message], arguments: Mappi
         own = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, **arguments)
         return str(own)
     given = {**tokenizer.special_tokens_map, **arguments}
-    asked: Asked = (tokenizer.get_chat_template(tools=arguments.get("tools")), list(messages), given, ask)
+    try:
+        template = tokenizer.get_chat_template(tools=arguments.get("tools"))
+    except Exception as fault:  # several templates and none that is the default; values of a wrong type
+        raise ModelError(first_line(fault)) from None
+    asked: Asked = (template, list(messages), given, ask)
     try:
         return shared_worker().ask(f"{__name__}:{render_here.__name__}", asked)
     except Stopped as fault:

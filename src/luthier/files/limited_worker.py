@@ -111,6 +111,8 @@ class LimitedWorker:
             self._process.wait(timeout=1)
         code = self._process.returncode
         self._end()
+        if code is not None and code > 0:
+            return f"the process that was to compute it could not (exit code {code})"
         if code is None or code == -getattr(signal, "SIGXCPU", 0):
             return f"it took more than {self._seconds} s"
         return f"it needs more than {self._memory >> 20} MiB of memory"
