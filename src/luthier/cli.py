@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from luthier.config.evaluate import EvaluateConfig
     from luthier.config.flags import Option
     from luthier.config.merge import MergeConfig
+    from luthier.config.new_task import NewTaskConfig
     from luthier.config.predict import PredictConfig
     from luthier.config.score import ScoreConfig
     from luthier.config.show_tasks import PreviewTaskConfig, ShowTaskConfig
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 SUMMARY = "Fine-tune a language model on your task, and know what you gained, what it cost, and what it forgot."
 _FILE, _SET, _JSON = "settings_file", "assignments", "json"
 """Names of the parameters that stand for no setting."""
-_GROUPS = {"tasks": "List, show and preview tasks.", "store": "List, measure and clean the run store."}
+_GROUPS = {"tasks": "List, show, preview and draft tasks.", "store": "List, measure and clean the run store."}
 _RESERVE = 2**21
 """Bytes that are kept for the message that memory ran out."""
 _METAVARS = {"words": "NAME,…", "seeds": "N or N,N,…"}
@@ -293,6 +294,16 @@ def _show_task(settings: ShowTaskConfig, _: bool) -> None:
     _print(show.show_task(load_task(settings.task)))
 
 
+def _new_task(settings: NewTaskConfig, _: bool) -> None:
+    from luthier.tasks.draft import write_draft
+    from luthier.tasks.loader import load_task
+
+    written = write_draft(settings.data, settings.out)
+    load_task(str(written))  # what is handed over can be used
+    click.echo(f"A draft, to be read and put into your words: {written}")
+    click.echo(f"See its prompts with: luthier tasks preview {shlex.quote(str(written))}")
+
+
 def _preview_task(settings: PreviewTaskConfig, _: bool) -> None:
     from luthier.tasks import show
     from luthier.tasks.loader import load_task
@@ -349,6 +360,7 @@ _RUN: dict[str, Callable[[Any, bool], None]] = {
     "store clean": _clean_store,
     "tasks list": _list_tasks,
     "tasks show": _show_task,
+    "tasks new": _new_task,
     "tasks preview": _preview_task,
 }
 """What each verb does with its settings, and with whether JSON was asked for."""

@@ -33,6 +33,7 @@ OPTIONS = {
     "store clean": "--out --kind --run --unused-days --unfinished --damaged --everything --only-say",
     "tasks list": "",
     "tasks show": "[task]",
+    "tasks new": "[data] --out",
     "tasks preview": "[task] --split --rows --template",
 }
 """Every verb with its arguments and options. A script may stand on any of them: none goes away."""

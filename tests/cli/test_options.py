@@ -28,6 +28,7 @@ MOST_OPTIONS = {
     "store clean": 8,
     "tasks list": 0,
     "tasks show": 0,
+    "tasks new": 1,
     "tasks preview": 3,
 }
 """Options of each verb, without arguments and --help. A setting needs no flag: ``--set`` reaches all of them.

@@ -9,6 +9,7 @@ from typing import Any
 from luthier.config.assignments import nested, overlay, parse_assignments
 from luthier.config.base import Settings
 from luthier.config.flags import options_of
+from luthier.config.relative_paths import refuse_other_files, relative_to
 from luthier.config.validation import validate
 from luthier.config.verbs import Verb, settings_class
 from luthier.config.yaml_file import load_yaml
@@ -29,8 +30,12 @@ def read_settings(
         LuthierError: All faults of the file, or all faults of the whole.
     """
     schema = settings_class(verb)
+    if file:
+        refuse_other_files(file, None, verb.name)
     data, lines = load_yaml(file) if file else ({}, {})
     if file:
+        refuse_other_files(file, data, verb.name)
+        data = relative_to(file, data)
         validate(schema, data, source=str(file), lines=lines)
     given = {
         option.flag.key: option.value(value)

@@ -188,6 +188,12 @@ VERBS = (
         (Flag("task", position=True),),
     ),
     Verb(
+        "tasks new",
+        "Write a first task YAML for a data file, from its columns.",
+        "luthier.config.new_task:NewTaskConfig",
+        (Flag("data", position=True), _OUT),
+    ),
+    Verb(
         "tasks preview",
         "Render the first rows of a task by its templates.",
         "luthier.config.show_tasks:PreviewTaskConfig",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from luthier.errors import DataError, TaskError, did_you_mean
 from luthier.files.user_path import user_path
 from luthier.records import Example
 from luthier.tasks.build import read_task
+from luthier.tasks.draft import draft_task
 from luthier.tasks.exemplar_pool import fixed_exemplar
 from luthier.tasks.from_row_format import task_from_row_format
 from luthier.tasks.rows import sources
-from luthier.tasks.rows.row_formats import recognise
+from luthier.tasks.rows.row_formats import RowFormat, recognise
 from luthier.tasks.rows.sources import SPLITS, Source, given_splits, read_rows
 from luthier.tasks.rows.splits import NAMES, digest_examples
 from luthier.tasks.schema import Task
@@ -73,9 +75,23 @@ def load_task(name_or_path: str) -> Task:
     if on_hub or _exists(path):
         source = sources.pin(Source(name_or_path if on_hub else str(path)))
         first = next(iter(given_splits(source).values()), source)
-        return task_from_row_format(source, recognise(next(read_rows(first)), str(first)))
+        return task_from_row_format(source, _row_format(source, first, name_or_path))
     what = f"no built-in task, file or folder is called '{name_or_path}'"
     raise TaskError(what, fix=did_you_mean(name_or_path, library_names() or ("(none)",)))
+
+
+def _row_format(source: Source, first: Source, name: str) -> RowFormat:
+    """Return the format of a source's rows; the error for an unknown one shows a task YAML for them."""
+    try:
+        return recognise(next(read_rows(first)), str(first))
+    except TaskError as fault:
+        place = name if source.on_hub else Path(source.path).name
+        draft = draft_task(source, place)
+        if draft is None:
+            raise
+        shown = "\n".join(f"    {line}".rstrip() for line in draft.splitlines())
+        fix = f"{fault.fix} `luthier tasks new {shlex.quote(name)}` writes this one:\n\n{shown}"
+        raise TaskError(fault.what, where=fault.where, fix=fix) from None
 
 
 def with_data_settings(task: Task, data: EncodingConfig) -> Task:
