@@ -376,6 +376,7 @@ def _show_run(run: Path) -> None:
     from luthier.report.page import write_report
     from luthier.report.terminal import run_view
     from luthier.report.visible import visible
+    from luthier.results.next_commands import next_commands
     from luthier.results.records import read_costs, read_results
 
     results, costs = read_results(run), read_costs(run)
@@ -383,6 +384,8 @@ def _show_run(run: Path) -> None:
     for part in run_view(results, costs):
         _print(part)
     click.echo(visible(results.recommendation.sentence))
+    for command in next_commands(results, run):
+        click.echo(f"To {command.purpose}:\n  {visible(command.line)}")
     click.echo(f"Report: {page}")
 
 

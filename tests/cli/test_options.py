@@ -19,7 +19,7 @@ MOST_OPTIONS = {
     "tune": 11,
     "merge": 9,
     "eval": 16,
-    "predict": 10,
+    "predict": 11,
     "check": 6,
     "score": 16,  # it has no --set, so that the size limit needs a flag to be raised
     "report": 0,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from luthier.config.base import DeviceSettings, ModelSettings
 from luthier.config.data import EncodingConfig
 from luthier.config.decoding import DecodingConfig
@@ -28,6 +30,8 @@ class PredictConfig(DeviceSettings, ModelSettings):
     """Accept an adapter that was trained on another base."""
     task: str | None = None
     """The task whose prompt is used: a built-in name, a task YAML, or a data file; the adapter's own when not given."""
+    shots: int = Field(default=0, ge=0)
+    """Exemplars of the task before each prompt, as many as fit."""
     store: Path = Path("runs")
     """Folder of the store, in which answers are kept so that a killed command goes on."""
     data: EncodingConfig = EncodingConfig()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from luthier.config.arm_settings import ArmItem
-from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings, TaskSettings
+from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings, Seed, TaskSettings
 from luthier.config.data import TrainingDataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import InferenceConfig
@@ -19,6 +19,8 @@ class TuneConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSettings):
     """The arm that is trained: the name of a preset such as ``lora`` or ``full``, or an arm spelled out."""
     save: Path | None = None
     """New folder for the adapter or the whole model; it stays in the store when not given."""
+    training_seed: Seed | None = None
+    """The seed of the random weights, the order of the data and dropout alone; ``seed`` when not given."""
     retain: tuple[str, ...] | None = None
     """Tasks, or named sets of tasks, of which an arm with ``replay`` takes examples; ``everyday`` when not given."""
     data: TrainingDataConfig = TrainingDataConfig()

@@ -148,7 +148,7 @@ VERBS = (
         "luthier.config.predict:PredictConfig",
         (
             *(Flag("rows", position=True), _OUT, _MODEL, Flag("adapter"), _TASK, Flag("format"), _ANY_BASE),
-            *(_SEED, _DEVICE, _TRUST),
+            *(Flag("shots"), _SEED, _DEVICE, _TRUST),
         ),
         assignments=True,
     ),

@@ -16,7 +16,7 @@ from luthier.evaluation.adapter_task import task_of_adapter
 from luthier.evaluation.answering import choice_probabilities
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.jobs import task_job
-from luthier.evaluation.prepared_task import PreparedTask, make_encoder
+from luthier.evaluation.prepared_task import PreparedTask, make_encoder, with_exemplars
 from luthier.evaluation.run import read_log, run
 from luthier.files.answer_tables import WRITTEN, table_bytes, write_table, written_format
 from luthier.files.store import About
@@ -27,7 +27,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
 from luthier.records import Prediction, Row
-from luthier.tasks.loader import load_task, with_data_settings
+from luthier.tasks.loader import load_exemplar_pool, load_task, with_data_settings
 from luthier.tasks.schema import Task
 from luthier.tasks.unlabelled import unlabelled_examples
 
@@ -67,6 +67,7 @@ def predict(config: PredictConfig) -> AnsweredRows:
     if to_file:
         written_format(config.out)
     task = with_data_settings(_task(config), config.data)
+    pool = load_exemplar_pool(task, limit=None, seed=config.seed) if config.shots else ()
     with _rows_file(config.rows) as path:
         table = _table_format(path, config)
         numbered = list(read_table(path, table))
@@ -81,6 +82,7 @@ def predict(config: PredictConfig) -> AnsweredRows:
     try:
         model.keep_free(model.virtual_tokens)
         prepared = PreparedTask(task, make_encoder(model, task, config.data), examples)
+        prepared, _ = with_exemplars(prepared, pool, config.shots, config.decoding, seed=config.seed)
         predictions = _answers(model, prepared, config)
     finally:
         if attached is not None:
@@ -106,6 +108,9 @@ def _print(content: bytes) -> None:
 def _task(config: PredictConfig) -> Task:
     if config.task is not None:
         return load_task(config.task)
+    if config.shots:
+        what = "exemplars are rows of a task, and an adapter holds none"
+        raise ConfigError(what, where="shots", fix="Name the task with --task, or leave --shots out.")
     if config.adapter is None:
         what = "nothing says how a row is put into words"
         fix = "Name a task with --task, or an adapter that `luthier tune` wrote with --adapter."

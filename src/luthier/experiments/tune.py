@@ -65,6 +65,7 @@ def _comparison_of(config: TuneConfig) -> CompareConfig:
         out=config.out,
         name="tune",
         seed=config.seed,
+        seeds=None if config.training_seed is None else (config.training_seed,),
         device=config.device,
         trust_remote_code=config.trust_remote_code,
         data=DataConfig(**config.data.model_dump()),
