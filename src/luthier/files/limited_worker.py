@@ -28,7 +28,7 @@ from typing import IO, Any
 import luthier.errors
 from luthier.errors import LuthierError
 
-SECONDS = 4
+SECONDS = 2
 """Of computing, for one answer."""
 WALL_SECONDS = 60
 """Until an answer: more than ``SECONDS``, because other processes may have the processor meanwhile."""
@@ -38,7 +38,7 @@ _LENGTH = struct.Struct("!I")
 
 
 class Stopped(Exception):  # it says what happened, and is always caught
-    """What was asked broke a limit; the message says which, as in ``"it took more than 4 s"``."""
+    """What was asked broke a limit; the message says which, as in ``"it took more than 2 s"``."""
 
 
 class LimitedWorker:
