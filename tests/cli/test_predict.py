@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pyarrow.parquet as pq
@@ -191,3 +192,57 @@ def test_eval_writes_answers_with_their_rows_and_prompts(workshop: Workshop, tmp
             assert line["prompt"].endswith(row["text"] + ending)
             assert line["id"] == row["id"]
     assert set(lines[0]["choice_logprobs"]) == set(COLOURS)
+
+
+def test_an_adapter_alone_is_enough_and_knows_how_its_prompts_became_tokens(workshop: Workshop, tmp_path: Path) -> None:
+    """No model is named, and prompts are cut as they were in training: to 32 tokens."""
+    quick = ("--device", "cpu", "--set", "training.steps=1", "--set", "training.validations=0", "--out", workshop.runs)
+    echo = workshop.job / "echo.yaml"
+    settings = ("--set", "data.max_length=32", "--save", tmp_path / "made")
+    tuned = luthier("tune", "-m", workshop.model, "-t", echo, *settings, *quick)
+    assert tuned.code == 0, tuned.err
+    new = write_rows(tmp_path / "new.jsonl", [{"text": "a red cat sat and saw " * 4}, {"text": "a red cat sat"}])
+    place = ("--device", "cpu", "--set", f"store={tmp_path / 'own'}")
+    ran = luthier("predict", new, "--out", tmp_path / "one.jsonl", "--adapter", tmp_path / "made", *place)
+    assert ran.code == 0, ran.err
+    assert f"the adapter's own base: {workshop.model}" in ran.err
+    named = ("--model", workshop.model, "--task", echo, "--adapter", tmp_path / "made")
+    for length, same in ((32, True), (200, False)):
+        known = luthier(
+            *("predict", new, "--out", tmp_path / "two.jsonl", *named, "--set", f"data.max_length={length}"),
+            *("--device", "cpu", "--set", f"store={tmp_path / str(length)}"),
+        )
+        assert known.code == 0, known.err
+        logs = [log.read_text() for log in (tmp_path / str(length)).glob("store/predictions/*/predictions.jsonl")]
+        (own,) = [log.read_text() for log in (tmp_path / "own").glob("store/predictions/*/predictions.jsonl")]
+        tokens = [[json.loads(line)["prompt_tokens"] for line in log.splitlines()] for log in (own, *logs)]
+        assert (tokens[0] == tokens[1]) is same
+
+
+def test_rows_that_ask_nothing_keep_their_place(workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "chats.jsonl").write_text(
+        json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}) + "\n"
+    )
+    asked: list[dict[str, Any]] = [{"messages": []}, {"messages": [{"role": "user", "content": "a red cat"}]}]
+    new = write_rows(tmp_path / "new.jsonl", asked)
+    task = ("--task", tmp_path / "chats.jsonl", "--set", "decoding.max_new_tokens=3")
+    ran = luthier("predict", new, *task, *common(workshop))
+    assert ran.code == 0, ran.err
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    assert [row["messages"] for row in found] == [row["messages"] for row in asked]
+    assert found[0]["prediction"] == ""
+    assert found[0]["finish"] not in ("stop", "length")
+    assert found[1]["finish"] in ("stop", "length")
+
+
+def test_what_a_format_cannot_hold_is_said(workshop: Workshop, refused: Refused, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"text": "a cat", "note": "one\ntwo"}, {"text": "a dog", "note": 3}]
+    new = write_rows(tmp_path / "new.jsonl", rows)
+    command = ("predict", new, "--task", workshop.job / "echo.yaml", *common(workshop), "--out")
+    refused(*command, tmp_path / "out.tsv", says=("row 1, column 'note'", "TSV cannot hold", "need not be answered"))
+    refused(*command, tmp_path / "out.parquet", says=("column 'note'", "Parquet cannot hold"))
+    refused(*command, new, says=("the rows would be replaced",))
+    refused(*command, workshop.runs / "store" / "out.csv", says=("lies in the store",))
+    (tmp_path / "new.jsonl").write_text('{"text": "a cat", "note": "\\ud800"}\n')
+    refused(*command, tmp_path / "out.csv", says=("row 1, column 'note'", "half of a character"))
+    assert not list(tmp_path.glob("out*"))

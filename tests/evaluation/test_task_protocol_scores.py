@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from luthier.config.data import EncodingConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluate import EvaluateConfig
 from luthier.data.encoding import Encoder
@@ -159,7 +160,9 @@ def test_extraction_is_in_the_key_of_a_training(folder: Path) -> None:
     for changes in ({}, {"extract": {"find": "(a)"}}, {"extract": {"find": "(b)"}}):
         task = load_task(str(write_task(folder, ECHO, **changes)))
         encoder = Encoder(make_tokenizer(), encoder_decoder=False, max_length=100)
-        found.append(training_task(task, encoder, DecodingConfig(), batch_tokens=100).key_inputs())
+        found.append(
+            training_task(task, encoder, DecodingConfig(), batch_tokens=100, encoding=EncodingConfig()).key_inputs()
+        )
     assert len({str(inputs) for inputs in found}) == 3
 
 

@@ -85,8 +85,9 @@ CONFIG: dict[str, Case] = {
     "data.max_lost": Case(0.5, NOTHING),
     "data.overlaps": Case("keep", NOTHING),  # no prompt has two targets
     "data.reasoning": Case("learn", NOTHING),  # the rows are rendered by a template
-    "data.chat": Case("never", NOTHING),  # the model has no chat template
-    "data.chat_arguments": Case({"enable_thinking": False}, NOTHING),  # the same; see tests/data/test_chat_templates.py
+    # The model has no chat template, so that answers stay; the adapter's card says how prompts became tokens.
+    "data.chat": Case("never", TRAINED),
+    "data.chat_arguments": Case({"enable_thinking": False}, TRAINED),  # see tests/data/test_chat_templates.py
     "training.learning_rate": Case(0.5, TRAINED),
     "training.epochs": Case(2, TRAINED),
     "training.steps": Case(6, TRAINED),
@@ -135,7 +136,7 @@ TASK_KEYS: dict[str, Case] = {
     "id": Case(None, TEXTS),
     "group": Case("colour", TEXTS),
     "part": Case("{{ colour }}", TEXTS),
-    "input": Case(None, NOTHING),  # it is found: the longest text of the prompt
+    "input": Case(None, TRAINED),  # answers stay: it is found, the longest text of the prompt; the adapter names it
     "target": Case("{{ answer }}!", TEXTS),
     "targets": Case(["{{ answer }}", "a {{ answer }}"], TEXTS, and_also={"target": None}),
     "targets_column": Case("answers", TEXTS, and_also={"target": None}),
@@ -153,7 +154,7 @@ TASK_KEYS: dict[str, Case] = {
     "few_shot": Case({"shots": 1}, NOTHING),  # the arm says how many: 2_shot
     "split": Case({"train": 0.6, "validation": 0.2, "test": 0.2}, NOTHING),  # the source has all three splits
     "overlaps": Case("keep", NOTHING),  # no prompt has two targets
-    "chat": Case(False, NOTHING),  # the model has no chat template
+    "chat": Case(False, TRAINED),  # the model has no chat template, and the adapter says that none is wanted
     "templates": Case([{"name": "plain", "prompt": "{{ text }}\nwhich animal:"}], TEXTS),
 }
 

@@ -16,7 +16,7 @@ STDIO = "-"
 
 
 class PredictConfig(DeviceSettings, ModelSettings):
-    """Everything that ``luthier predict`` depends on."""
+    """Everything that ``luthier predict`` depends on; of an adapter its own base is the model where none is named."""
 
     rows: Path
     """The rows to answer: JSONL, JSON, CSV, TSV or Parquet; ``-`` reads standard input."""
@@ -35,7 +35,7 @@ class PredictConfig(DeviceSettings, ModelSettings):
     store: Path = Path("runs")
     """Folder of the store, in which answers are kept so that a killed command goes on."""
     data: EncodingConfig = EncodingConfig()
-    """How examples become tokens."""
+    """How prompts become tokens; what is not given is as it was when the adapter was trained."""
     decoding: DecodingConfig = DecodingConfig()
     """How answers are generated."""
     evaluation: InferenceConfig = InferenceConfig()

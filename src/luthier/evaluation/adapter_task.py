@@ -7,9 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from luthier.config.data import EncodingConfig
 from luthier.errors import ConfigError, ModelError
 from luthier.methods.adapter_io import CARD, read_card
-from luthier.methods.peft_files import CONFIG
+from luthier.methods.peft_files import CONFIG, read_config
 from luthier.tasks.build import read_task
 from luthier.tasks.from_row_format import task_from_row_format
 from luthier.tasks.rows.row_formats import RowFormat
@@ -52,6 +55,34 @@ def task_of_adapter(folder: Path) -> Task:
             "the adapter does not hold its task", where=str(folder), fix="Name it with --task, or train it again."
         )
     return task_from_row_format(Source(card.task), _row_format(card.row_format, folder))
+
+
+def encoding_of_adapter(folder: Path) -> dict[str, Any]:
+    """Return how prompts became tokens when an adapter was trained; nothing where it does not say.
+
+    Raises:
+        ModelError: When it is damaged.
+    """
+    stated = read_card(folder).encoding if (folder / CARD).exists() else {}
+    try:
+        EncodingConfig.model_validate(stated)
+    except ValidationError as fault:
+        what = f"its encoding is damaged: {fault.errors()[0]['msg']}"
+        raise ModelError(what, where=str(folder / CARD), fix="Fetch or train it again.") from None
+    return stated
+
+
+def base_of_adapter(folder: Path) -> str:
+    """Return the name of the model that an adapter was trained on.
+
+    Raises:
+        ModelError: When it does not say, or this is no adapter.
+    """
+    published = (folder / CONFIG).is_file() and not (folder / CARD).exists()
+    stated = read_config(folder).get("base_model_name_or_path") if published else read_card(folder).base_name
+    if not isinstance(stated, str) or not stated:
+        raise ModelError("the adapter does not name its base", where=str(folder), fix="Name it with --model.")
+    return stated
 
 
 def _row_format(stated: Mapping[str, Any], folder: Path) -> RowFormat:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from luthier.errors import DataError
 from luthier.evaluation.requests import GenerationSettings, answer_batch, encode_requests, plan_request_batches
 from luthier.inference.scoring import BUDGET
 from luthier.methods.adapter_io import load_adapter
+from luthier.metrics.choice import calibration
 from luthier.models.load import load_model
 from luthier.records import Example, Prediction
 
@@ -120,6 +120,4 @@ class Model:
 
 def choice_probabilities(prediction: Prediction) -> dict[str, float]:
     """Return the probability of each choice among the choices: the softmax of their log-probabilities."""
-    most = max(prediction.choice_logprobs)
-    weights = [math.exp(own - most) for own in prediction.choice_logprobs]
-    return {choice: own / sum(weights) for choice, own in zip(prediction.choices, weights, strict=True)}
+    return dict(zip(prediction.choices, map(float, calibration.choice_probabilities(prediction)), strict=True))

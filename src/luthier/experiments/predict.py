@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from luthier.config.data import EncodingConfig
 from luthier.config.predict import STDIO, PredictConfig
 from luthier.errors import ConfigError, DataError
-from luthier.evaluation.adapter_task import task_of_adapter
+from luthier.evaluation.adapter_task import base_of_adapter, encoding_of_adapter, task_of_adapter
 from luthier.evaluation.answering import choice_probabilities
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.jobs import task_job
@@ -20,7 +21,7 @@ from luthier.evaluation.prepared_task import PreparedTask, make_encoder, with_ex
 from luthier.evaluation.run import read_log, run
 from luthier.files.answer_tables import WRITTEN, table_bytes, write_table, written_format
 from luthier.files.store import About
-from luthier.files.store_contents import using_store
+from luthier.files.store_contents import refuse_place_in_store, using_store
 from luthier.files.tables import TableFormat, read_table, recognise_format
 from luthier.methods.adapter_io import load_adapter
 from luthier.models.language_model import LanguageModel
@@ -43,7 +44,7 @@ class AnsweredRows:
     Attributes:
         rows: In the order of the file: its columns, then ``prediction``, ``finish`` and, where the answer is one of a
             closed set, ``probability …`` of each choice.
-        unanswered: How many do not fit the model and have no answer.
+        unanswered: How many have no answer, since they ask nothing or do not fit the model; ``finish`` says why.
         unparsed: In how many generated texts no answer was found.
     """
 
@@ -65,7 +66,7 @@ def predict(config: PredictConfig) -> AnsweredRows:
     """
     to_file = config.out != Path(STDIO)
     if to_file:
-        written_format(config.out)
+        _check_place(config)
     task = with_data_settings(_task(config), config.data)
     pool = load_exemplar_pool(task, limit=None, seed=config.seed) if config.shots else ()
     with _rows_file(config.rows) as path:
@@ -76,18 +77,20 @@ def predict(config: PredictConfig) -> AnsweredRows:
         raise DataError("there are no rows", where=where, fix="Give a file with one row or more.")
     rows = [row for _, row in numbered]
     _refuse_own_columns(rows, where)
-    examples = unlabelled_examples(task, enumerate(rows, 1), where)
-    model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
+    examples, silent = unlabelled_examples(task, enumerate(rows, 1), where)
+    if not examples:
+        raise DataError(f"no row asks anything ({silent['1']})", where=where, fix="Look at the rows and the template.")
+    model = load_model(_model_name(config), device=config.device, trust_remote_code=config.trust_remote_code)
     attached = load_adapter(model, config.adapter, any_base=config.any_base) if config.adapter else None
     try:
         model.keep_free(model.virtual_tokens)
-        prepared = PreparedTask(task, make_encoder(model, task, config.data), examples)
+        prepared = PreparedTask(task, make_encoder(model, task, _encoding(config)), examples)
         prepared, _ = with_exemplars(prepared, pool, config.shots, config.decoding, seed=config.seed)
         predictions = _answers(model, prepared, config)
     finally:
         if attached is not None:
             attached.detach()
-    answered = _with_answers(rows, predictions, task)
+    answered = _with_answers(rows, predictions, silent, task)
     if to_file:
         write_table(config.out, answered.rows)
     else:
@@ -103,6 +106,31 @@ def _print(content: bytes) -> None:
         sys.stdout.buffer.flush()
     else:  # a notebook
         sys.stdout.write(content.decode())
+
+
+def _check_place(config: PredictConfig) -> None:
+    """Refuse a file of answers that cannot be written, before anything is answered."""
+    written_format(config.out)
+    refuse_place_in_store(config.out, "out")
+    if config.out.absolute() == config.rows.absolute():
+        raise ConfigError("the rows would be replaced", where="out", fix="Give --out another file.")
+
+
+def _model_name(config: PredictConfig) -> str:
+    """Return the model that was named; of an adapter its own base, where none was."""
+    if "model" in config.model_fields_set or config.adapter is None:
+        return config.model
+    base = base_of_adapter(config.adapter)
+    say(f"the model is the adapter's own base: {base}")
+    return base
+
+
+def _encoding(config: PredictConfig) -> EncodingConfig:
+    """Return how prompts become tokens; by the adapter's own prompt, as they did when it was trained."""
+    if config.adapter is None or config.task is not None:
+        return config.data
+    given = config.data.model_dump(include=config.data.model_fields_set)
+    return EncodingConfig.model_validate(encoding_of_adapter(config.adapter) | given)
 
 
 def _task(config: PredictConfig) -> Task:
@@ -169,11 +197,13 @@ def _answers(model: LanguageModel, prepared: PreparedTask, config: PredictConfig
         return {own.id: own for own in read_log(job).predictions}
 
 
-def _with_answers(rows: Sequence[Row], answers: Mapping[str, Prediction], task: Task) -> AnsweredRows:
+def _with_answers(
+    rows: Sequence[Row], answers: Mapping[str, Prediction], silent: Mapping[str, str], task: Task
+) -> AnsweredRows:
     found = []
     for number, row in enumerate(rows, 1):
-        own = answers.get(str(number))
-        added = {ANSWER: own.text, FINISH: own.finish} if own else {ANSWER: "", FINISH: DOES_NOT_FIT}
+        own, reason = answers.get(str(number)), silent.get(str(number), DOES_NOT_FIT)
+        added = {ANSWER: own.text, FINISH: own.finish} if own else {ANSWER: "", FINISH: reason}
         found.append({**row, **added, **_probabilities(own, task)})
     unparsed = sum(own.unparsed for own in answers.values())
     return AnsweredRows(tuple(found), len(rows) - len(answers), unparsed)

@@ -16,7 +16,8 @@ from luthier.training.trained import Trained, read_trained
 def job_of(plan: Plan, arm: Arm, seed: int) -> TrainingJob[Encoded]:
     """Return the training of an arm with one seed: everything that its result depends on."""
     config, target = plan.config, plan.target
-    task = training_task(target.task, target.encoder, config.decoding, batch_tokens=config.evaluation.batch_tokens)
+    tokens = config.evaluation.batch_tokens
+    task = training_task(target.task, target.encoder, config.decoding, batch_tokens=tokens, encoding=config.data)
     job = make_job(plan.model, arm, task, plan.training.of(arm), seed=seed)
     name = f"{arm.name}, seed {seed}" if len(arm.seeds) > 1 else arm.name
     return replace(job, name=name, run=name_of_run(plan))

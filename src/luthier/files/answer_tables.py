@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from luthier.errors import ConfigError
+from luthier.errors import ConfigError, DataError, first_line
 from luthier.files.atomic import write_atomically
 from luthier.files.tables import SUFFIXES
-from luthier.files.value_text import value_text
+from luthier.files.value_text import json_text, value_text
+from luthier.records import Row
 
+_OTHERWISE = "Write CSV or JSONL; what was answered is kept, and need not be answered again."
 WRITTEN = ("jsonl", "json", "csv", "tsv", "parquet")
 
 
@@ -32,23 +33,32 @@ def written_format(path: Path) -> str:
     )
 
 
-def table_bytes(rows: Sequence[Mapping[str, object]], name: str) -> bytes:
+def table_bytes(rows: Sequence[Row], name: str) -> bytes:
     """Return rows as a file holds them.
 
     Args:
         rows: All with the same columns in the same order, or some without a column that others have.
         name: One of :data:`WRITTEN`. Lists and objects are JSON in CSV and TSV, and missing values are empty.
+
+    Raises:
+        DataError: When the format cannot hold a value; names the row or the column.
     """
-    if name == "jsonl":
-        return "".join(json.dumps(row, ensure_ascii=False, default=value_text) + "\n" for row in rows).encode()
-    if name == "json":
-        return (json.dumps(list(rows), ensure_ascii=False, default=value_text, indent=1) + "\n").encode()
     if name == "parquet":
         return _parquet(rows)
-    return _delimited(rows, {"csv": ",", "tsv": "\t"}[name])
+    if name == "jsonl":
+        text = "".join(f"{json_text(row)}\n" for row in rows)
+    elif name == "json":
+        text = "[\n" + ",\n".join(json_text(row) for row in rows) + "\n]\n"
+    else:
+        text = _csv(rows) if name == "csv" else _tsv(rows)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        where = next((place for number, row in enumerate(rows, 1) if (place := _half(row, number))), "")
+        raise DataError("a text holds half of a character", where=where, fix="Correct the text.") from None
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Write rows into a file whole or not at all.
 
     Raises:
@@ -58,23 +68,54 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     write_atomically(path, table_bytes(rows, written_format(path)))
 
 
-def _columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
+def _columns(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _delimited(rows: Sequence[Mapping[str, object]], delimiter: str) -> bytes:
-    columns, text = _columns(rows), io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+def _half(row: Row, number: int) -> str:
+    """Return the place of a text in a row that no file can hold, as JSON and models can write it; "" for none."""
+    for name, value in row.items():
+        try:
+            f"{name}{value_text(value)}".encode()
+        except UnicodeEncodeError:
+            return f"row {number}, column {name!r}"
+    return ""
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    columns, text = _columns(rows), io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([value_text(row.get(name)) for name in columns] for row in rows)
-    return text.getvalue().encode()
+    return text.getvalue()
 
 
-def _parquet(rows: Sequence[Mapping[str, object]]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _tsv(rows: Sequence[Row]) -> str:
+    """Write fields without quotes, as TSV is read here: what a field cannot hold is refused."""
+    columns = _columns(rows)
+    lines = [columns, *([value_text(row.get(name)) for name in columns] for row in rows)]
+    for number, values in enumerate(lines):
+        for name, value in zip(columns, values, strict=True):
+            if any(mark in value for mark in "\t\r\n"):
+                where = f"row {number}, column '{name}'"
+                raise DataError("a tab or the end of a line, which TSV cannot hold", where=where, fix=_OTHERWISE)
+    return "".join("\t".join(values) + "\n" for values in lines)
 
-    columns = {name: [row.get(name) for row in rows] for name in _columns(rows)}
+
+def _parquet(rows: Sequence[Row]) -> bytes:
+    import pyarrow  # heavy: only whoever writes Parquet waits for it
+    import pyarrow.parquet
+
+    columns = {}
+    for name in _columns(rows):
+        try:
+            columns[name] = pyarrow.array([row.get(name) for row in rows])
+        except (pyarrow.ArrowException, UnicodeEncodeError, OverflowError, TypeError) as fault:
+            what = f"values that a column of Parquet cannot hold together ({first_line(fault)})"
+            raise DataError(what, where=f"column '{name}'", fix=_OTHERWISE) from None
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
+    try:
+        pyarrow.parquet.write_table(pyarrow.table(columns), buffer)
+    except pyarrow.ArrowException as fault:
+        raise DataError(f"Parquet cannot hold these rows ({first_line(fault)})", fix=_OTHERWISE) from None
     return buffer.getvalue()

@@ -46,6 +46,8 @@ class Card:
     """How rows of a data file became prompts; None for a task from YAML, which lies beside the card."""
     template: str = ""
     stop: tuple[str, ...] = ()
+    encoding: dict[str, Any] = field(default_factory=dict)
+    """How prompts became tokens: settings of :class:`luthier.config.data.EncodingConfig`."""
     trainable_parameters: int = 0
     training: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, str] = field(default_factory=dict)

@@ -17,25 +17,32 @@ from luthier.tasks.rows.templates import find_input
 from luthier.tasks.schema import Task
 
 
-def unlabelled_examples(task: Task, rows: Iterable[tuple[int, Row]], where: str) -> tuple[Example, ...]:
-    """Return an example without targets for each row, by the task's evaluation template.
+def unlabelled_examples(
+    task: Task, rows: Iterable[tuple[int, Row]], where: str
+) -> tuple[tuple[Example, ...], dict[str, str]]:
+    """Return an example without targets for each row that asks something, by the task's evaluation template.
 
     Args:
         task: Says how a row is put into words; columns that only its targets need may be missing.
         rows: With their numbers from 1, which become the ids of the examples.
         where: The file, for messages.
 
+    Returns:
+        The examples, and by id why other rows ask nothing.
+
     Raises:
         DataError: When a row cannot be put into words; all such rows together.
     """
-    faults, examples = RowFaults(where), []
+    faults, examples, silent = RowFaults(where), [], dict[str, str]()
     for number, row in rows:
         try:
             examples.append(_unlabelled(task, row, str(number), f"{where}, row {number}"))
+        except LeftOut as fault:
+            silent[str(number)] = fault.what
         except LuthierError as fault:
             faults.add(fault)
     faults.finish()
-    return tuple(examples)
+    return tuple(examples), silent
 
 
 def _unlabelled(task: Task, row: Row, key: str, where: str) -> Example:

@@ -10,6 +10,7 @@ from typing import Any, Generic
 
 from luthier.config.arms import Arm
 from luthier.config.base import Settings
+from luthier.config.data import EncodingConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.data.encoding import Encoder
 from luthier.errors import ConfigError, Faults, TrainingError
@@ -64,12 +65,14 @@ class TrainingTask:
         encoder: The model's encoder for it.
         generation: How validation examples are answered.
         batch_tokens: Tokens in one forward pass of validation.
+        encoding: How examples become tokens, as the user set it.
     """
 
     task: Task
     encoder: Encoder
     generation: GenerationSettings
     batch_tokens: int
+    encoding: EncodingConfig
 
     @property
     def metrics(self) -> TaskMetrics:
@@ -81,12 +84,21 @@ class TrainingTask:
         """Name of the template of every evaluation; "" where the rows are conversations."""
         return self.task.evaluation_template.name if self.task.templates else ""
 
+    @property
+    def stated_encoding(self) -> dict[str, Any]:
+        """The settings of encoding that new rows need as well, for the adapter's card."""
+        return self.encoding.model_dump(mode="json", include={"max_length", "chat", "chat_arguments"})
+
     def key_inputs(self) -> dict[str, Any]:
         """Return everything of it that the trained weights, their score or their card depend on."""
         metrics = self.metrics
         return {
             "name": self.task.name,
             "template": self.template,
+            # The adapter's folder says how new rows are asked, so that a change of it is another folder.
+            "input": self.task.input_column,
+            "chat": self.task.chat,
+            "encoding": self.stated_encoding,
             "encoder": self.encoder.signature,
             "stop": list(self.generation.stop),
             "max_new_tokens": self.generation.new_tokens,
@@ -99,9 +111,11 @@ class TrainingTask:
         }
 
 
-def training_task(task: Task, encoder: Encoder, decoding: DecodingConfig, *, batch_tokens: int) -> TrainingTask:
+def training_task(
+    task: Task, encoder: Encoder, decoding: DecodingConfig, *, batch_tokens: int, encoding: EncodingConfig
+) -> TrainingTask:
     """Return a task as a training uses it; the user's limit of an answer wins over the task's."""
-    return TrainingTask(task, encoder, generation_settings_of(task, decoding), batch_tokens)
+    return TrainingTask(task, encoder, generation_settings_of(task, decoding), batch_tokens, encoding)
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,7 @@ def _store(
         row_format=row_format_of(job.task.task),
         template=job.task.template,
         stop=job.task.generation.stop,
+        encoding=job.task.stated_encoding,
         trainable_parameters=count(attached.trainable()),
         training=job.recipe.key_inputs()["training"],
     )
