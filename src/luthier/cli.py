@@ -263,7 +263,7 @@ def _check(settings: CheckConfig, _: bool) -> None:
         max_length=reader.max_length,
         data=settings.data,
         seed=settings.seed,
-        forced_begin=reader.forced_begin,
+        model_tokens=reader.tokens,
     )
     render_check(report, Console())
     raise_faults("training would be meaningless", fatal(report, settings.data.max_lost))

@@ -83,8 +83,8 @@ def test_answers_with_a_forced_begin_are_those_of_transformers(forced: str, beam
 
 def test_forced_begin_is_learned_and_scored_as_it_is_generated(forced: str) -> None:
     model, reader = load_model(forced, device="cpu"), load_reader(forced)
-    assert model.forced_begin == reader.forced_begin == FORCED
-    encoder = Encoder(model.tokenizer, encoder_decoder=True, max_length=64, forced_begin=model.forced_begin)
+    assert model.forced_begin == reader.tokens.forced_begin == FORCED
+    encoder = Encoder(model.tokenizer, encoder_decoder=True, max_length=64, model_tokens=model.tokens)
     example = Example("1", "task", "template", "the cat", ("red",), ("red", "dog"))
     item = encoder.encode(example)
     assert isinstance(item, Encoded)

@@ -17,6 +17,7 @@ from luthier.config.training import TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.errors import StoreError, TrainingError
 from luthier.kernels.activation_checkpointing import recomputes
+from luthier.methods.adapter_io import Card, save_adapter
 from luthier.methods.base import snapshot
 from luthier.models.language_model import LanguageModel
 from luthier.objectives.cross_entropy import CrossEntropy, cross_entropy
@@ -350,3 +351,28 @@ def test_narrow_models_take_more_tokens_in_a_pass() -> None:
     padded, _ = start("full", "bloom")
     assert padded.why_padded() is not None
     assert _enough(padded) == 512
+
+
+def test_weights_that_the_last_step_made_infinite_are_found(tmp_path: Path) -> None:
+    """The loss of the last step is finite: it was computed before the step."""
+    model, attached = start("full")
+    with pytest.raises(TrainingError, match=r"step 1: the weights are not finite after the step") as caught:
+        run(model, attached, tmp_path, steps=1, batch_size=8, rate=1e38, clip_norm=None, validate=held_out(model))
+    assert "Lower training.learning_rate" in str(caught.value)
+
+
+def test_weights_so_large_that_they_give_no_numbers_are_never_stored(tmp_path: Path) -> None:
+    model, attached = start("full")
+    run(model, attached, tmp_path, steps=1, batch_size=8, rate=1e30)
+    assert all(weight.isfinite().all() for weight in attached.trainable().values())
+    card = Card(luthier="0", method="full", settings={}, base_name="tiny", base_digest="")
+    with pytest.raises(TrainingError, match=r"the trained model gives numbers that are not finite"):
+        save_adapter(model, attached, tmp_path / "adapter", card)
+
+
+def test_training_that_ends_worse_than_it_began_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, attached = start("full")
+    run(model, attached, tmp_path / "better", steps=20, batch_size=8, rate=0.01)
+    assert "worse than it began" not in capsys.readouterr().err
+    run(model, attached, tmp_path / "worse", steps=10, batch_size=8, rate=3.0)
+    assert "training ended worse than it began (loss" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from luthier.data.chat_messages import render_spoken, spoken_of
 from luthier.data.cutting import cut_range, moved_span
 from luthier.data.layout import Layout
 from luthier.data.long_texts import LONG, in_batches, shortened
+from luthier.data.model_tokens import ModelTokens, embedded
 from luthier.data.special_tokens import SpecialTokens
 from luthier.data.tokenizer_adapter import Offsets, adapt_tokenizer, added_around, marks_words, special_names
 from luthier.errors import DataError, ModelError
@@ -64,7 +65,7 @@ class Encoder:
         task_wants_chat: Whether the task is a conversation or an instruction.
         chat_arguments: Arguments of the chat template, such as ``{"enable_thinking": False}``.
         special_tokens: Names of special tokens that are meant where they stand in rows; others are ordinary text.
-        forced_begin: Token that begins every answer of an encoder–decoder (``forced_bos_token_id``), or None.
+        model_tokens: What the model says of its tokens; a row with one that it does not know is an error.
 
     Raises:
         ModelError: When the tokenizer has no end token, no chat template where one is demanded, or not the special
@@ -81,7 +82,7 @@ class Encoder:
         task_wants_chat: bool = False,
         chat_arguments: Mapping[str, object] | None = None,
         special_tokens: Sequence[str] = (),
-        forced_begin: int | None = None,
+        model_tokens: ModelTokens = ModelTokens(),  # noqa: B008 - frozen
     ) -> None:
         if tokenizer.eos_token_id is None:
             what = "the tokenizer has no end-of-sequence token, so an answer could never end"
@@ -89,13 +90,15 @@ class Encoder:
         self.tokenizer = tokenizer
         self.encoder_decoder = encoder_decoder
         self.max_length = max_length
+        self.model_tokens = model_tokens
         self._pieces = adapt_tokenizer(tokenizer)
         wanted = chat == "always" or (chat == "auto" and task_wants_chat and bool(tokenizer.chat_template))
         self._chat: ChatFormat | None = read_format(tokenizer, chat_arguments) if wanted else None
         tags = reasoning_tags(self._chat) if self._chat else ()
         kept = (*special_tokens, *(tag for tag in tags if tag in special_names(tokenizer)))
         self._special = SpecialTokens(tokenizer, kept)
-        self._begin = (forced_begin,) if forced_begin is not None and encoder_decoder else ()
+        forced = model_tokens.forced_begin
+        self._begin = (forced,) if forced is not None and encoder_decoder else ()
         self._before, self._after = self._around()
         self._marks_words = marks_words(self._pieces)
         self.end_ids: tuple[int, ...] = ()
@@ -154,7 +157,7 @@ class Encoder:
         if isinstance(prompt, Dropped):
             return prompt
         ids, cut = prompt
-        return [Encoded(example.id, ids, _array(target), cut, len(example.turns)) for target in targets]
+        return [self._encoded(example, ids, target, cut) for target in targets]
 
     def encode_prompt(self, example: Example, reserve: int) -> Encoded | Dropped:
         """Encode the prompt alone.
@@ -170,7 +173,7 @@ class Encoder:
         prompt = self._fit(example, layout, self._prompt_ids([layout])[0], taken)
         if isinstance(prompt, Dropped):
             return prompt
-        return Encoded(example.id, prompt[0], _array([]), prompt[1], len(example.turns))
+        return self._encoded(example, prompt[0], [], prompt[1])
 
     def length(self, example: Example) -> int:
         """Return the tokens of the prompt, exemplars included, uncut."""
@@ -294,8 +297,12 @@ class Encoder:
             if isinstance(fitted, Dropped):
                 done.append(fitted)
             else:
-                done.append(Encoded(example.id, fitted[0], _array(target), fitted[1], len(example.turns)))
+                done.append(self._encoded(example, fitted[0], target, fitted[1]))
         return done
+
+    def _encoded(self, example: Example, prompt: TokenIds, target: Sequence[int], cut: int) -> Encoded:
+        encoded = Encoded(example.id, prompt, _array(target), cut, len(example.turns))
+        return embedded(encoded, self.model_tokens, self.tokenizer)
 
     def _prompt_ids(self, layouts: Sequence[Layout]) -> list[list[int]]:
         bodies: list[list[int]] = [[] for _ in layouts]

@@ -62,7 +62,7 @@ class Model:
             max_length=self._model.max_length,
             chat=chat,
             task_wants_chat=True,
-            forced_begin=self._model.forced_begin,
+            model_tokens=self._model.tokens,
         )
 
     def generate(

@@ -46,7 +46,7 @@ def make_encoder(model: LanguageModel, task: Task, data: EncodingConfig) -> Enco
         task_wants_chat=task.chat,
         chat_arguments=data.chat_arguments,
         special_tokens=task.special_tokens,
-        forced_begin=model.forced_begin,
+        model_tokens=model.tokens,
     )
 
 

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from luthier.errors import ModelError
+from luthier.errors import LuthierError, ModelError, collecting, raise_faults
 from luthier.files.foreign import reason
 
+_READ = {".json", ".safetensors", ".model", ".jinja"}
 # The index of a model with a million tensors is below this.
 _LARGEST = 256 * 2**20
 
@@ -33,6 +34,20 @@ def read_object(path: Path, *, fix: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ModelError("not a JSON object", where=str(path), fix=fix)
     return found
+
+
+def require_plain_files(folder: Path) -> None:
+    """Check that what a model or adapter folder holds under the names that are read are files: see below.
+
+    Raises:
+        ModelError: For each entry that is none.
+    """
+    faults: list[LuthierError] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix in _READ:
+            with collecting(faults):
+                require_regular(path)
+    raise_faults(f"{folder} cannot be read", faults)
 
 
 def require_regular(path: Path) -> None:

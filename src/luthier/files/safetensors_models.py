@@ -16,13 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from luthier.errors import LuthierError, ModelError, first_line, raise_faults
+from luthier.errors import LuthierError, ModelError, raise_faults
+from luthier.files.foreign import reason
+from luthier.files.json_object import read_object
 
 if TYPE_CHECKING:
     import torch
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_MISMATCH = "Fetch the model again, with the config.json that belongs to its weights."
 _REFETCH = "Fetch the model again, whole; or mend the index so that it names *.safetensors files inside the folder."
 
 
@@ -90,19 +93,49 @@ def read_module(
                 ignore_mismatched_sizes=True,  # so that all of them are known, not only the first
             )
     except Exception as error:  # damaged safetensors and foreign architectures raise many classes
-        raise ModelError(
-            f"the weights cannot be loaded: {first_line(error)}", where=str(source), fix="Fetch the model again."
-        ) from None
+        raise ModelError(f"the weights cannot be loaded: {reason(error)}", where=str(source), fix=_MISMATCH) from None
     faults = _misfits(info, str(source), refuse_foreign, unused)
     raise_faults(f"the weights in {source} do not fit the model", faults)
+    fix = "Fetch the model again, or train it again at a lower learning rate."
+    faults = [
+        ModelError(f"tensor '{name}' has numbers that are not finite", where=str(source), fix=fix)
+        for name, weight in module.named_parameters()
+        if not all_finite(weight)
+    ]
+    raise_faults(f"the weights in {source} cannot be used", faults)
     return module
+
+
+def all_finite(tensor: torch.Tensor) -> bool:
+    """Say whether a tensor has no NaN and no infinity; without a second tensor of its size where it has none."""
+    import torch
+
+    if not tensor.is_floating_point():
+        return True
+    tensor = tensor.detach()
+    total = tensor.float().sum() if tensor.element_size() == 1 else tensor.sum(dtype=torch.float32)
+    return bool(total.isfinite()) or bool(tensor.isfinite().all())
+
+
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors in a folder's weights; none of a damaged file, which loading it will name."""
+    from safetensors import SafetensorError, safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError):
+            return {}
+    return shapes
 
 
 def _stated_weights(folder: Path) -> str | None:
     """The weight file or index that ``config.json`` names, if it names one; a damaged file is refused elsewhere."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     stated = config.get("transformers_weights") if isinstance(config, dict) else None
     return None if stated is None else str(stated)
@@ -112,12 +145,13 @@ def _indexed(folder: Path, index: str) -> list[Path]:
     """The files that an index names; each of its faults is an error that names the tensor."""
     path = folder / index
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        named = {str(tensor): entry for tensor, entry in entries.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"the index of weights is damaged: {first_line(error)}", where=str(path), fix=_REFETCH
-        ) from None
+        entries = read_object(path, fix=_REFETCH).get("weight_map")
+        what = "" if isinstance(entries, dict) else "it has no weight_map"
+    except ModelError as damaged:
+        entries, what = None, damaged.what
+    if not isinstance(entries, dict):
+        raise ModelError(f"the index of weights is damaged: {what}", where=str(path), fix=_REFETCH)
+    named = {str(tensor): entry for tensor, entry in entries.items()}
     faults: list[LuthierError] = []
     first_of: dict[str, str] = {}
     for tensor, entry in named.items():

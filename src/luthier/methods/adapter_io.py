@@ -17,8 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from luthier.errors import LuthierError, ModelError, raise_faults
+from luthier.errors import LuthierError, ModelError, TrainingError, raise_faults
 from luthier.files.digests import file_digest
+from luthier.files.json_object import require_plain_files
+from luthier.files.safetensors_models import all_finite
 from luthier.kernels.verification import compare, evaluation_mode, logits_tolerance
 from luthier.methods.base import Attached, read_tensors, require_fit
 from luthier.methods.base_name import is_same_base
@@ -55,11 +57,19 @@ class Card:
 
 
 def save_adapter(model: LanguageModel, attached: Attached, folder: Path, card: Card) -> None:
-    """Write an attached method into a folder."""
+    """Write an attached method into a folder.
+
+    Raises:
+        TrainingError: When the model gives logits that are not finite: huge weights are finite themselves.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     attached.save(folder)
     card = replace(card, tensors=_digests(folder))
-    save_file({"logits": _reference_logits(model)}, folder / REFERENCE)
+    logits = _reference_logits(model)
+    if not all_finite(logits):
+        what = "the trained model gives numbers that are not finite"
+        raise TrainingError(what, where=f"method {card.method}", fix="Lower training.learning_rate.")
+    save_file({"logits": logits}, folder / REFERENCE)
     text = json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
 
@@ -95,6 +105,7 @@ def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) 
         ModelError: When the base is another one, tensors do not fit, or the logits differ.
     """
     model.adapters.require_free()
+    require_plain_files(folder)
     if (folder / CONFIG).is_file() and not any((folder / own).exists() for own in (CARD, REFERENCE)):
         return _load_published(model, folder, any_base=any_base)
     card = read_card(folder)

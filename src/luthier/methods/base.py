@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from luthier.config.base import Settings
 from luthier.errors import LuthierError, ModelError, raise_faults
 from luthier.files.foreign import foreign
+from luthier.files.safetensors_models import all_finite
 from luthier.models.language_model import LanguageModel
 
 _FIX = "Load the base that it was trained on, or train it again."
@@ -125,14 +126,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             what = f"tensor '{name}' has numbers that are not finite"
             raise ModelError(what, where=str(path), fix="Fetch it again, or train it at a lower learning rate.")
     return tensors
-
-
-def all_finite(tensor: Tensor) -> bool:
-    """Say whether a tensor has no NaN and no infinity; without a second tensor of its size where it has none."""
-    if not tensor.is_floating_point():
-        return True
-    total = tensor.detach().float().sum() if tensor.element_size() == 1 else tensor.detach().sum(dtype=torch.float32)
-    return bool(total.isfinite()) or bool(tensor.isfinite().all())
 
 
 def require_fit(own: Mapping[str, Tensor], stored: Mapping[str, Tensor], *, where: str) -> None:

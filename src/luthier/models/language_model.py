@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from luthier.data.model_tokens import ModelTokens
 from luthier.errors import ModelError
 from luthier.files.safetensors_models import read_module
 from luthier.models.adapter_cache import AdapterCache
@@ -122,6 +123,16 @@ class LanguageModel(ABC):
     def vocabulary(self) -> int:
         """Rows of the output distribution."""
         return int(self.module.config.get_text_config().vocab_size)
+
+    @property
+    def embeddings(self) -> int:
+        """Tokens that the model knows; its tokenizer may know more."""
+        return int(self.module.get_input_embeddings().weight.shape[0])
+
+    @property
+    def tokens(self) -> ModelTokens:
+        """What the model says of its tokens beside its tokenizer."""
+        return ModelTokens(self.forced_begin, self.embeddings)
 
     @cached_property
     def window(self) -> float:

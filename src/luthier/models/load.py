@@ -6,22 +6,28 @@ Only safetensors and GGUF are read, and code that comes with a model runs only w
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from luthier.errors import ModelError, first_line
+from luthier.data.model_tokens import ModelTokens
+from luthier.errors import ModelError, first_line, listed
 from luthier.files.digests import file_digest
-from luthier.files.safetensors_models import read_module, weight_files
+from luthier.files.foreign import foreign, reason
+from luthier.files.json_object import read_object, require_plain_files
+from luthier.files.safetensors_models import read_module, tensor_shapes, weight_files
 from luthier.files.user_path import user_path
 from luthier.kernels.onednn_matmul import multiply_by_onednn
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
+from luthier.models.folder_checks import check_folder, check_sizes, check_total
 from luthier.models.gguf import SUFFIX, gguf_folder
 from luthier.models.language_model import LanguageModel
+from luthier.progress import say
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -29,6 +35,9 @@ _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _OTHER_FORMATS = ["*/*"]
 _UNBOUNDED = 1_000_000
 _RELATIVE_POSITIONS = 2048
+# Tokens without an embedding that a tokenizer may have beyond its added ones: Code Llama's are ordinary.
+_FEW = 16
+_CORRECT = "Correct config.json."
 _VOCABULARIES = {"vocab.txt", "merges.txt"}
 
 
@@ -54,21 +63,28 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     limit, place = max_length(config, tokenizer), pick_device(device)
     _require_weights(folder)
+    where = str(folder / "config.json")
     module = _read_module(folder, config, trust_remote_code)
-    if len(tokenizer) > module.get_input_embeddings().num_embeddings:
-        raise ModelError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model only "
-            f"{module.get_input_embeddings().num_embeddings} embeddings",
-            where=str(folder),
-            fix="Use the tokenizer that belongs to this model.",
-        )
+    compare_vocabulary(tokenizer, module.get_input_embeddings().num_embeddings, where=str(folder))
     module.to(place).eval()
     if module.device.type == "cpu":
         multiply_by_onednn()
     _contiguous_before_output_layer(module)
-    kind = EncoderDecoderModel if config.is_encoder_decoder else DecoderModel
     digest = folder_digest(folder, code=trust_remote_code)
-    return kind(name, folder, digest, module, tokenizer, limit)
+    kind = EncoderDecoderModel if config.is_encoder_decoder else DecoderModel
+    with foreign("the model does not compute", where=where, fix=_CORRECT):
+        model = kind(name, folder, digest, module, tokenizer, limit)
+        _require_logits(model)
+    return model
+
+
+def _require_logits(model: LanguageModel) -> None:
+    """Compute two tokens: what is wrong with a configuration may show in no other way."""
+    ids = np.linspace(0, model.vocabulary - 1, 2).astype(np.int32)
+    with torch.no_grad():
+        logits = model.begin([ids]).logits
+    if not bool(logits.isfinite().all()):
+        raise ModelError("the model gives numbers that are not finite", where=str(model.folder), fix=_CORRECT)
 
 
 def _contiguous_before_output_layer(module: Any) -> None:
@@ -87,7 +103,7 @@ class Reader:
     tokenizer: Any
     encoder_decoder: bool
     max_length: int
-    forced_begin: int | None = None
+    tokens: ModelTokens
 
 
 def load_reader(name: str, *, trust_remote_code: bool = False) -> Reader:
@@ -100,13 +116,16 @@ def load_reader(name: str, *, trust_remote_code: bool = False) -> Reader:
     config = _read_config(folder, trust_remote_code)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     limit, encoder_decoder = max_length(config, tokenizer), bool(config.is_encoder_decoder)
-    return Reader(tokenizer, encoder_decoder, limit, _forced_begin(folder) if encoder_decoder else None)
+    embeddings = int(config.get_text_config().vocab_size)
+    compare_vocabulary(tokenizer, embeddings, where=str(folder))
+    forced = _forced_begin(folder) if encoder_decoder else None
+    return Reader(tokenizer, encoder_decoder, limit, ModelTokens(forced, embeddings))
 
 
 def _forced_begin(folder: Path) -> int | None:
     """Return what the loaded model's generation configuration will say."""
     for path in (folder / "generation_config.json", folder / "config.json"):
-        written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        written = read_object(path, fix=_CORRECT) if path.is_file() else None
         if written is not None and (isinstance(written.get("forced_bos_token_id"), int) or path.stem != "config"):
             found = written.get("forced_bos_token_id")
             return found if isinstance(found, int) else None
@@ -154,12 +173,13 @@ def _read_config(folder: Path, trust_remote_code: bool) -> Any:
         raise ModelError(
             "no config.json in the model folder", where=str(folder), fix="Give the folder of a whole model."
         )
+    check_folder(folder)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (ValueError, KeyError, OSError, json.JSONDecodeError) as fault:
+    except Exception as fault:  # whatever a key of another type leads to
         asks = "trust_remote_code" in str(fault)
-        fix = "If you trust it, add --trust-remote-code." if asks else "Correct config.json."
-        what = "the model needs code of its own" if asks else f"config.json cannot be used: {first_line(fault)}"
+        fix = "If you trust it, add --trust-remote-code." if asks else _CORRECT
+        what = "the model needs code of its own" if asks else f"config.json cannot be used: {reason(fault)}"
         raise ModelError(what, where=str(folder), fix=fix) from None
 
 
@@ -194,13 +214,46 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
         raise ModelError(
             "the tokenizer has no end token", where=str(folder), fix="Set eos_token in tokenizer_config.json."
         )
+    limit = tokenizer.model_max_length
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 1:
+        what = f"model_max_length is {limit!r}, and must be a number of tokens"
+        raise ModelError(what, where=str(folder / "tokenizer_config.json"), fix="Correct it, or remove the key.")
     return tokenizer
+
+
+def compare_vocabulary(tokenizer: Any, embeddings: int, *, where: str) -> None:
+    """Say where a tokenizer and a model have different numbers of tokens; refuse a tokenizer of another model.
+
+    Many models have more embeddings than tokens, for speed. Some tokenizers know a few tokens more than the model (an
+    image token of a larger sister, infilling tokens): a row that holds one is an error when it is encoded.
+
+    Raises:
+        ModelError: When ordinary tokens have no embedding.
+    """
+    tokens = len(tokenizer)
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    if sum(1 for index in range(embeddings, tokens) if index not in added) > _FEW:
+        raise ModelError(
+            f"the tokenizer has {tokens} tokens, the model only {embeddings} embeddings",
+            where=where,
+            fix="Use the tokenizer that belongs to this model.",
+        )
+    if tokens > embeddings:
+        names = listed([repr(str(name)) for name in tokenizer.convert_ids_to_tokens(range(embeddings, tokens))], 5)
+        say(f"{where}: the tokenizer has {tokens} tokens, the model {embeddings} embeddings: {names} cannot be used")
+    elif tokens < embeddings:
+        say(f"{where}: the model has {embeddings} embeddings, the tokenizer {tokens} tokens: the rest is padding")
 
 
 def _read_module(folder: Path, config: Any, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    where, written, shapes = folder / "config.json", check_folder(folder), tensor_shapes(folder)
+    check_sizes(written, shapes, where=str(where))
+    with foreign("the configuration cannot be used", where=str(where), fix=_CORRECT):
+        build = partial(auto.from_config, config, trust_remote_code=trust_remote_code)
+        check_total(written, shapes, build, where=str(where))
     return read_module(auto, folder, dtype=torch.float32, trust_remote_code=trust_remote_code)
 
 
@@ -240,6 +293,7 @@ def folder_digest(folder: Path, *, code: bool = False) -> str:
     Raises:
         ModelError: When an index of weights names a file that cannot be used.
     """
+    require_plain_files(folder)
     suffixes = {".json", ".safetensors", ".model", ".jinja"} | ({".py"} if code else set())
     paths = {path for path in folder.iterdir() if path.suffix in suffixes or path.name in _VOCABULARIES}
     paths |= {*weight_files(folder), *folder.glob("additional_chat_templates/*.jinja")}

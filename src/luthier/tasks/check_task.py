@@ -9,6 +9,7 @@ import numpy as np
 from luthier.config.data import DataConfig
 from luthier.data.check import CheckReport, SplitMeter
 from luthier.data.encoding import Encoder
+from luthier.data.model_tokens import ModelTokens
 from luthier.tasks.loader import load_task, with_data_settings
 from luthier.tasks.rows.splits import NAMES
 from luthier.tasks.split_index import SplitIndex
@@ -24,7 +25,7 @@ def run_check(
     data: DataConfig | None = None,
     seed: int = 0,
     samples: int = 3,
-    forced_begin: int | None = None,
+    model_tokens: ModelTokens = ModelTokens(),  # noqa: B008 - frozen
 ) -> CheckReport:
     """Check what would be learned from a task.
 
@@ -36,7 +37,7 @@ def run_check(
         data: How many examples of each split, and how they are encoded.
         seed: Decides which are drawn.
         samples: How many examples of each split are kept to be shown.
-        forced_begin: Token that begins every answer of an encoder–decoder, or None.
+        model_tokens: What the model says of its tokens.
 
     Raises:
         LuthierError: When the task, its rows or the tokenizer cannot be used.
@@ -51,7 +52,7 @@ def run_check(
         task_wants_chat=loaded.chat,
         chat_arguments=data.chat_arguments,
         special_tokens=loaded.special_tokens,
-        forced_begin=forced_begin,
+        model_tokens=model_tokens,
     )
     index = SplitIndex(TaskRows(loaded), seed)
     limits = {"train": data.train, "validation": data.validation, "test": data.test}

@@ -33,6 +33,7 @@ from luthier.signals import uninterrupted
 from luthier.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from luthier.training.log import TrainingLog
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+from luthier.training.outcome import require_finite, say_if_worse
 from luthier.training.recipe import PRECISIONS, TrainingRecipe
 from luthier.training.stream import StepStream
 from luthier.training.trackers import tracking
@@ -111,6 +112,7 @@ def train(
         reuse_frozen_activations(model, _read_again(stream, recipe), recipe.config.frozen_cache_mib * 2**20),
     ):
         progress = _run(training, progress, folder, log, validate, label)
+    say_if_worse(folder / "log.jsonl", label)
     training.optimizer.zero_grad(set_to_none=True)  # a gradient is as large as its weight, and nobody needs it now
     load_best(attached, progress, folder)
     return progress
@@ -132,6 +134,8 @@ def _run(
     with show_progress(label, steps, "steps", done=progress.step) as advance:
         try:
             while True:
+                if progress.step in validated or progress.step >= steps:
+                    require_finite(attached.trainable(), step=progress.step)
                 if validate is not None and progress.step in validated and progress.validated_step < progress.step:
                     progress = validate_and_keep_best(model, attached, validate, progress, folder, log)
                     saved = -math.inf
@@ -154,6 +158,7 @@ def _run(
 
 
 def _save(training: _Training[R], progress: TrainingProgress, folder: Path) -> None:
+    require_finite(training.attached.trainable(), step=progress.step)
     with writing(folder):
         tensors = optimizer_tensors(training.optimizer, training.attached.trainable())
         save_checkpoint(folder, progress, snapshot(training.attached), tensors)
