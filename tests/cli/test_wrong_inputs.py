@@ -279,11 +279,11 @@ OTHER_VERBS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "arms": ("eval", "arms: [lora]\n", ("compare",)),
     "training": ("eval", "seed: 1\ntraining:\n  epochs: 1\n", ("compare", "tune")),
     "search": ("tune", "search: {trials: 2}\n", ("compare",)),
-    "shots": ("compare", "shots: 2\n", ("eval",)),
+    "shots": ("compare", "shots: 2\n", ("eval", "predict")),
     "data.train": ("eval", "data:\n  train: 3\n", ("compare", "tune", "check")),
     "data.test": ("tune", "data:\n  test: 3\n", ("compare", "eval", "check")),
     "evaluation.engine": ("compare", "evaluation: {engine: ctranslate2}\n", ("eval",)),
-    "decoding": ("check", "decoding: {beams: 2}\n", ("compare", "tune", "merge", "eval")),
+    "decoding": ("check", "decoding: {beams: 2}\n", ("compare", "tune", "merge", "eval", "predict")),
 }
 
 
@@ -339,7 +339,7 @@ WRONG_FLAGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a seed that no generator takes": (("--seed", "-1"), ("'seed'", "given: -1", "The seed of everything")),
     "one of the seeds that no generator takes": (("--seeds", "0,-1"), ("'seeds'", "a whole number, or a list")),
     "no workers": (("--workers", "0"), ("'workers'", "given: 0", "Processes that run")),
-    "model folder missing": (("--model", "./no/such/model"), ("./no/such/model", "no model folder", "config.json")),
+    "model folder missing": (("--model", "./no/such/model"), ("./no/such/model", "no model folder", ".gguf")),
     "three things at once": (
         ("--task", "nowhere.yaml", "--retain", "gone.yaml", "--model", "./none"),
         ("the comparison cannot start", "nowhere.yaml", "gone.yaml", "./none"),

@@ -175,6 +175,7 @@ def test_a_score_that_could_not_be_measured_is_read_back_as_such(tmp_path: Path)
     result = TrainingResult(2, 1, float("nan"), True, 5, 6, 0.1)
     entry.work.mkdir(parents=True)
     write_trained(entry.work, result, TrainingCosts(1.0, None, None, 1))
+    (entry.work / "log.jsonl").touch()
     entry.finish()
     found = read_trained(entry).result
     assert found.best_score is not None
