@@ -29,6 +29,9 @@ ALTERNATING = (
     "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+SKIPPING = (
+    "{% for m in messages if m.role != 'system' or loop.first %}" + CHATML.partition("{% for m in messages %}")[2]
+)
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 CALL = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
 CALLED: list[dict[str, Any]] = [
@@ -140,11 +143,12 @@ def test_a_later_system_message_stands_where_it_stands(tmp_path: Path) -> None:
     assert prompt + learned == own_ids(CHATML, LATER)
 
 
-def test_a_template_that_takes_no_later_system_message_has_it_in_the_users(tmp_path: Path) -> None:
+@pytest.mark.parametrize("template", [ALTERNATING, SKIPPING], ids=["refuses it", "skips it"])
+def test_a_template_that_takes_no_later_system_message_has_it_in_the_users(template: str, tmp_path: Path) -> None:
     second = only(tmp_path, {"messages": LATER})[-1]
     merged = [*LATER[:2], {"role": "user", "content": "From now on answer in French.\n\nWho?"}, LATER[-1]]
-    prompt, learned = ids(ALTERNATING, second)
-    assert prompt + learned == own_ids(ALTERNATING, merged)
+    prompt, learned = ids(template, second)
+    assert prompt + learned == own_ids(template, merged)
 
 
 def test_an_assistant_that_speaks_first_is_written_as_it_stands(tmp_path: Path) -> None:

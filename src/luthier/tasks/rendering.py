@@ -246,7 +246,7 @@ def _with_columns(
 ) -> Example:
     """Return the example of a row of texts with what stands in columns beside its prompt and its answer."""
     for column in row_format.columns:
-        if holds_messages(row.get(column)) and not isinstance(row[column], str):
+        if not isinstance(row.get(column), str) and holds_messages(row.get(column)):
             what = f"column '{column}' holds messages, and a text in the first row"
             raise DataError(what, where=where, fix="Write all rows alike.")
     if tool_list(row.get(TOOLS), TOOLS, where):
