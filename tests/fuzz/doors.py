@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from functools import cache
@@ -201,6 +203,8 @@ _ANSWERS = ("prediction", "reference", "id")
 def score_inputs(draw: Random, folder: Path) -> Case:
     """Predictions and references, in every format."""
     made = [hostile.row(draw, _ANSWERS) for _ in range(draw.randrange(0, 6))]
+    if draw.random() < 0.7:
+        made = [one | {"id": f"row-{number}"} for number, one in enumerate(made)]
     path = folder / draw.choice(("a.jsonl", "a.json", "a.csv", "a.tsv", "a.txt", "a.parquet"))
     path.write_bytes(_table(draw, made, path.suffix))
     settings = ScoreSettings((draw.choice(("rouge", "exact_match", "bleu", "token_f1", "accuracy")),), 0.95, 50, 0, "")
@@ -210,26 +214,37 @@ def score_inputs(draw: Random, folder: Path) -> Case:
 
 
 def _table(draw: Random, made: list[dict[str, Any]], suffix: str) -> bytes:
+    columns = list(dict.fromkeys(name for one in made for name in one)) or ["prediction"]
     if suffix == ".parquet":
-        content = _parquet(folder_rows=made)
+        content = _parquet(draw, made, columns)
     elif suffix in (".csv", ".tsv"):
-        mark = "," if suffix == ".csv" else "\t"
-        columns = list(made[0]) if made else ["prediction"]
-        lines = [columns, *[[json.dumps(one.get(name, "")) for name in columns] for one in made]]
-        content = "".join(mark.join(line) + "\n" for line in lines).encode("utf-8", "surrogatepass")
+        sink = io.StringIO()
+        writer = csv.writer(sink, delimiter="," if suffix == ".csv" else "\t", lineterminator="\n")
+        writer.writerows([columns, *([one.get(name, "") for name in columns] for one in made)])
+        content = sink.getvalue().encode("utf-8", "surrogatepass")
     elif suffix == ".json":
         content = json.dumps(made).encode()
     else:
         content = hostile.as_lines(made)
-    return hostile.broken(draw, content, draw.randrange(1, 4)) if draw.random() < 0.4 else content
+    often = 0.1 if suffix == ".parquet" else 0.25
+    return hostile.broken(draw, content, draw.randrange(1, 4)) if draw.random() < often else content
 
 
-def _parquet(folder_rows: list[dict[str, Any]]) -> bytes:
-    columns = {
-        name: [str(one.get(name)).encode("utf-8", "replace").decode() for one in folder_rows] for name in _ANSWERS
-    }
+def _parquet(draw: Random, made: list[dict[str, Any]], columns: list[str]) -> bytes:
+    """Columns of their own types where they are all alike, else as texts."""
+    arrays = []
+    for name in columns:
+        values = [one.get(name) for one in made]
+        try:
+            arrays.append(pa.array(values))
+        except (pa.ArrowException, OverflowError, UnicodeError):
+            arrays.append(pa.array([str(each).encode("utf-8", "replace").decode() for each in values]))
     sink = pa.BufferOutputStream()
-    pyarrow.parquet.write_table(pa.table(columns), sink)
+    names = [name.encode("utf-8", "replace").decode() for name in columns]
+    try:
+        pyarrow.parquet.write_table(pa.Table.from_arrays(arrays, names=names), sink)
+    except pa.ArrowException:  # what Parquet cannot hold: objects without keys
+        return b"PAR1"
     content: bytes = sink.getvalue().to_pybytes()
     return content
 

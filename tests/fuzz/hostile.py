@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ WORDS = ("a red cat sat", "the dog", "owl", "", "1", "yes", "no", "line one\nlin
 
 def deep(draw: Random, levels: int) -> Any:
     """Lists and objects in one another."""
-    value: Any = draw.choice(VALUES)
+    value: Any = copy.deepcopy(draw.choice(VALUES))
     for _ in range(levels):
         value = [value] if draw.random() < 0.5 else {"a": value}
     return value
@@ -45,14 +46,14 @@ def value(draw: Random) -> Any:
     """Any value that JSON can hold, now and then a deep one."""
     if draw.random() < 0.05:
         return deep(draw, draw.choice((5, 50, 300)))
-    return draw.choice(VALUES)
+    return copy.deepcopy(draw.choice(VALUES))
 
 
 def changed(draw: Random, whole: Any, times: int) -> Any:
     """A copy of a JSON value in which some parts are replaced, removed, renamed or added."""
-    copy = json.loads(json.dumps(whole))
+    made = json.loads(json.dumps(whole))
     for _ in range(times):
-        parents = list(_containers(copy))
+        parents = list(_containers(made))
         if not parents:
             return value(draw)
         parent = draw.choice(parents)
@@ -69,7 +70,7 @@ def changed(draw: Random, whole: Any, times: int) -> Any:
             del parent[key]
         else:
             parent[key] = value(draw)
-    return copy
+    return made
 
 
 def _containers(whole: Any) -> Iterator[Any]:
