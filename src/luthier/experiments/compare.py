@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
 from luthier.config.compare import CompareConfig
 from luthier.experiments.execution import executor_of
 from luthier.experiments.outcomes import read_base, read_outcome
@@ -13,6 +15,8 @@ from luthier.experiments.run_folder import write_run
 from luthier.experiments.units import plan_units
 from luthier.files.atomic import writing
 from luthier.files.store_contents import using_store
+from luthier.progress import say
+from luthier.threads import threads_in_words
 
 
 def compare(config: CompareConfig) -> Path:
@@ -27,6 +31,7 @@ def compare(config: CompareConfig) -> Path:
     with using_store(config.out, remake_damaged=config.remake_damaged), executor_of(config) as executor:
         plan = read_plan(config)
         require_test(plan)
+        say(threads_in_words(torch.get_num_threads(), config.workers))
         run = config.out / name_of_run(plan)
         with writing(run):
             run.mkdir(parents=True, exist_ok=True)

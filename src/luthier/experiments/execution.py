@@ -14,8 +14,6 @@ from luthier.experiments.plan import Plan
 from luthier.experiments.run_unit import is_finished, running
 from luthier.experiments.units import Unit
 from luthier.experiments.workers import run_in_workers
-from luthier.progress import say
-from luthier.threads import threads_in_words
 
 
 class Executor(Protocol):
@@ -64,13 +62,11 @@ def executor_of(config: CompareConfig) -> Iterator[Executor]:
     what is computed, and so it is a part of the key of every result.
     """
     if config.workers == 1:
-        say(threads_in_words(torch.get_num_threads()))
         yield InProcess()
         return
     before = torch.get_num_threads()
     threads = max(1, before // config.workers)
     torch.set_num_threads(threads)
-    say(threads_in_words(threads, config.workers))
     try:
         yield LocalWorkers(config.workers, threads)
     finally:
