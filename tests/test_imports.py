@@ -23,7 +23,8 @@ PACKAGE = Path(luthier.__file__).parent
 _LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors records version quiet threads signals",
+        "errors records version quiet threads signals visible",
+        "console",
         "progress exhausted",
         "files config",
         "data metrics kernels",
@@ -36,7 +37,7 @@ _LAYERS: tuple[frozenset[str], ...] = tuple(
 )
 """The packages that compute, in layers from the lowest: each may import whatever is in a lower layer."""
 
-_BASE = _LAYERS[0] | _LAYERS[1] | _LAYERS[2]
+_BASE = _LAYERS[0] | _LAYERS[1] | _LAYERS[2] | _LAYERS[3]
 # What is read from finished results alone: no model is ever loaded for it.
 _RESULTS = _BASE | {"metrics"}
 _COMPUTING = frozenset[str]().union(*_LAYERS)
@@ -44,7 +45,7 @@ _COMPUTING = frozenset[str]().union(*_LAYERS)
 MAY_IMPORT: dict[str, frozenset[str]] = {
     package: frozenset[str]().union(*_LAYERS[:height]) for height, layer in enumerate(_LAYERS) for package in layer
 } | {
-    "metrics": frozenset({"errors", "records", "files"}),
+    "metrics": frozenset({"errors", "records", "files", "console"}),
     "kernels": frozenset({"errors"}),
     "models": _BASE | {"data", "kernels"},
     "methods": _BASE | {"data", "kernels", "models"},

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luthier.config.verbs import VERBS, Verb, belongs, settings_class
+from luthier.console import accept_every_character, complain, echo, open_console
 from luthier.errors import ConfigError, LuthierError
 from luthier.exhausted import exhausted
 from luthier.kernels.allocator import keep_freed_memory
 from luthier.quiet import quiet_libraries
 from luthier.signals import exit_code, raise_when_terminated
 from luthier.threads import prepare_threads
+from luthier.version import __version__
+from luthier.visible import on_terminal
 
 if TYPE_CHECKING:
     from luthier.config.check import CheckConfig
@@ -50,11 +53,18 @@ def main() -> None:
     prepare_threads()
     keep_freed_memory()
     raise_when_terminated()
+    accept_every_character()
     reserve = bytearray(_RESERVE)
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except click.ClickException as wrong:
+        wrong.message = on_terminal(wrong.message)
+        wrong.show()
+        raise SystemExit(wrong.exit_code) from None
+    except click.Abort:
+        raise SystemExit(130) from None
     except LuthierError as error:
-        sys.stderr.write(f"error: {error}\n")
+        complain(f"error: {error}")
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt as stopped:
         raise SystemExit(exit_code(stopped)) from None
@@ -66,7 +76,7 @@ def main() -> None:
         lacking = exhausted(fault)
         if lacking is None:
             raise
-        sys.stderr.write(f"error: {lacking}\n")
+        complain(f"error: {lacking}")
         raise SystemExit(lacking.exit_code) from None
 
 
@@ -170,7 +180,9 @@ def _refuse_option_of_other_verb(verb: Verb, name: str) -> None:
 
 def _group() -> click.Group:
     """Return the commands of all verbs; the first of two words names a group of its own."""
-    group = click.Group("luthier", help=SUMMARY, no_args_is_help=True)
+    short = {"help_option_names": ["-h", "--help"]}
+    group = click.Group("luthier", help=SUMMARY, no_args_is_help=True, context_settings=short)
+    group = click.version_option(__version__, message="luthier %(version)s")(group)
     for name, text in _GROUPS.items():
         group.add_command(click.Group(name, help=text, no_args_is_help=True))
     for verb in VERBS:
@@ -191,7 +203,7 @@ def _tune(settings: TuneConfig, _: bool) -> None:
     trained, folder = tune(settings)
     known = trained.result
     best = f"best at step {known.best_step} of {known.steps}" if known.best_step else f"{known.steps} steps"
-    click.echo(f"{known.trainable_parameters:,} weights trained, {best}, {known.stored_bytes:,} bytes: {folder}")
+    echo(f"{known.trainable_parameters:,} weights trained, {best}, {known.stored_bytes:,} bytes: {folder}")
 
 
 def _merge(settings: MergeConfig, _: bool) -> None:
@@ -209,7 +221,7 @@ def _merge(settings: MergeConfig, _: bool) -> None:
             examples=found.examples,
         )
     )
-    click.echo(f"A whole model, for any program that reads transformers' layout: {settings.out}")
+    echo(f"A whole model, for any program that reads transformers' layout: {settings.out}")
 
 
 def _evaluate(settings: EvaluateConfig, as_json: bool) -> None:
@@ -248,8 +260,6 @@ def _predict(settings: PredictConfig, _: bool) -> None:
 
 
 def _check(settings: CheckConfig, _: bool) -> None:
-    from rich.console import Console
-
     from luthier.data.check import fatal, render_check
     from luthier.errors import raise_faults
     from luthier.models.load import load_reader
@@ -265,7 +275,7 @@ def _check(settings: CheckConfig, _: bool) -> None:
         seed=settings.seed,
         model_tokens=reader.tokens,
     )
-    render_check(report, Console())
+    render_check(report, open_console())
     raise_faults("training would be meaningless", fatal(report, settings.data.max_lost))
 
 
@@ -300,8 +310,8 @@ def _new_task(settings: NewTaskConfig, _: bool) -> None:
 
     written = write_draft(settings.data, settings.out)
     load_task(str(written))  # what is handed over can be used
-    click.echo(f"A draft, to be read and put into your words: {written}")
-    click.echo(f"See its prompts with: luthier tasks preview {shlex.quote(str(written))}")
+    echo(f"A draft, to be read and put into your words: {written}")
+    echo(f"See its prompts with: luthier tasks preview {shlex.quote(str(written))}")
 
 
 def _preview_task(settings: PreviewTaskConfig, _: bool) -> None:
@@ -341,9 +351,9 @@ def _clean_store(settings: CleanStoreConfig, _: bool) -> None:
         raise ConfigError("nothing is said to be removed", where="store clean", fix=fix)
     found = clean(settings.out, unwanted, only_say=settings.only_say)
     words = "would be removed" if settings.only_say else "removed"
-    click.echo(f"{len(found.removed):,} entries {words}, {size(sum(item.size for item in found.removed))}")
+    echo(f"{len(found.removed):,} entries {words}, {size(sum(item.size for item in found.removed))}")
     if found.in_use:
-        click.echo(f"{len(found.in_use):,} more stay: a run that is going on may need them")
+        echo(f"{len(found.in_use):,} more stay: a run that is going on may need them")
 
 
 _RUN: dict[str, Callable[[Any, bool], None]] = {
@@ -367,15 +377,12 @@ _RUN: dict[str, Callable[[Any, bool], None]] = {
 
 
 def _print(renderable: Any) -> None:
-    from rich.console import Console
-
-    Console().print(renderable)
+    open_console().print(renderable)
 
 
 def _show_run(run: Path) -> None:
     from luthier.report.page import write_report
     from luthier.report.terminal import run_view
-    from luthier.report.visible import visible
     from luthier.results.next_commands import next_commands
     from luthier.results.records import read_costs, read_results
 
@@ -383,10 +390,10 @@ def _show_run(run: Path) -> None:
     page = write_report(run)
     for part in run_view(results, costs):
         _print(part)
-    click.echo(visible(results.recommendation.sentence))
+    echo(results.recommendation.sentence)
     for command in next_commands(results, run):
-        click.echo(f"To {command.purpose}:\n  {visible(command.line)}")
-    click.echo(f"Report: {page}")
+        echo(f"To {command.purpose}:\n  {command.line}")
+    echo(f"Report: {page}")
 
 
 app = _group()

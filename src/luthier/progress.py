@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from luthier.console import open_console
+from luthier.visible import on_terminal
 
 Advance: TypeAlias = Callable[[int, str], None]
 """Called with the units completed since the last call, and a short note (``"loss 1.23"``)."""
@@ -70,7 +72,7 @@ def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     started = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=open_console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total, completed=done, rate="", note="")
 
         def advance(units: int, note: str) -> None:
@@ -104,4 +106,4 @@ def _lines(label: str, total: int, unit: str, done: int) -> Advance:
 
 def say(message: str) -> None:
     """Write one plain line to standard error."""
-    print(message, file=sys.stderr, flush=True)  # noqa: T201 - the log is the standard error
+    print(on_terminal(message), file=sys.stderr, flush=True)  # noqa: T201 - the log is the standard error

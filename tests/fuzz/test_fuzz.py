@@ -9,8 +9,7 @@ from fuzzing import fuzz
 QUICK = {"templates": 60, "chat templates": 20, "YAML": 60, "models": 12, "score": 40, "data": 40, "terminal": 20}
 
 
-OPEN = pytest.mark.xfail(reason="what falls at this door is being mended", strict=False)
-ENTRIES = [pytest.param(door, marks=OPEN if door in ("terminal",) else ()) for door in DOORS]
+ENTRIES = list(DOORS)
 
 
 @pytest.mark.parametrize("door", ENTRIES)

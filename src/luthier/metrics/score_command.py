@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from luthier.console import open_console
 from luthier.errors import ConfigError, DataError, did_you_mean
 from luthier.metrics.overlap.explain import explain
 from luthier.metrics.overlap.unicode_words import unread_references
@@ -282,11 +283,9 @@ def _rows(system: System, metrics: Sequence[str]) -> list[dict[str, object]]:
 
 
 def _print_tables(report: Report, by: str) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    console = open_console()
     heading = _interval_heading([score for scores in report.scores.values() for score in scores])
     table = Table(
         *(["system"] if len(report.scores) > 1 else []), *([by] if by else []), "metric", "value", heading, "n"
@@ -296,7 +295,7 @@ def _print_tables(report: Report, by: str) -> None:
         for value, part in parts.items():
             lead = ([name] if len(report.scores) > 1 else []) + ([value or "all"] if by else [])
             for score in part:
-                table.add_row(*map(escape, lead), score.metric, *_cells(score))
+                table.add_row(*lead, score.metric, *_cells(score))
     console.print(table)
     if report.differences:
         console.print(_difference_table(report))
@@ -308,10 +307,9 @@ def _print_tables(report: Report, by: str) -> None:
 
 
 def _difference_table(report: Report) -> object:
-    from rich.markup import escape
     from rich.table import Table
 
-    baseline = escape(next(iter(report.scores)))
+    baseline = next(iter(report.scores))
     heading = _interval_heading([difference for _, difference, _ in report.differences])
     table = Table(
         "against", "metric", "difference", heading, "p", "p (Holm)", "detectable", title=f"{baseline} minus …"
@@ -320,7 +318,7 @@ def _difference_table(report: Report) -> object:
         digits = _digits(difference.value, difference.low, difference.high)
         ends = f"{difference.low:+.{digits}f} … {difference.high:+.{digits}f}"
         table.add_row(
-            escape(other),
+            other,
             difference.output,
             f"{difference.value:+.{digits}f}",
             ends,

@@ -10,7 +10,7 @@ from pathlib import Path
 from luthier.files.atomic import write_atomically
 from luthier.report.markdown import table_lines
 from luthier.report.tables import MARKS, Cell, Column, Table
-from luthier.report.visible import visible
+from luthier.visible import visible
 
 FORMATS = {"csv": "CSV", "tex": "LaTeX", "md": "Markdown"}
 """Ending of each format's files, and its name."""

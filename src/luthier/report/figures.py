@@ -14,8 +14,8 @@ from luthier.report.charts import learning, quality, reliability, retention, tra
 from luthier.report.charts.parts import WIDTH, Chart, Charts
 from luthier.report.curves import Curve, RunKey
 from luthier.report.palette import theme
-from luthier.report.visible import visible_throughout
 from luthier.results.records import RunCosts, RunResults
+from luthier.visible import visible_throughout
 
 VEGA_LITE = "6.4"
 """Version that draws the charts, on the page and in the PNGs; one that both altair and vl-convert know."""

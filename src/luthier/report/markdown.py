@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from luthier.report.figures import Figure
 from luthier.report.tables import MARKS, Cell, Table
-from luthier.report.visible import visible
 from luthier.results.records import RunResults
+from luthier.visible import visible
 
 _SECTIONS = {"answer": "quality", "calibration": "quality", "retention": "retention", "learning": ""}
 """Which table the charts of a section follow."""

@@ -38,8 +38,8 @@ from luthier.report.markdown import markdown
 from luthier.report.palette import arm_styles, theme
 from luthier.report.run_tables import runs_table
 from luthier.report.tables import Table
-from luthier.report.visible import visible
 from luthier.results.records import ArmResult, RunCosts, RunResults, read_costs, read_results
+from luthier.visible import visible
 
 
 def write_report(run: Path) -> Path:

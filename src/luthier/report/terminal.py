@@ -16,8 +16,8 @@ from rich.text import Text
 from luthier.report import answer_tables, tables
 from luthier.report.cost_tables import cost_table
 from luthier.report.tables import MARKS, Cell, Table, Tone
-from luthier.report.visible import visible
 from luthier.results.records import RunCosts, RunResults
+from luthier.visible import visible
 
 _STYLES: dict[Tone, str] = {"good": "bold green", "bad": "bold red", "muted": "dim", "": ""}
 

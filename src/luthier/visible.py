@@ -1,4 +1,4 @@
-"""Text from data, models and files as a page shows it: what cannot be seen, or reorders what can, is written out."""
+"""Text from data, models and files as it is shown: what cannot be seen, or reorders what can, is written out."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def visible(text: str) -> str:
     right-to-left scripts stay as they are.
     """
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def on_terminal(text: str) -> str:
+    """Return visible text for a terminal, which a carriage return too would let overwrite what stands in the line."""
+    return visible(text).replace("\r", "\\r")
 
 
 def visible_throughout(value: Any) -> Any:
