@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luthier.config.verbs import VERBS, Verb, belongs, settings_class
-from luthier.console import accept_every_character, complain, echo, open_console
+from luthier.console import accept_every_character, complain, complain_of_usage, echo, open_console
 from luthier.errors import ConfigError, LuthierError
 from luthier.exhausted import exhausted
 from luthier.kernels.allocator import keep_freed_memory
@@ -24,7 +24,6 @@ from luthier.quiet import quiet_libraries
 from luthier.signals import exit_code, raise_when_terminated
 from luthier.threads import prepare_threads
 from luthier.version import __version__
-from luthier.visible import on_terminal
 
 if TYPE_CHECKING:
     from luthier.config.check import CheckConfig
@@ -58,8 +57,7 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except click.ClickException as wrong:
-        wrong.message = on_terminal(wrong.message)
-        wrong.show()
+        complain_of_usage(wrong)
         raise SystemExit(wrong.exit_code) from None
     except click.Abort:
         raise SystemExit(130) from None

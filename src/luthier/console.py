@@ -40,6 +40,17 @@ def complain(text: str) -> None:
     sys.stderr.write(on_terminal(text) + "\n")
 
 
+def complain_of_usage(wrong: click.ClickException) -> None:
+    """Write what is wrong with a command line to standard error, as click does."""
+    if isinstance(wrong, click.exceptions.NoArgsIsHelpError):
+        wrong.show()
+        return
+    context = wrong.ctx if isinstance(wrong, click.UsageError) else None
+    if context is not None:
+        complain(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
+    complain(f"Error: {wrong.format_message()}")
+
+
 def accept_every_character() -> None:
     """Write characters that the encoding of a standard stream lacks as their escapes, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
