@@ -42,7 +42,7 @@ test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
 
 slow: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu" -n 2 --durations=10 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu and not real" -n 2 --durations=10 $(ARGS)
 
 # One process: two would each hold the models and their gradients.
 real: install

@@ -67,7 +67,11 @@ WRONG_ROWS: dict[str, tuple[bytes, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "UTF-16": ("\ufeff{}\n".encode("utf-16-le"), (), ("train.jsonl", "UTF-16", "Save the file as UTF-8")),
     "NUL bytes": (lines(TRAIN[:1]) + b'{"a": "\x00"}\n', (), ("train.jsonl, line 2", "NUL byte")),
-    "truncated gzip": (gzip.compress(lines(TRAIN))[:-12], (), ("train.jsonl, after the start", "damaged or cut short")),
+    "truncated gzip": (
+        gzip.compress(lines(TRAIN), mtime=0)[:-12],
+        (),
+        ("train.jsonl, after the start", "damaged or cut short"),
+    ),
     "zip": (b"PK\x03\x04rest", (), ("train.jsonl", "the file is zip", "Unpack it")),
     "empty file": (b"", (), ("train.jsonl", "the file is empty", "Give a file that has rows")),
     "blank lines only": (b"\n\n", (), ("train.jsonl", "there are no rows")),

@@ -143,11 +143,11 @@ def bomb(folder: Path, kind: str) -> Path:
         lists = pa.ListArray.from_arrays(pa.array([0, 1000]), texts)
         pa.parquet.write_table(pa.table({"prediction": ["a"], "target": lists}), path, compression="gzip")
     elif kind == "txt.gz":
-        path.write_bytes(gzip.compress(b"a\n" * 2_000_000))
+        path.write_bytes(gzip.compress(b"a\n" * 2_000_000, mtime=0))
     elif kind == "csv.gz":
-        path.write_bytes(gzip.compress(b"prediction,target\n" + b"a,b\n" * 2_000_000))
+        path.write_bytes(gzip.compress(b"prediction,target\n" + b"a,b\n" * 2_000_000, mtime=0))
     else:
-        path.write_bytes(gzip.compress(b"[" + b'{"prediction":"","target":""},' * 1_000_000))
+        path.write_bytes(gzip.compress(b"[" + b'{"prediction":"","target":""},' * 1_000_000, mtime=0))
     return path
 
 

@@ -144,7 +144,7 @@ def broken(content: bytes, rng: random.Random) -> bytes:
         elif kind == 3:
             content = content[:at] + content[max(at - rng.randint(1, 40), 0) :]
         elif rng.random() < 0.3:
-            content = gzip.compress(content)
+            content = gzip.compress(content, mtime=0)
     return content
 
 
