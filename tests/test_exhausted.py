@@ -61,7 +61,7 @@ def test_other_faults_are_not_mistaken(other: Exception) -> None:
 def test_the_command_line_says_it_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def app() -> None:
+    def app(**_: object) -> None:
         raise MEMORY["torch on a CPU"]
 
     monkeypatch.setattr(cli, "app", app)

@@ -23,7 +23,8 @@ OPTIONS = {
     "--remake-damaged --test --seed "
     "--device --trust-remote-code --json --set",
     "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",
-    "predict": "[rows] --out --model --adapter --task --format --any-base --seed --device --trust-remote-code --set",
+    "predict": "[rows] --out --model --adapter --task --format --any-base --shots --seed "
+    "--device --trust-remote-code --set",
     "check": "[config] --model --task --train --seed --trust-remote-code --set",
     "score": "--predictions --references --metric --by --explain --per-example --prediction-column --reference-column "
     "--id-column --allow-empty --confidence --resamples --seed --test --size-limit --json",

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from luthier.console import open_console
 from luthier.errors import ConfigError, DataError, did_you_mean
 from luthier.metrics.overlap.explain import explain
 from luthier.metrics.overlap.unicode_words import unread_references
@@ -284,6 +283,8 @@ def _rows(system: System, metrics: Sequence[str]) -> list[dict[str, object]]:
 
 def _print_tables(report: Report, by: str) -> None:
     from rich.table import Table
+
+    from luthier.console import open_console
 
     console = open_console()
     heading = _interval_heading([score for scores in report.scores.values() for score in scores])
