@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from luthier.config.data import EncodingConfig
 from luthier.errors import ConfigError, ModelError
-from luthier.methods.adapter_io import CARD, read_card
-from luthier.methods.peft_files import CONFIG, read_config
+from luthier.methods.adapter_io import CARD, is_published, read_card
+from luthier.methods.peft_files import read_config
 from luthier.tasks.build import read_task
 from luthier.tasks.from_row_format import task_from_row_format
 from luthier.tasks.rows.row_formats import RowFormat
@@ -43,7 +43,7 @@ def task_of_adapter(folder: Path) -> Task:
     """
     if (folder / TASK).is_file():
         return read_task(folder / TASK, rows=False)
-    if (folder / CONFIG).is_file() and not (folder / CARD).exists():
+    if is_published(folder):
         raise ConfigError(
             "an adapter in PEFT's layout does not say which prompt it was trained on",
             where=str(folder),
@@ -78,8 +78,10 @@ def base_of_adapter(folder: Path) -> str:
     Raises:
         ModelError: When it does not say, or this is no adapter.
     """
-    published = (folder / CONFIG).is_file() and not (folder / CARD).exists()
-    stated = read_config(folder).get("base_model_name_or_path") if published else read_card(folder).base_name
+    if is_published(folder):
+        stated = read_config(folder).get("base_model_name_or_path")
+    else:
+        stated = read_card(folder).base_name
     if not isinstance(stated, str) or not stated:
         raise ModelError("the adapter does not name its base", where=str(folder), fix="Name it with --model.")
     return stated

@@ -10,7 +10,7 @@ from typing import Literal
 from luthier.config.decoding import DecodingConfig
 from luthier.data.encoding import Encoder
 from luthier.errors import DataError
-from luthier.evaluation.requests import GenerationSettings, answer_batch, encode_requests, plan_request_batches
+from luthier.evaluation.requests import GenerationSettings, encode_requests, predict_all
 from luthier.inference.scoring import BUDGET
 from luthier.methods.adapter_io import load_adapter
 from luthier.metrics.choice import calibration
@@ -111,10 +111,8 @@ class Model:
         requests, dropped = encode_requests(examples, self._encoder, new_tokens=generation.new_tokens)
         if dropped:
             raise DataError(dropped[0].reason, where=f"prompts[{dropped[0].id}]", fix="Shorten it.")
-        found: dict[str, Prediction] = {}
-        for batch in plan_request_batches(requests, new_tokens=generation.new_tokens, batch_tokens=BUDGET):
-            chosen = [requests[index] for index in batch]
-            found |= {own.id: own for own in answer_batch(self._model, self._encoder, chosen, generation)}
+        batches = predict_all(self._model, self._encoder, requests, generation, batch_tokens=BUDGET)
+        found = {own.id: own for batch in batches for own in batch}
         return [found[item.id] for item in examples]
 
 

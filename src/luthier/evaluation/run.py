@@ -80,6 +80,15 @@ _BATCH = TypeAdapter(_Batch)
 _COSTS = TypeAdapter(_LogCosts)
 
 
+def ensure_answered(job: EvaluationJob) -> EvaluationJob:
+    """Return a job when it is finished: run now, or said to be in the store already; the model stands as for `run`."""
+    if job.entry.finished:
+        say(f"{job.label}: answered before, found in the store ({job.entry.key[:8]})")
+    else:
+        run(job)
+    return job
+
+
 def run(job: EvaluationJob) -> None:
     """Answer what has not been answered yet, and put the log into the store.
 

@@ -21,7 +21,7 @@ from luthier.evaluation.prepared_task import (
     signature_context,
     with_exemplars,
 )
-from luthier.evaluation.run import PredictionLog, read_log, run
+from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
 from luthier.experiments.answers_file import write_answers
 from luthier.experiments.inputs import repeated_names
 from luthier.files.store import About
@@ -185,10 +185,5 @@ class _Evaluator:
         say(f"{prompted.task.name}: answers, prompts and row numbers are in {path}")
 
     def _answered(self, prepared: PreparedTask, engine: Engine | None, label: str) -> EvaluationJob:
-        """Return a job that is finished: run now, or found in the store."""
-        job = task_job(self.model, prepared, replace(self.context, engine=engine), label=label)
-        if job.entry.finished:
-            say(f"{label}: answered before, found in the store ({job.entry.key[:8]})")
-        else:
-            run(job)
-        return job
+        """Return a job that is finished."""
+        return ensure_answered(task_job(self.model, prepared, replace(self.context, engine=engine), label=label))

@@ -11,10 +11,9 @@ from luthier.evaluation.prepared_task import generation_settings_of, make_encode
 from luthier.evaluation.requests import encode_requests, predict_all
 from luthier.files.atomic import finish_folder, temporary_folder, writing
 from luthier.files.store_contents import refuse_place_in_store
-from luthier.methods.adapter_io import CARD, load_adapter, read_card
+from luthier.methods.adapter_io import is_published, load_adapter, read_card
 from luthier.methods.merging import Merged
 from luthier.methods.merging import merge as fold
-from luthier.methods.peft_files import CONFIG
 from luthier.metrics.extraction import extract_answers
 from luthier.metrics.scoring import score_predictions
 from luthier.models.load import load_model
@@ -68,7 +67,7 @@ def proving_task(adapter: Path) -> str:
         ConfigError: When it was trained on another, or does not say on which.
         ModelError: When this is no adapter.
     """
-    if (adapter / CONFIG).is_file() and not (adapter / CARD).exists():
+    if is_published(adapter):
         what = "an adapter in PEFT's layout does not say on which task a merge can be proved"
         raise ConfigError(what, where=str(adapter), fix="Name one with --task.")
     task = read_card(adapter).task

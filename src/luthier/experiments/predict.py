@@ -18,7 +18,7 @@ from luthier.evaluation.answering import choice_probabilities
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.jobs import task_job
 from luthier.evaluation.prepared_task import PreparedTask, make_encoder, with_exemplars
-from luthier.evaluation.run import read_log, run
+from luthier.evaluation.run import ensure_answered, read_log
 from luthier.files.answer_tables import WRITTEN, table_bytes, write_table, written_format
 from luthier.files.store import About
 from luthier.files.store_contents import refuse_place_in_store, using_store
@@ -189,12 +189,8 @@ def _answers(model: LanguageModel, prepared: PreparedTask, config: PredictConfig
     about = About(arm=str(config.adapter) if config.adapter else "", run="predict")
     context = EvaluationContext(config.store, key, config.decoding, config.evaluation.batch_tokens, about=about)
     with using_store(config.store, remake_damaged=False):
-        job = task_job(model, prepared, context, label=config.rows.name)
-        if job.entry.finished:
-            say(f"{job.label}: answered before, found in the store ({job.entry.key[:8]})")
-        else:
-            run(job)
-        return {own.id: own for own in read_log(job).predictions}
+        log = read_log(ensure_answered(task_job(model, prepared, context, label=config.rows.name)))
+        return {own.id: own for own in log.predictions}
 
 
 def _with_answers(

@@ -91,6 +91,11 @@ def read_card(folder: Path) -> Card:
         raise ModelError(f"damaged: {invalid.errors()[0]['msg']}", where=str(path), fix="Train it again.") from None
 
 
+def is_published(folder: Path) -> bool:
+    """Whether a folder holds an adapter in PEFT's layout that others made: it has no card."""
+    return (folder / CONFIG).is_file() and not (folder / CARD).exists()
+
+
 def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) -> Attached:
     """Attach a stored adapter to a model, and verify that it gives the logits that it gave when it was stored.
 
@@ -106,7 +111,7 @@ def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) 
     """
     model.adapters.require_free()
     require_plain_files(folder)
-    if (folder / CONFIG).is_file() and not any((folder / own).exists() for own in (CARD, REFERENCE)):
+    if is_published(folder) and not (folder / REFERENCE).exists():
         return _load_published(model, folder, any_base=any_base)
     card = read_card(folder)
     same = card.base_digest == model.digest
