@@ -13,7 +13,8 @@ from luthier.metrics.metric import FloatArray, Metric
 from luthier.metrics.resampling import Clusters, jackknifed, resampled
 from luthier.metrics.settled import UNVARIED, defined_interval, end_noise, until_settled
 
-_POWER = 0.8
+POWER = 0.8
+"""Of the test whose smallest detectable difference is stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def difference_interval(
         return _unvaried(metric, value, max(variances), clusters.count, asked, settings)
     low, high = defined_interval(samples, value, left_out, settings.confidence)
     error = float(np.std(asked, ddof=1)) if len(asked) > 1 else math.nan
-    return DifferenceInterval(low, high, detectable_difference(error, settings.alpha, _POWER), asked, True)
+    return DifferenceInterval(low, high, detectable_difference(error, settings.alpha, POWER), asked, True)
 
 
 def detectable_difference(standard_error: float, alpha: float, power: float) -> float:

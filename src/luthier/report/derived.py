@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from luthier.records import Score
 from luthier.report import formatting
 from luthier.results.records import ArmResult, Change, RetentionResult, RunResults, SeedResult
-from luthier.results.summaries import TaskSummary
 
 LOSS_DIGITS = 3
 """Decimals of a token loss (nats per token) and of its changes, in every table and chart."""
@@ -92,12 +91,6 @@ def primary(results: RunResults, arm: ArmResult) -> Score | None:
 def score_digits(results: RunResults) -> int:
     """Return the decimals of every primary score."""
     return formatting.digits_for(score.value for arm in results.arms if (score := primary(results, arm)))
-
-
-def guesses(task: TaskSummary) -> list[tuple[str, float]]:
-    """Return what guessing scores by the primary metric, with its name; empty where it is not known."""
-    found = [("chance", task.chance)] if task.chance is not None else []
-    return found + ([(f"always '{task.majority.answer}'", task.majority.value)] if task.majority else [])
 
 
 def score_of_run(results: RunResults, run: SeedResult) -> float | None:

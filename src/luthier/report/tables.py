@@ -14,7 +14,7 @@ from luthier.records import Score
 from luthier.report import derived, formatting
 from luthier.report.formatting import ABSENT
 from luthier.report.intervals import Intervals, intervals_of, variance_words
-from luthier.results.guessing import beats_guessing
+from luthier.results.guessing import beats_guessing, guesses
 from luthier.results.records import ArmResult, Change, RetentionResult, RunResults
 
 Tone = Literal["", "good", "bad", "muted"]
@@ -83,7 +83,7 @@ def quality_table(results: RunResults) -> Table:
         )
         for index, (arm, score) in enumerate(zip(results.arms, scores, strict=True))
     )
-    rows += tuple(_guessing_row(name, value, digits) for name, value in derived.guesses(results.task))
+    rows += tuple(_guessing_row(name, value, digits) for name, value in guesses(results.task))
     arrow = "↑" if better else "↓"
     titles = (f"{derived.primary_name(results)} {arrow}", "Difference", "Other tasks (points)", LOSS_TITLE)
     columns = (Column("Arm", number=False), *(Column(title) for title in titles))
@@ -109,7 +109,7 @@ def _quality_note(results: RunResults, intervals: Intervals) -> str:
 def _guessing_note(results: RunResults) -> str:
     """Say what the rows of guesses are, and which arms are not better."""
     majority = results.task.majority
-    if not derived.guesses(results.task):
+    if not guesses(results.task):
         return ""
     chance = " Chance: random guesses." if results.task.chance is not None else ""
     always = f" Always '{majority.answer}': the most frequent label of the {majority.split} split." if majority else ""

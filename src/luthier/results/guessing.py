@@ -54,9 +54,15 @@ def chance_level(log: Log, task_metrics: TaskMetrics) -> float | None:
     return math.fsum(1 / len(one.choices) for one in log) / len(log)
 
 
+def guesses(task: TaskSummary) -> list[tuple[str, float]]:
+    """Return what guessing scores by the primary metric, with its name; empty where it is not known."""
+    found = [("chance", task.chance)] if task.chance is not None else []
+    return found + ([(f"always '{task.majority.answer}'", task.majority.value)] if task.majority else [])
+
+
 def guess_value(task: TaskSummary) -> float | None:
     """Return the better of chance and the majority baseline; None where neither is known."""
-    known = [value for value in (task.chance, task.majority.value if task.majority else None) if value is not None]
+    known = [value for _, value in guesses(task)]
     if not known:
         return None
     return max(known) if task.higher_is_better else min(known)
@@ -64,9 +70,7 @@ def guess_value(task: TaskSummary) -> float | None:
 
 def guess_words(task: TaskSummary) -> str:
     """Say what guessing scores: ``"chance 0.25, always 'billing' 0.41"``; "" where it is not known."""
-    parts = [f"chance {task.chance:.3g}"] if task.chance is not None else []
-    parts += [f"always '{task.majority.answer}' {task.majority.value:.3g}"] if task.majority else []
-    return ", ".join(parts)
+    return ", ".join(f"{name} {value:.3g}" for name, value in guesses(task))
 
 
 def beats_guessing(score: Score, task: TaskSummary) -> bool:

@@ -10,10 +10,10 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import NormalDist
 from typing import TypeAlias
 
 from luthier.config.evaluation import ScoringConfig
+from luthier.metrics.difference_interval import POWER, detectable_difference
 from luthier.metrics.registry import get_metric
 from luthier.metrics.scoring import reference_count, score_predictions, score_signature
 from luthier.metrics.seed_runs import Log, Runs
@@ -26,7 +26,6 @@ from luthier.results.records import Change, Pair, RetentionResult
 Logs: TypeAlias = Log | Runs
 """Predictions of an arm: one log where nothing was trained, or one by each seed that it was trained with."""
 
-_POWER = 0.8
 _VARIANCES: Mapping[str, Variance] = {"examples and seeds": "examples and training runs"}
 
 
@@ -180,12 +179,10 @@ def corrected(changes: Sequence[Change], config: ScoringConfig) -> list[Change]:
 
 
 def _detectable_factor(alpha: float, comparisons: int) -> float:
-    """Return how much greater a detectable difference is at α / comparisons than at α: z quantiles, power 80 %."""
+    """Return how much greater a detectable difference is at α / comparisons than at α: in the same power."""
     if comparisons < 2:
         return 1.0
-    normal = NormalDist()
-    power = normal.inv_cdf(_POWER)
-    return (normal.inv_cdf(1 - alpha / comparisons / 2) + power) / (normal.inv_cdf(1 - alpha / 2) + power)
+    return detectable_difference(1.0, alpha / comparisons, POWER) / detectable_difference(1.0, alpha, POWER)
 
 
 def corrected_retention(results: Sequence[RetentionResult], config: ScoringConfig) -> tuple[RetentionResult, ...]:

@@ -20,6 +20,7 @@ from luthier.report.charts.parts import (
     rows_chart,
 )
 from luthier.report.intervals import intervals_of, variance_words
+from luthier.results.guessing import guesses
 from luthier.results.records import ArmResult, RunResults
 
 
@@ -74,8 +75,9 @@ def primary_scores(results: RunResults, *, width: int = WIDTH) -> Chart | None:
         record["end"] = record["high"] if record["high"] is not None else record["score"]
     name = derived.primary_name(results)
     rules = [Rule(records[0]["score"], DASHED)] if records[0]["arm"] == results.arms[0].name else []
-    guesses = [Rule(value, DOTTED) for _, value in derived.guesses(results.task)]
-    parts = rows_chart(results, records, "score", name, [*rules, *guesses], run_records(results))
-    dotted = ["dotted: " + " and ".join(name for name, _ in derived.guesses(results.task))] if guesses else []
+    known = guesses(results.task)
+    rules += [Rule(value, DOTTED) for _, value in known]
+    parts = rows_chart(results, records, "score", name, rules, run_records(results))
+    dotted = ["dotted: " + " and ".join(name for name, _ in known)] if known else []
     notes = "; ".join([f"{results.task.name}, test split", *notes_on_intervals(results), *dotted, direction(results)])
     return layers(parts, f"{name} of every arm", notes, width, ROW_HEIGHT * max(2, len(records)), room=LABEL_WIDTH)
