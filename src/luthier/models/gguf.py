@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from luthier.errors import ModelError, first_line
+from luthier.errors import ModelError
 from luthier.files.atomic import finish_folder, temporary_folder, writing
 from luthier.files.digests import file_digest
+from luthier.files.foreign import foreign
 from luthier.files.user_path import user_path
 from luthier.progress import say
 
@@ -68,14 +69,15 @@ def gguf_folder(path: Path) -> Path:
         StoreError: When the folder cannot be written.
     """
     _require_whole(path)
-    folder = cache_root() / "gguf" / f"{file_digest(path)}-{_LAYOUT}"
+    digest = file_digest(path)
+    folder = cache_root() / "gguf" / f"{digest}-{_LAYOUT}"
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if not folder.is_dir():
             say(f"{path.name}: dequantising, once for this file")
             with temporary_folder(folder.with_name(f"{folder.name}.work")) as work, writing(work):
-                _convert(path, work)
+                _convert(path, digest, work)
                 finish_folder(work, folder)
     return folder
 
@@ -110,11 +112,11 @@ def _require_whole(path: Path) -> None:
         )
 
 
-def _convert(path: Path, folder: Path) -> None:
+def _convert(path: Path, digest: str, folder: Path) -> None:
     """Write the model of a GGUF file, float32, its tokenizer and its record into a folder."""
-    record = _record_of(path)
+    record = _record_of(path, digest)
     source = {"pretrained_model_name_or_path": str(path.parent.resolve()), "gguf_file": path.name}
-    with _faults(path), _without_progress():
+    with _reading(path), _without_progress():
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
         config = AutoConfig.from_pretrained(**source)
@@ -139,31 +141,23 @@ def _plain(auto: Any, module: Any) -> Any:
     return plain
 
 
-def _record_of(path: Path) -> GGUFRecord:
+def _record_of(path: Path, digest: str) -> GGUFRecord:
     try:
         from gguf import GGUFReader
     except ImportError:
         raise ModelError(
             "reading GGUF needs the package gguf", where=str(path), fix="pip install 'luthier[gguf]'"
         ) from None
-    with _faults(path):
+    with _reading(path):
         reader = GGUFReader(path)
         types = Counter(tensor.tensor_type.name for tensor in reader.tensors)
         licence = reader.get_field("general.license")
-    return GGUFRecord(path.name, file_digest(path), dict(types), str(licence.contents()) if licence else "")
+    return GGUFRecord(path.name, digest, dict(types), str(licence.contents()) if licence else "")
 
 
-@contextlib.contextmanager
-def _faults(path: Path) -> Iterator[None]:
-    """Turn what the readers raise, which are many unrelated classes, into one error."""
-    try:
-        yield
-    except Exception as fault:
-        raise ModelError(
-            f"the GGUF file cannot be read: {first_line(fault)}",
-            where=str(path),
-            fix="Fetch it again; or give the model's folder with safetensors instead.",
-        ) from None
+def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
+    fix = "Fetch it again; or give the model's folder with safetensors instead."
+    return foreign("the GGUF file cannot be read", where=str(path), fix=fix)
 
 
 @contextlib.contextmanager
