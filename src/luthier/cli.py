@@ -105,7 +105,7 @@ class VerbCommand(click.Command):
         try:
             self._run(ctx)
         except KeyboardInterrupt as stopped:
-            sys.stderr.write(_farewell(self.verb))
+            complain(_farewell(self.verb))
             raise SystemExit(exit_code(stopped)) from None
 
     def _run(self, ctx: click.Context) -> None:
@@ -122,9 +122,9 @@ class VerbCommand(click.Command):
 def _farewell(verb: Verb) -> str:
     """Return what is said when a verb was stopped."""
     if not any(flag.key == "remake_damaged" for flag in verb.flags):
-        return "stopped\n"
+        return "stopped"
     command = shlex.join(["luthier", *sys.argv[1:]])
-    return f"stopped; what is finished is kept in the store. To go on where it was stopped:\n  {command}\n"
+    return f"stopped; what is finished is kept in the store. To go on where it was stopped:\n  {command}"
 
 
 def _parameters(verb: Verb) -> list[click.Parameter]:

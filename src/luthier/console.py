@@ -36,8 +36,9 @@ def echo(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Write a line to standard error."""
+    """Write a line to standard error, at once."""
     sys.stderr.write(on_terminal(text) + "\n")
+    sys.stderr.flush()
 
 
 def complain_of_usage(wrong: click.ClickException) -> None:

@@ -10,8 +10,7 @@ from typing import TypeAlias
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from luthier.console import open_console
-from luthier.visible import on_terminal
+from luthier.console import complain, open_console
 
 Advance: TypeAlias = Callable[[int, str], None]
 """Called with the units completed since the last call, and a short note (``"loss 1.23"``)."""
@@ -106,4 +105,4 @@ def _lines(label: str, total: int, unit: str, done: int) -> Advance:
 
 def say(message: str) -> None:
     """Write one plain line to standard error."""
-    print(on_terminal(message), file=sys.stderr, flush=True)  # noqa: T201 - the log is the standard error
+    complain(message)

@@ -82,7 +82,7 @@ def render_spoken(chat: ChatFormat, spoken: Spoken, where: str) -> Conversation:
     """
     if not spoken.messages and not spoken.tools and spoken.answer is None:
         return chat.render(spoken.system, spoken.turns, spoken.prompt, spoken.reply, where)
-    messages = spoken.messages or _of_turns(spoken)
+    messages = spoken.messages or (*messages_of_turns(spoken.turns), Message("user", spoken.prompt))
     plain = (
         not spoken.tools and spoken.answer is None and not any(item.more or item.role == "tool" for item in messages)
     )
@@ -107,9 +107,10 @@ def as_dict(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": message.content, **(json.loads(message.more) if message.more else {})}
 
 
-def _of_turns(spoken: Spoken) -> tuple[Message, ...]:
-    said = [(Message("user", turn.prompt), Message("assistant", turn.reply)) for turn in spoken.turns]
-    return (*(message for pair in said for message in pair), Message("user", spoken.prompt))
+def messages_of_turns(turns: Sequence[Turn]) -> tuple[Message, ...]:
+    """Return exchanges as the messages that were said in them."""
+    said = [(Message("user", turn.prompt), Message("assistant", turn.reply)) for turn in turns]
+    return tuple(message for pair in said for message in pair)
 
 
 def _answer(spoken: Spoken) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from luthier.data.chat_messages import messages_of_turns
 from luthier.records import Example, Message, Turn
 
 
@@ -67,7 +68,4 @@ def _fill(example: Example, turns: tuple[Turn, ...], fits: Callable[[Example], b
 
 def _after(turns: Sequence[Turn], messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """Return the messages of a conversation after exemplars; none where its turns say it all."""
-    if not messages:
-        return ()
-    said = [(Message("user", turn.prompt), Message("assistant", turn.reply)) for turn in turns]
-    return (*(message for pair in said for message in pair), *messages)
+    return (*messages_of_turns(turns), *messages) if messages else ()

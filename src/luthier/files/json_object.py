@@ -12,6 +12,7 @@ from luthier.files.foreign import reason
 _READ = {".json", ".safetensors", ".model", ".jinja"}
 # The index of a model with a million tensors is below this.
 _LARGEST = 256 * 2**20
+_QUOTED = 60
 
 
 def read_object(path: Path, *, fix: str) -> dict[str, Any]:
@@ -34,6 +35,12 @@ def read_object(path: Path, *, fix: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ModelError("not a JSON object", where=str(path), fix=fix)
     return found
+
+
+def short(value: object) -> str:
+    """Return a value of a file as a message quotes it: its beginning, where it is long."""
+    text = repr(value)
+    return text if len(text) <= _QUOTED else text[:_QUOTED] + "…"
 
 
 def require_plain_files(folder: Path) -> None:

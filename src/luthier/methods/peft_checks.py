@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from luthier.errors import LuthierError, ModelError, did_you_mean, raise_faults
+from luthier.files.json_object import short
 from luthier.models.language_model import LanguageModel
 
 _UNSUPPORTED = {
@@ -60,7 +61,7 @@ def check_config(
             what = f"{key} {_UNSUPPORTED[key]}, which is not supported"
             faults.append(ModelError(what, where=where, fix="Merge the adapter with peft, and load the merged model."))
         elif key not in known and value not in (None, False, "", [], {}):
-            what = f"peft_type {kind} has no key '{key}' in this version of peft, and it is set to {_short(value)}"
+            what = f"peft_type {kind} has no key '{key}' in this version of peft, and it is set to {short(value)}"
             faults.append(ModelError(what, where=where, fix=_UPDATE))
     if str(written.get("init_lora_weights")).startswith("corda"):
         what = "init_lora_weights is 'corda': the base was changed by data that is not in this folder"
@@ -103,8 +104,3 @@ def _numbers_in(value: Any, path: str) -> Iterator[tuple[str, int | float]]:
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _numbers_in(item, f"{path}.{key}")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from luthier.errors import LuthierError, ModelError, listed, raise_faults
-from luthier.files.json_object import read_object, require_plain_files
+from luthier.files.json_object import read_object, require_plain_files, short
 
 _WIDTHS = (
     "vocab_size",
@@ -170,7 +170,7 @@ def _wrong_values(config: dict[str, Any], where: str) -> Iterator[LuthierError]:
             if number is None:
                 continue
             if isinstance(number, bool) or not isinstance(number, int):
-                what = f"{name} is {_short(value)}, which is no whole number"
+                what = f"{name} is {short(value)}, which is no whole number"
             elif least is not None and number < least:
                 what = f"{name} is {number}, and must be at least {least}"
             elif key in _POSITIONS and number > _MOST_POSITIONS:
@@ -188,8 +188,3 @@ def _values(config: dict[str, Any], inside: str = "") -> Iterator[tuple[str, Any
             yield from _values(value, f"{inside}{key}.")
         elif key in (*_WIDTHS, *_LAYERS, *_HEADS, *_POSITIONS, *_TOKENS):
             yield f"{inside}{key}", value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"
