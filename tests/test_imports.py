@@ -1,7 +1,8 @@
 """Which module may import which: the packages in order, no cycles, and nothing through the package's root.
 
-    errors, records, version, quiet, threads, signals ← progress, exhausted ← files, config ← data, metrics, kernels
-        ← tasks, models ← methods ← objectives, inference ← evaluation ← training
+    errors, records, version, quiet, threads, signals, visible, user_path ← console ← progress, exhausted
+        ← files, config ← data, metrics, kernels ← tasks, models ← methods
+        ← objectives, inference ← evaluation ← training
     results, above metrics ← experiments, above all of these ← cli;  report, above results ← cli
 
 Read from the source, so that an import inside a function counts too.
@@ -23,7 +24,7 @@ PACKAGE = Path(luthier.__file__).parent
 _LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors records version quiet threads signals visible",
+        "errors records version quiet threads signals visible user_path",
         "console",
         "progress exhausted",
         "files config",

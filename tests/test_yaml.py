@@ -92,6 +92,15 @@ def test_unknown_users_home_is_a_path_that_does_not_exist() -> None:
         load_task("a\0b")
 
 
+def test_unknown_users_home_in_settings_is_an_error_of_the_setting(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("model: ~nosuchuser/model\nout: ~nosuchuser/runs\ntask: tickets\n")
+    for ran in (luthier("tune", str(settings)), luthier("tasks", "new", "~nosuchuser/rows.csv")):
+        assert ran.code == 2
+        assert "Traceback" not in ran.err
+        assert "~nosuchuser" in ran.err
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "task.yaml")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import ConfigError
+from luthier.user_path import user_path
 
 _READ = ("model", "task", "tasks", "retain", "retention_text", "adapter")
 _NAMES = ("task", "tasks", "retain")
@@ -50,13 +51,13 @@ def relative_to(file: Path, data: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, list):
             found[key] = [_beside(folder, item, named=True) if isinstance(item, str) else item for item in value]
     for key in _WRITTEN:
-        if isinstance(found.get(key), str) and not Path(found[key]).expanduser().is_absolute():
+        if isinstance(found.get(key), str) and not user_path(found[key]).is_absolute():
             found[key] = str(folder / found[key])
     return found
 
 
 def _beside(folder: Path, value: str, *, named: bool) -> str:
-    path = Path(value).expanduser()
+    path = user_path(value)
     if not value or path.is_absolute() or value.startswith("hf:") or value == "mini":
         return value
     if named and len(path.parts) == 1 and not path.suffix:

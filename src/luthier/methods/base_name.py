@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path, PureWindowsPath
 
+from luthier.user_path import user_path
+
 
 def is_same_base(stated: str, name: str, folder: Path) -> bool:
     """Compare what an adapter calls its base with a model.
@@ -33,9 +35,9 @@ def is_same_base(stated: str, name: str, folder: Path) -> bool:
 
 def _is_folder(stated: str, folder: Path) -> bool:
     try:
-        path = Path(stated).expanduser()
+        path = user_path(stated)
         return path.is_dir() and path.samefile(folder)
-    except (OSError, ValueError, RuntimeError):  # the last for the home of a user that is not there
+    except (OSError, ValueError):
         return False
 
 

@@ -26,8 +26,8 @@ from luthier.errors import ModelError
 from luthier.files.atomic import finish_folder, temporary_folder, writing
 from luthier.files.digests import file_digest
 from luthier.files.foreign import foreign
-from luthier.files.user_path import user_path
 from luthier.progress import say
+from luthier.user_path import user_path
 
 SUFFIX = ".gguf"
 _MAGIC = b"GGUF"

@@ -20,7 +20,6 @@ from luthier.files.digests import file_digest
 from luthier.files.foreign import foreign, reason
 from luthier.files.json_object import read_object, require_plain_files
 from luthier.files.safetensors_models import read_module, tensor_shapes, weight_files
-from luthier.files.user_path import user_path
 from luthier.kernels.onednn_matmul import multiply_by_onednn
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
@@ -28,6 +27,7 @@ from luthier.models.folder_checks import check_folder, check_sizes, check_total
 from luthier.models.gguf import SUFFIX, gguf_folder
 from luthier.models.language_model import LanguageModel
 from luthier.progress import say
+from luthier.user_path import user_path
 
 EMBEDDED = {"mini": Path(__file__).parent / "mini"}
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]

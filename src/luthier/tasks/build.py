@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from luthier.config.validation import validate
 from luthier.config.yaml_file import KeyPath, load_yaml
 from luthier.errors import ConfigError, TaskError, raise_faults
-from luthier.files.user_path import user_path
 from luthier.metrics.extraction import Extraction
 from luthier.tasks.faults import line_of, task_faults
 from luthier.tasks.rows.sources import SPLITS, Source
@@ -21,6 +20,7 @@ from luthier.tasks.rows.splits import Fractions
 from luthier.tasks.rows.templates import Template
 from luthier.tasks.schema import ExemplarSource, PromptTemplate, TargetSource, Task
 from luthier.tasks.spec import SHOTS, ExtractSpec, FewShotSpec, SourceSpec, TargetSpec, TaskSpec, TemplateSpec
+from luthier.user_path import user_path
 
 _LIBRARY = Path(__file__).parent / "library"
 _SHARED = ("format", "columns", "delimiter", "quoting", "field", "revision")

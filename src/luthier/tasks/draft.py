@@ -25,6 +25,7 @@ from luthier.tasks.columns import (
 from luthier.tasks.from_row_format import task_name
 from luthier.tasks.rows.messages import parsed
 from luthier.tasks.rows.sources import Source, given_splits, pin, read_rows
+from luthier.user_path import user_path
 
 _SHOWN_WORDS = 50
 
@@ -71,7 +72,7 @@ def write_draft(data: str, out: Path | None) -> Path:
         LuthierError: When the rows cannot be read.
     """
     on_hub = data.startswith("hf:")
-    path = Path(data).expanduser()
+    path = user_path(data)
     folder = Path() if on_hub else path.parent
     written = out or folder / f"{task_name(data)}.yaml"
     if written.exists():

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from luthier.config.yaml_file import KeyPath
 from luthier.errors import ConfigError, DataError, LuthierError, TaskError, did_you_mean
-from luthier.files.user_path import user_path
 from luthier.tasks.exemplar_pool import fixed_exemplar
 from luthier.tasks.rows.hub import parse_id
 from luthier.tasks.rows.sources import SPLITS
 from luthier.tasks.rows.templates import Template
 from luthier.tasks.schema import Task
 from luthier.tasks.spec import SourceSpec, TaskSpec
+from luthier.user_path import user_path
 
 
 def line_of(lines: Mapping[KeyPath, int], at: KeyPath) -> str:

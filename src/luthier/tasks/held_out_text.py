@@ -6,10 +6,10 @@ from pathlib import Path
 
 from luthier.errors import DataError
 from luthier.files.text_lines import text_lines
-from luthier.files.user_path import user_path
 from luthier.tasks.loader import LIBRARY
 from luthier.tasks.rows import sources
 from luthier.tasks.rows.sources import Source, read_rows
+from luthier.user_path import user_path
 
 
 def load_texts(name_or_path: str) -> list[str]:

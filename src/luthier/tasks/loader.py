@@ -10,7 +10,6 @@ import numpy as np
 
 from luthier.config.data import DataConfig, EncodingConfig, TrainingDataConfig
 from luthier.errors import DataError, TaskError, did_you_mean
-from luthier.files.user_path import user_path
 from luthier.records import Example
 from luthier.tasks.build import read_task
 from luthier.tasks.draft import draft_task
@@ -24,6 +23,7 @@ from luthier.tasks.schema import Task
 from luthier.tasks.split_index import SplitIndex
 from luthier.tasks.split_report import SplitReport, check_lost
 from luthier.tasks.task_rows import TaskRows
+from luthier.user_path import user_path
 
 LIBRARY = Path(__file__).parent / "library" / "builtin"
 _YAML = (".yaml", ".yml")
