@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from luthier.data.encoding import Encoder
 from luthier.evaluation.prepared_task import PreparedTask
 from luthier.evaluation.requests import encode_requests
 from luthier.evaluation.run import PredictionLog
@@ -49,7 +48,6 @@ def _places(task: Task) -> dict[str, tuple[str, int]]:
 
 def _prompts(prepared: PreparedTask, new_tokens: int) -> dict[str, str]:
     """Return what the model read of each example, exemplars and chat template included, by id."""
-    encoder: Encoder = prepared.encoder
-    requests, _ = encode_requests(prepared.examples, encoder, new_tokens=new_tokens)
-    decode = encoder.tokenizer.decode
+    requests, _ = encode_requests(prepared.examples, prepared.encoder, new_tokens=new_tokens)
+    decode = prepared.encoder.tokenizer.decode
     return {item.example.id: str(decode(item.items[0].prompt_ids.tolist())) for item in requests}

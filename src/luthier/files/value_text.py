@@ -73,6 +73,16 @@ def json_text(value: object) -> str:
         raise DataError("a whole number with thousands of digits", fix="Write it as a text.") from None
 
 
+def from_json(value: object) -> object:
+    """Return what a text holds as JSON, as a list stands in a CSV file; what is no JSON stays as it is."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
 def without_nan(value: Any) -> Any:
     """Return a value with null for every NaN in it; the value itself where there is none."""
     if isinstance(value, dict):

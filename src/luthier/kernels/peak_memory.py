@@ -60,14 +60,12 @@ def measures_resident_memory() -> bool:
         before = _status_bytes("VmRSS")
         block = torch.empty(_PROBE_BYTES, dtype=torch.uint8).fill_(1)
         del block
-        _CLEAR.write_text("5")
-        kept = _status_bytes("VmHWM")
         _give_back_freed_memory()
         _CLEAR.write_text("5")
         after = _status_bytes("VmHWM")
     except (OSError, AttributeError):
         return False
-    if before is None or kept is None or after is None:
+    if before is None or after is None:
         return False
     # Kept or given back at once, the block must be gone in the end, and the gauge must have followed.
     return after - before < (1 - _GIVEN_BACK) * _PROBE_BYTES

@@ -6,7 +6,6 @@ or the row where rows have no lines.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from luthier.errors import DataError, LuthierError, did_you_mean, raise_faults
 from luthier.files.size_limit import SizeLimit
 from luthier.files.tables import TableFormat, read_table
 from luthier.files.text_lines import text_lines
-from luthier.files.value_text import answer_texts, is_missing, value_text
+from luthier.files.value_text import answer_texts, from_json, is_missing, value_text
 from luthier.records import Row
 
 PREDICTION_COLUMNS = ("prediction", "predicted", "pred", "hypothesis", "output", "generated", "text")
@@ -163,12 +162,8 @@ def _references(value: object) -> tuple[str, ...]:
 
 def _squad_from_text(value: object) -> object:
     """Return SQuAD's answers as they stand in a CSV file; any other value as it is."""
-    if isinstance(value, str) and value.startswith("{") and '"answer_start"' in value:
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
+    written = isinstance(value, str) and value.startswith("{") and '"answer_start"' in value
+    return from_json(value) if written else value
 
 
 def with_ids(column: Column, table: Table, name: str) -> Column:

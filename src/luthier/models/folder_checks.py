@@ -76,8 +76,12 @@ def check_folder(folder: Path) -> dict[str, Any]:
         ModelError: For everything that is wrong with them: what is no plain file, damaged JSON, values of another type
             than any model has, and weights that are quantised.
     """
-    require_plain_files(folder)
     path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(
+            "no config.json in the model folder", where=str(folder), fix="Give the folder of a whole model."
+        )
+    require_plain_files(folder)
     config = read_object(path, fix="Correct config.json.")
     _refuse_quantised(folder, config)
     raise_faults(f"{path} cannot be used", list(_wrong_values(config, str(path))))

@@ -59,12 +59,13 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
         ModelError: When there is no such model, it has no safetensors or no tokenizer, or it is not a language model.
     """
     folder = find_folder(name, trust_remote_code=trust_remote_code)
+    written = check_folder(folder)
     config = _read_config(folder, trust_remote_code)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     limit, place = max_length(config, tokenizer), pick_device(device)
     _require_weights(folder)
     where = str(folder / "config.json")
-    module = _read_module(folder, config, trust_remote_code)
+    module = _read_module(folder, config, written, trust_remote_code)
     compare_vocabulary(tokenizer, module.get_input_embeddings().num_embeddings, where=str(folder))
     module.to(place).eval()
     if module.device.type == "cpu":
@@ -113,6 +114,7 @@ def load_reader(name: str, *, trust_remote_code: bool = False) -> Reader:
         ModelError: When there is no such model, or it has no usable tokenizer.
     """
     folder = find_folder(name)
+    check_folder(folder)
     config = _read_config(folder, trust_remote_code)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     limit, encoder_decoder = max_length(config, tokenizer), bool(config.is_encoder_decoder)
@@ -169,11 +171,6 @@ def _fetch(name: str, trust_remote_code: bool) -> Path:
 def _read_config(folder: Path, trust_remote_code: bool) -> Any:
     from transformers import AutoConfig
 
-    if not (folder / "config.json").is_file():
-        raise ModelError(
-            "no config.json in the model folder", where=str(folder), fix="Give the folder of a whole model."
-        )
-    check_folder(folder)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as fault:  # whatever a key of another type leads to
@@ -245,11 +242,11 @@ def compare_vocabulary(tokenizer: Any, embeddings: int, *, where: str) -> None:
         say(f"{where}: the model has {embeddings} embeddings, the tokenizer {tokens} tokens: the rest is padding")
 
 
-def _read_module(folder: Path, config: Any, trust_remote_code: bool) -> Any:
+def _read_module(folder: Path, config: Any, written: dict[str, Any], trust_remote_code: bool) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    where, written, shapes = folder / "config.json", check_folder(folder), tensor_shapes(folder)
+    where, shapes = folder / "config.json", tensor_shapes(folder)
     check_sizes(written, shapes, where=str(where))
     with foreign("the configuration cannot be used", where=str(where), fix=_CORRECT):
         build = partial(auto.from_config, config, trust_remote_code=trust_remote_code)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from luthier.errors import DataError, LuthierError, TaskError, did_you_mean
-from luthier.files.value_text import answer_texts, value_text
+from luthier.files.value_text import answer_texts, from_json, value_text
 from luthier.records import Example, Row
 from luthier.tasks.rows.conversations import Exchange
 from luthier.tasks.rows.left_out import LeftOut
@@ -48,7 +48,7 @@ def choices_given(task: Task, row: Row) -> int:
     if task.choices:
         return 0
     if task.choices_column is not None:
-        listed = _from_json(row.get(task.choices_column))
+        listed = from_json(row.get(task.choices_column))
         return len(listed) if isinstance(listed, list | tuple) else 0
     return len(task.choice_templates)
 
@@ -186,7 +186,7 @@ def _targets(source: TargetSource, row: Row) -> tuple[str, ...]:
     if source.column is not None:
         if source.column not in row:
             raise _no_column(source.column, row, "")
-        listed = answer_texts(_from_json(row[source.column]))
+        listed = answer_texts(from_json(row[source.column]))
         if listed is None:
             raise DataError(f"column '{source.column}' is not a list of answers")
         texts = listed
@@ -206,7 +206,7 @@ def choices_of(task: Task, row: Row) -> tuple[str, ...]:
     if task.choices_column is not None:
         if task.choices_column not in row:
             raise _no_column(task.choices_column, row, "")
-        listed = _from_json(row[task.choices_column])
+        listed = from_json(row[task.choices_column])
         if not isinstance(listed, list | tuple):
             raise DataError(f"column '{task.choices_column}' is not a list of choices")
         choices = tuple(map(value_text, listed))
@@ -319,16 +319,6 @@ def example_of_exchange(task: Task, exchange: Exchange, reply: str, *, id: str, 
         answer=answer,
         tools=tools,
     )
-
-
-def _from_json(value: object) -> object:
-    """Return what a string holds as JSON, as a list stands in a CSV file; what is no JSON stays as it is."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 def located(fault: LuthierError, where: str) -> LuthierError:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from luthier.files.value_text import is_missing, json_text
+from luthier.files.value_text import from_json, is_missing, json_text
 from luthier.tasks.rows.left_out import LeftOut
 from luthier.tasks.rows.marks import MESSAGE_MARKS, is_learned
 
@@ -82,10 +81,9 @@ def _is_message(value: object) -> bool:
 
 def parsed(text: str) -> object:
     """Return what a text holds as JSON or as a Python list; the text itself where it is neither."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
+    held = from_json(text)
+    if held is not text:
+        return held
     if len(text) > _PYTHON_LIST_BYTES:
         return text
     try:
