@@ -47,6 +47,12 @@ def kept(value: float, *, significant: bool, higher: bool = True) -> RetentionRe
 
 
 ZERO, LORA, FULL = arm("zero_shot", 0.1), arm("lora", 0.3, weights=1000), arm("full", 0.4, weights=9000)
+LEVEL = (
+    pair("lora", "zero_shot", 0.2, significant=True),
+    pair("full", "zero_shot", 0.3, significant=True),
+    pair("full", "lora", 0.1, significant=False),
+)
+"""Both tuned arms beat the prompt, and are level with each other."""
 
 
 def test_decided() -> None:
@@ -75,12 +81,7 @@ def test_an_interval_that_reaches_below_zero_is_said_so() -> None:
 
 
 def test_undecided_names_the_cheapest_of_those_that_are_level() -> None:
-    pairs = [
-        pair("lora", "zero_shot", 0.2, significant=True),
-        pair("full", "zero_shot", 0.3, significant=True),
-        pair("full", "lora", 0.1, significant=False),
-    ]
-    found = recommend([ZERO, LORA, FULL], pairs, TASK)
+    found = recommend([ZERO, LORA, FULL], LEVEL, TASK)
     assert (found.arm, found.decided) == ("lora", False)
     assert found.headline == "Tuning beats prompting"
     assert found.sentence == (
@@ -147,9 +148,7 @@ def test_what_the_numbers_decide_comes_before_what_they_do_not() -> None:
     """Only some tuned arms beat every prompt; the banner says so instead of "no clear winner"."""
     soft = arm("prompt_tuning", 0.15, weights=100)
     pairs = [
-        pair("lora", "zero_shot", 0.2, significant=True),
-        pair("full", "zero_shot", 0.3, significant=True),
-        pair("full", "lora", 0.1, significant=False),
+        *LEVEL,
         pair("prompt_tuning", "zero_shot", 0.05, significant=False),
         pair("lora", "prompt_tuning", 0.15, significant=True),
         pair("full", "prompt_tuning", 0.25, significant=True),
@@ -184,12 +183,7 @@ CHANCE = replace(TASK, primary="accuracy", chance=0.25, majority=Majority("billi
 
 def test_arms_at_chance_are_not_recommended() -> None:
     """Level arms whose intervals hold what always answering the same label gets: nothing is best, nothing is cheap."""
-    pairs = [
-        pair("lora", "zero_shot", 0.2, significant=True),
-        pair("full", "zero_shot", 0.3, significant=True),
-        pair("full", "lora", 0.1, significant=False),
-    ]
-    found = recommend([ZERO, LORA, FULL], pairs, CHANCE)
+    found = recommend([ZERO, LORA, FULL], LEVEL, CHANCE)
     assert (found.arm, found.decided, found.headline) == (None, False, "Nothing beats guessing")
     assert found.sentence.startswith(
         "Nothing beats guessing: the best arm, full, has rougeL 0.4 [0.38, 0.42], and without any knowledge one gets "
@@ -200,12 +194,7 @@ def test_arms_at_chance_are_not_recommended() -> None:
 
 def test_of_level_arms_only_those_that_beat_guessing_can_be_the_cheapest() -> None:
     task = replace(CHANCE, majority=Majority("billing", 0.3, "train"))
-    pairs = [
-        pair("lora", "zero_shot", 0.2, significant=True),
-        pair("full", "zero_shot", 0.3, significant=True),
-        pair("full", "lora", 0.1, significant=False),
-    ]
-    found = recommend([ZERO, LORA, FULL], pairs, task)
+    found = recommend([ZERO, LORA, FULL], LEVEL, task)
     assert found.arm == "full"
     assert "Of those that beat guessing, full costs least" in found.sentence
     assert found.sentence.endswith(
