@@ -1,6 +1,6 @@
 """Which module may import which: the packages in order, no cycles, and nothing through the package's root.
 
-    errors, records, version, quiet, threads, signals, visible, user_path ← console ← progress, exhausted
+    errors, records, version, quiet, threads, signals, visible, user_path ← console, stdio ← progress, exhausted
         ← files, config ← data, metrics, kernels ← tasks, models ← methods
         ← objectives, inference ← evaluation ← training
     results, above metrics ← experiments, above all of these ← cli;  report, above results ← cli
@@ -25,7 +25,7 @@ _LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors records version quiet threads signals visible user_path",
-        "console",
+        "console stdio",
         "progress exhausted",
         "files config",
         "data metrics kernels",

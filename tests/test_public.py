@@ -90,7 +90,7 @@ def test_help_answers_in_half_a_second_without_heavy_libraries() -> None:
         "from luthier.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'transformers', 'pydantic', 'numpy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'pydantic', 'numpy', 'rich'} & set(sys.modules)\n"
         "print(sorted(heavy), time.perf_counter() - began)"
     )
     shown = [_python(code) for _ in range(3)]

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from luthier.config.verbs import VERBS, Verb, belongs, settings_class
-from luthier.console import accept_every_character, complain, complain_of_usage, echo, open_console
 from luthier.errors import ConfigError, LuthierError
 from luthier.exhausted import exhausted
 from luthier.kernels.allocator import keep_freed_memory
 from luthier.quiet import quiet_libraries
 from luthier.signals import exit_code, raise_when_terminated
+from luthier.stdio import accept_every_character, complain, complain_of_usage, echo
 from luthier.threads import prepare_threads
 from luthier.version import __version__
 
@@ -258,6 +258,7 @@ def _predict(settings: PredictConfig, _: bool) -> None:
 
 
 def _check(settings: CheckConfig, _: bool) -> None:
+    from luthier.console import open_console
     from luthier.data.check import fatal, render_check
     from luthier.errors import raise_faults
     from luthier.models.load import load_reader
@@ -375,6 +376,8 @@ _RUN: dict[str, Callable[[Any, bool], None]] = {
 
 
 def _print(renderable: Any) -> None:
+    from luthier.console import open_console
+
     open_console().print(renderable)
 
 

@@ -1,12 +1,9 @@
-"""The console on which everything is shown: a terminal obeys no character that is from data, names or messages."""
+"""The console on which tables and bars are shown: a terminal obeys no character that is from data or messages."""
 
 from __future__ import annotations
 
-import io
-import sys
 from collections.abc import Iterable
 
-import click
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
@@ -28,32 +25,3 @@ class PlainConsole(Console):
 def open_console(*, stderr: bool = False) -> PlainConsole:
     """Return a console on standard output, or on standard error."""
     return PlainConsole(stderr=stderr, markup=False, emoji=False)
-
-
-def echo(text: str) -> None:
-    """Write a line to standard output."""
-    click.echo(on_terminal(text))
-
-
-def complain(text: str) -> None:
-    """Write a line to standard error, at once."""
-    sys.stderr.write(on_terminal(text) + "\n")
-    sys.stderr.flush()
-
-
-def complain_of_usage(wrong: click.ClickException) -> None:
-    """Write what is wrong with a command line to standard error, as click does."""
-    if isinstance(wrong, click.exceptions.NoArgsIsHelpError):
-        wrong.show()
-        return
-    context = wrong.ctx if isinstance(wrong, click.UsageError) else None
-    if context is not None:
-        complain(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
-    complain(f"Error: {wrong.format_message()}")
-
-
-def accept_every_character() -> None:
-    """Write characters that the encoding of a standard stream lacks as their escapes, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")

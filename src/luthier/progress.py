@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from luthier.console import complain, open_console
+from luthier.console import open_console
+from luthier.stdio import complain
 
 Advance: TypeAlias = Callable[[int, str], None]
 """Called with the units completed since the last call, and a short note (``"loss 1.23"``)."""

@@ -245,7 +245,7 @@ def test_the_report_is_rebuilt_without_a_model(workshop: Workshop) -> None:
 def test_help_loads_nothing_heavy() -> None:
     script = (
         "import sys\nfrom luthier.cli import app\n"
-        "heavy = {'torch', 'transformers', 'pydantic', 'numpy', 'datasets'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'pydantic', 'numpy', 'datasets', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     ran = python(script)
