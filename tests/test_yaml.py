@@ -42,6 +42,10 @@ HOSTILE = {
     "object": ("a: !!python/object:os.system {}", "is not read"),
     "list as a key": ("? [a]\n: 1", "unhashable key"),
     "truth value": ("a: !!bool maybe", "cannot be read as bool"),
+    "half of a character": (
+        'source: {path: "rows\\ud800.jsonl"}',
+        "line 1: not YAML: a text holds half of a character (U+D800)",
+    ),
     "control character": ("a: \x00", "not YAML"),
     "large": ("a: " + "x" * 2**20, "more than 1,048,576 characters"),
 }
@@ -59,6 +63,12 @@ def test_hostile_yaml_is_refused_at_once(tmp_path: Path, text: str, said: str) -
         parse_assignments([f"name={text}"])
     assert time.perf_counter() - started < 3
     assert len(str(fault.value)) < 1_000
+
+
+def test_characters_that_json_writes_as_two_escapes_are_joined(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text('{"name": "\\ud83d\\ude00"}')
+    assert load_yaml(path)[0] == {"name": "😀"}
 
 
 def test_dates_are_texts_and_small_aliases_are_read(tmp_path: Path) -> None:

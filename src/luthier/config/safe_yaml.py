@@ -2,11 +2,12 @@
 
 Mappings, lists, texts, numbers, truth values and null are read, and anchors with their aliases where they stay small.
 A date is a text: nothing here has use for another. Tags of other types, values that contain themselves, nesting beyond
-:data:`DEPTH`, and numbers that no setting can hold are refused.
+:data:`DEPTH`, numbers that no setting can hold, and texts with half of a surrogate pair are refused.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -19,6 +20,7 @@ DEPTH = 60
 """Mappings and lists inside one another."""
 NODES = 200_000
 """Keys and values, those behind an alias counted each time that it stands for them."""
+_HALF = re.compile("[\ud800-\udfff]")
 _LARGEST = 2**63
 _DIGITS = 400
 _PREFIX = "tag:yaml.org,2002:"
@@ -57,9 +59,19 @@ class _Loader(yaml.SafeLoader):
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             kind = node.tag.rpartition(":")[2]
             raise _fault(f"the value cannot be read as {kind}", node.start_mark) from None
+        if isinstance(value, str) and _HALF.search(value):
+            value = _joined(value, node.start_mark)
         if isinstance(value, int) and abs(value) >= _LARGEST:
             raise _fault("a whole number beyond 64 bits (quote it if a text is meant)", node.start_mark)
         return value
+
+
+def _joined(text: str, mark: yaml.Mark) -> str:
+    """Join the halves of characters that JSON writes as ``\\ud83d\\ude00``; a half that stands alone is in no file."""
+    try:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        raise _fault(f"a text holds half of a character (U+{ord(_HALF.search(text)[0]):04X})", mark) from None  # type: ignore[index]
 
 
 def read_yaml(text: str) -> tuple[yaml.Node | None, Any]:
