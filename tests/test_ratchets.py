@@ -20,7 +20,7 @@ PARAMETERS = 8
 """Of a function: ``self`` and ``cls`` are not counted, ``*args`` and ``**kwargs`` are one each."""
 PUBLIC_NAMES = 49
 """In ``luthier.__all__``: raised on purpose alone, with the page of the documentation that a new name needs."""
-TOTAL_LINES = 37_000
+TOTAL_LINES = 39_000
 """Of all files together, with room for the hardening against strangers' files and for `predict` and `store`."""
 
 KNOWN: dict[str, int] = {}

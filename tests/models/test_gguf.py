@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from luthier.errors import ModelError
+from luthier.experiments.summaries import model_summary
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.gguf import gguf_folder, read_record
 from luthier.models.load import load_model, load_reader
@@ -94,6 +95,17 @@ def test_the_record_says_what_was_quantised(tmp_path: Path) -> None:
     assert (record.file, record.quantisation, record.licence) == ("tiny.gguf", "Q8_0", "apache-2.0")
     assert record.tensors == {"F32": 1 + 2 * LAYERS, "Q8_0": 1 + 7 * LAYERS}
     assert read_record(tmp_path) is None
+
+
+def test_loading_and_the_summary_of_a_run_say_what_the_weights_were(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write(tmp_path / "tiny.gguf")
+    summary = model_summary(load_model(str(tmp_path / "tiny.gguf")))
+    assert (summary.file, summary.quantisation, summary.licence) == ("tiny.gguf", "Q8_0", "apache-2.0")
+    assert "tiny.gguf: the weights are dequantised from Q8_0\n" in capsys.readouterr().err
+    plain = model_summary(load_model("mini"))
+    assert (plain.file, plain.quantisation, plain.licence) == ("", "", "")
 
 
 def test_a_folder_belongs_to_the_bytes_of_a_file(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from luthier.config.training import TrainingConfig
 from luthier.experiments.plan import Plan
+from luthier.models.gguf import read_record
 from luthier.models.language_model import LanguageModel
 from luthier.records import Prediction
 from luthier.results.guessing import chance_level, majority_baseline
@@ -14,6 +15,7 @@ from luthier.results.summaries import DataSummary, ModelSummary, RowCounts, Task
 
 def model_summary(model: LanguageModel) -> ModelSummary:
     """Summarise the pretrained model."""
+    record = read_record(model.folder)
     return ModelSummary(
         name=model.name,
         digest=model.digest,
@@ -21,6 +23,9 @@ def model_summary(model: LanguageModel) -> ModelSummary:
         parameters=model.parameters,
         vocabulary=model.vocabulary,
         max_length=model.max_length,
+        file=record.file if record else "",
+        quantisation=record.quantisation if record else "",
+        licence=record.licence if record else "",
     )
 
 
@@ -72,6 +77,7 @@ def data_summary(plan: Plan) -> DataSummary:
         validation_cut=counts["validation_cut"],
         validation_dropped=counts["validation_dropped"],
         report=rows,
+        digest=plan.data.digest,
     )
 
 

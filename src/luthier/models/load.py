@@ -24,7 +24,7 @@ from luthier.kernels.onednn_matmul import multiply_by_onednn
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.folder_checks import check_folder, check_sizes, check_total
-from luthier.models.gguf import SUFFIX, gguf_folder
+from luthier.models.gguf import SUFFIX, gguf_folder, read_record
 from luthier.models.language_model import LanguageModel
 from luthier.progress import say
 from luthier.user_path import user_path
@@ -60,6 +60,9 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
     """
     folder = find_folder(name, trust_remote_code=trust_remote_code)
     written = check_folder(folder)
+    record = read_record(folder)
+    if record is not None and record.quantisation:
+        say(f"{record.file}: the weights are dequantised from {record.quantisation}")
     config = _read_config(folder, trust_remote_code)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     limit, place = max_length(config, tokenizer), pick_device(device)

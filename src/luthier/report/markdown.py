@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from luthier.report.citing import bibtex, repeating
 from luthier.report.figures import Figure
 from luthier.report.tables import MARKS, Cell, Table
-from luthier.results.records import RunResults
+from luthier.results.records import RunCosts, RunResults
 from luthier.visible import visible
 
 _SECTIONS = {"answer": "quality", "calibration": "quality", "retention": "retention", "learning": ""}
 """Which table the charts of a section follow."""
 
 
-def markdown(results: RunResults, tables: Sequence[Table], figures: Sequence[Figure], gaps: Sequence[str]) -> str:
+def markdown(
+    results: RunResults, costs: RunCosts, tables: Sequence[Table], figures: Sequence[Figure], gaps: Sequence[str]
+) -> str:
     """Write the report; charts are linked as ``charts/<key>.png``."""
     parts = [f"# {_plain(results.task.name)} on {_plain(results.model.name)}"]
     parts.append(f"**{_plain(results.recommendation.sentence)}**")
@@ -28,6 +31,8 @@ def markdown(results: RunResults, tables: Sequence[Table], figures: Sequence[Fig
         parts += ["## Learning", *(_image(figure) for figure in left)]
     notes = [f"- {_plain(arm.name)}: {_plain(note)}" for arm in results.arms for note in arm.notes]
     parts += ["## Notes", "\n".join(notes)] if notes else []
+    known = [f"- {name}: {_plain(value)}" for name, value in repeating(results, costs)]
+    parts += ["## Repeat it, and cite it", "\n".join(known), f"```bibtex\n{visible(bibtex(results))}\n```"]
     parts.append(f"Run `{_plain(results.run)}`, Luthier {_plain(results.luthier)}.")
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -29,6 +29,7 @@ from luthier.report import answer_tables, derived, formatting, tables
 from luthier.report.answers import SideBySide, read_logs, side_by_side
 from luthier.report.calibration import calibrations
 from luthier.report.charts.parts import MULTIPLE
+from luthier.report.citing import bibtex, repeating
 from luthier.report.cost_tables import cost_table, storage_table
 from luthier.report.curves import Curve, RunKey, read_curve
 from luthier.report.explanations import correction_words, signatures_once
@@ -68,7 +69,7 @@ def write_report(run: Path) -> Path:
         write_atomically(run / "charts" / f"{figure.key}.png", png(figure))
     made = _all_tables(results, costs)
     write_exports(run / "tables", made)
-    text = markdown(results, made, pictures, missing)
+    text = markdown(results, costs, made, pictures, missing)
     write_atomically(run / "report.md", _utf8(text))
     page = render(results, costs, figures(results, costs, curves, measured, legend=False), answers, missing)
     write_atomically(run / "report.html", _utf8(page))
@@ -139,6 +140,8 @@ def render(
         formats=FORMATS,
         signatures=signatures_once(results),
         correction=correction_words(results),
+        repeating=[(name, visible(value)) for name, value in repeating(results, costs)],
+        bibtex=visible(bibtex(results)),
         headline=results.recommendation.headline
         or ("Recommendation" if results.recommendation.decided else "No clear winner"),
         marks=tables.MARKS,

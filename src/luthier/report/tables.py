@@ -102,8 +102,14 @@ def _quality_note(results: RunResults, intervals: Intervals) -> str:
         f"{results.task.name}, {n:,} test examples{held}. Difference: paired, from the first arm. ▲ better and ▼ worse "
         f"where it is significant. {CORRECTED} Other tasks: mean change after training, and below it the "
         "worst task. Token loss: its change on plain text, in nats per token; + is worse."
-        f"{_guessing_note(results)}"
+        f"{_guessing_note(results)}{_weights_note(results)}"
     )
+
+
+def _weights_note(results: RunResults) -> str:
+    """Say which weights every arm begins with, where they are not those that were published."""
+    model = results.model
+    return f" Weights: {model.file}, dequantised from {model.quantisation}." if model.quantisation else ""
 
 
 def _guessing_note(results: RunResults) -> str:

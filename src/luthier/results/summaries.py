@@ -17,6 +17,9 @@ class ModelSummary:
         parameters: Number of its weights; None where it is not known.
         vocabulary: Token ids that it knows.
         max_length: Tokens that its context holds.
+        file: The GGUF file that it was read from; "" for other models.
+        quantisation: Types of that file's tensors from which the weights were dequantised, e.g. ``Q4_1``.
+        licence: As the file states it; "" where it does not.
     """
 
     name: str = "the model"
@@ -25,6 +28,9 @@ class ModelSummary:
     parameters: int | None = None
     vocabulary: int | None = None
     max_length: int | None = None
+    file: str = ""
+    quantisation: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,7 @@ class DataSummary:
         validation_cut: The same for validation.
         validation_dropped: The same for validation.
         report: What became of the rows before that; None where it was not recorded.
+        digest: Of all examples of the three splits, as they were rendered; "" where it was not recorded.
     """
 
     train_cut: int = 0
@@ -125,6 +132,7 @@ class DataSummary:
     validation_cut: int = 0
     validation_dropped: int = 0
     report: RowCounts | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
