@@ -13,6 +13,7 @@ from luthier.config.assignments import nested, overlay, parse_assignments
 from luthier.config.base import Settings
 from luthier.config.compare import CompareConfig
 from luthier.config.training import TrainingConfig
+from luthier.config.tune import TuneConfig
 from luthier.config.validation import validate
 from luthier.config.yaml_file import load_yaml
 from luthier.errors import ConfigError, Faults, LuthierError, TaskError
@@ -35,6 +36,13 @@ def faults(path: Path, text: str) -> list[str]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "run.yaml"
+
+
+def test_the_word_none_means_the_same_in_a_file_in_python_and_on_the_command_line(path: Path) -> None:
+    config = read(path, "retain: none\nretention_text: none\n")
+    assert (config.retain, config.retention_text) == ((), None)
+    assert CompareConfig.model_validate({"retain": "none", "retention_text": "none"}) == config
+    assert TuneConfig.model_validate({"retain": "none"}).retain == ()
 
 
 def test_a_whole_configuration(path: Path) -> None:

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Tasks = Annotated[tuple[str, ...] | None, BeforeValidator(lambda given: () if given == "none" else given)]
+"""Names of tasks; the word ``none`` is no task, in a file and in Python as on the command line."""
+NameOrNone = Annotated[str | None, BeforeValidator(lambda given: None if given == "none" else given)]
+"""A name; the word ``none`` is none."""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What every random generator in use takes."""
 

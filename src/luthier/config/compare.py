@@ -10,7 +10,15 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from luthier.config.arm_settings import ArmItem
-from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings, Seed, TaskSettings
+from luthier.config.base import (
+    DeviceSettings,
+    ModelSettings,
+    NameOrNone,
+    RemakingSettings,
+    Seed,
+    Tasks,
+    TaskSettings,
+)
 from luthier.config.data import DataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import EvaluationConfig
@@ -25,9 +33,9 @@ class CompareConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSetting
 
     arms: tuple[ArmItem, ...] = ("zero_shot", "one_shot", "few_shot", "full", "lora")
     """The arms that are compared: names of presets, or arms spelled out."""
-    retain: tuple[str, ...] | None = None
+    retain: Tasks = None
     """Tasks, or named sets of tasks, on which forgetting is measured; the set ``everyday`` when not given."""
-    retention_text: str | None = "plain_text"
+    retention_text: NameOrNone = "plain_text"
     """Held-out plain text for token loss: ``plain_text``, a file of rows with a ``text`` column, or ``null``."""
     name: str | None = Field(default=None, pattern=r"^\w[\w.+-]*$", max_length=100)
     """Folder of this run inside ``out``; made of the task, the model and a digest when not given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from luthier.config.arm_settings import ArmItem
-from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings, Seed, TaskSettings
+from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings, Seed, Tasks, TaskSettings
 from luthier.config.data import TrainingDataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import InferenceConfig
@@ -21,7 +21,7 @@ class TuneConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSettings):
     """New folder for the adapter or the whole model; it stays in the store when not given."""
     training_seed: Seed | None = None
     """The seed of the random weights, the order of the data and dropout alone; ``seed`` when not given."""
-    retain: tuple[str, ...] | None = None
+    retain: Tasks = None
     """Tasks, or named sets of tasks, of which an arm with ``replay`` takes examples; ``everyday`` when not given."""
     data: TrainingDataConfig = TrainingDataConfig()
     """Which examples are used."""
