@@ -46,7 +46,7 @@ _COMPUTING = frozenset[str]().union(*_LAYERS)
 MAY_IMPORT: dict[str, frozenset[str]] = {
     package: frozenset[str]().union(*_LAYERS[:height]) for height, layer in enumerate(_LAYERS) for package in layer
 } | {
-    "metrics": frozenset({"errors", "records", "files", "console"}),
+    "metrics": frozenset({"errors", "records", "files", "console", "stdio"}),
     "kernels": frozenset({"errors"}),
     "models": _BASE | {"data", "kernels"},
     "methods": _BASE | {"data", "kernels", "models"},

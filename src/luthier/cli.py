@@ -21,7 +21,7 @@ from luthier.exhausted import exhausted
 from luthier.kernels.allocator import keep_freed_memory
 from luthier.quiet import quiet_libraries
 from luthier.signals import exit_code, raise_when_terminated
-from luthier.stdio import accept_every_character, complain, complain_of_usage, echo
+from luthier.stdio import complain, complain_of_usage, deliver_json, echo, prepare_streams
 from luthier.threads import prepare_threads
 from luthier.version import __version__
 
@@ -52,7 +52,7 @@ def main() -> None:
     prepare_threads()
     keep_freed_memory()
     raise_when_terminated()
-    accept_every_character()
+    prepare_streams()
     reserve = bytearray(_RESERVE)
     try:
         sys.exit(app(standalone_mode=False))
@@ -240,7 +240,7 @@ def _evaluate(settings: EvaluateConfig, as_json: bool) -> None:
         for item in evaluate(settings)
     ]
     if as_json:
-        click.echo(evaluation_json(rows))
+        deliver_json(evaluation_json(rows))
     else:
         _print(evaluation_table(rows))
 

@@ -402,7 +402,7 @@ def test_table_and_json_show_what_eight_bits_cost(folder: Path) -> None:
     assert len(table.rows) == 4
     assert table.rows[1][0].main == "  less float32"
     assert f"{rows[1].task} {100 * (rows[1].same or 0):.0f} %" in table.note
-    told = json.loads(evaluation_json(rows))[rows[0].task]
+    told = json.loads(json.dumps(evaluation_json(rows)))[rows[0].task]
     assert told["less_float32"]["n"] == 8
     assert told["same_answers"] == rows[0].same
 

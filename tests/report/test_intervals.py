@@ -53,7 +53,7 @@ def test_parts_and_differences_count_as_rows() -> None:
 
 
 def test_json_has_the_level_of_every_score() -> None:
-    found = json.loads(evaluation_json([_row("a", 0.9, coarser=Change(0, -1, 1, 0.5, 9, False, 0.8))]))
+    found = json.loads(json.dumps(evaluation_json([_row("a", 0.9, coarser=Change(0, -1, 1, 0.5, 9, False, 0.8))])))
     assert found["a"]["scores"][0]["confidence"] == 0.9
     assert found["a"]["less_float32"]["confidence"] == 0.8
 

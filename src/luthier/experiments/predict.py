@@ -28,6 +28,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
 from luthier.records import Prediction, Row
+from luthier.stdio import deliver
 from luthier.tasks.loader import load_exemplar_pool, load_task, with_data_settings
 from luthier.tasks.schema import Task
 from luthier.tasks.unlabelled import unlabelled_examples
@@ -94,18 +95,8 @@ def predict(config: PredictConfig) -> AnsweredRows:
     if to_file:
         write_table(config.out, answered.rows)
     else:
-        _print(table_bytes(answered.rows, table.name if table.name in _PRINTED else "jsonl"))
+        deliver(table_bytes(answered.rows, table.name if table.name in _PRINTED else "jsonl"))
     return answered
-
-
-def _print(content: bytes) -> None:
-    """Write to standard output in UTF-8, whatever the terminal's encoding is: a pipe expects a file's bytes."""
-    sys.stdout.flush()
-    if hasattr(sys.stdout, "buffer"):
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-    else:  # a notebook
-        sys.stdout.write(content.decode())
 
 
 def _check_place(config: PredictConfig) -> None:

@@ -20,6 +20,7 @@ from luthier.experiments.units import Unit
 from luthier.kernels.allocator import keep_freed_memory
 from luthier.quiet import quiet_libraries
 from luthier.signals import exit_code, raise_when_terminated
+from luthier.stdio import prepare_streams
 from luthier.threads import prepare_threads
 
 
@@ -29,6 +30,7 @@ def main() -> None:
     raise_when_terminated()
     prepare_threads()
     keep_freed_memory()
+    prepare_streams()
     quiet_libraries()
     messages = _read_messages(sys.stdin)
     # Messages go to a copy of the standard output; whatever a library prints goes to the standard error.

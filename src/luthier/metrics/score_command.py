@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -20,6 +19,7 @@ from luthier.metrics.score_inputs import ScoreInputs, System, load_systems, valu
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.significance import TESTS, Difference, PairedComparison, holm, paired_difference
 from luthier.records import Prediction, Score
+from luthier.stdio import deliver_json, echo
 
 MOST_CONFIDENCE = 0.9999
 """Highest level of an interval: further out no number of resamples that anyone draws has a quantile."""
@@ -105,7 +105,7 @@ def run_score(inputs: ScoreInputs, settings: ScoreSettings, output: Output) -> N
     _check_settings(settings, inputs.predictions)
     systems = load_systems(inputs)
     if output.explain_id:
-        _print(_explained(systems, output.explain_id, names))
+        echo(_explained(systems, output.explain_id, names))
         return
     if output.per_example is not None:
         _write_rows(output.per_example, systems, names)
@@ -117,7 +117,7 @@ def run_score(inputs: ScoreInputs, settings: ScoreSettings, output: Output) -> N
         _notes(systems, names),
     )
     if output.as_json:
-        _print(_json(as_plain(report), indent=2))
+        deliver_json(as_plain(report))
     else:
         _print_tables(report, by)
 
@@ -348,16 +348,11 @@ def _digits(*values: float) -> int:
     return 2 if any(abs(value) > 1.5 for value in values) else 4
 
 
-def _json(value: object, indent: int | None = None) -> str:
-    """Return JSON in its own characters, or in ASCII where it holds half of one, which no output can."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+def _json(value: object) -> str:
+    """Return JSON in its own characters, or in ASCII where it holds half of one, which no file can."""
+    text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value, indent=indent)
+        return json.dumps(value)
     return text
-
-
-def _print(text: str) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -83,9 +82,9 @@ def _measured(score: Score, intervals: Intervals) -> tuple[str, str, str]:
     return score.metric, _number(score.value), interval
 
 
-def evaluation_json(rows: Sequence[EvaluationRow]) -> str:
-    """Return every score of every task as JSON; what was not measured is null."""
-    found = {
+def evaluation_json(rows: Sequence[EvaluationRow]) -> dict[str, object]:
+    """Return every score of every task as JSON has it; what was not measured is null."""
+    return {
         row.task: {
             "chance": row.chance,
             "shots": list(row.shots),
@@ -96,7 +95,6 @@ def evaluation_json(rows: Sequence[EvaluationRow]) -> str:
         | _plain_cost(row)
         for row in rows
     }
-    return json.dumps(found, indent=2, ensure_ascii=False)
 
 
 def _plain(scores: Sequence[Score]) -> list[dict[str, object]]:
