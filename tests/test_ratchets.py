@@ -18,7 +18,7 @@ FUNCTION_LINES = 60
 FILE_LINES = 400
 PARAMETERS = 8
 """Of a function: ``self`` and ``cls`` are not counted, ``*args`` and ``**kwargs`` are one each."""
-PUBLIC_NAMES = 49
+PUBLIC_NAMES = 50
 """In ``luthier.__all__``: raised on purpose alone, with the page of the documentation that a new name needs."""
 TOTAL_LINES = 39_000
 """Of all files together, with room for the hardening against strangers' files and for `predict` and `store`."""

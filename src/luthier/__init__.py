@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from luthier.errors import (
         ConfigError,
         DataError,
+        DivergenceError,
         Faults,
         LuthierError,
         ModelError,
@@ -59,6 +60,7 @@ __all__ = [
     "DataConfig",
     "DataError",
     "DecodingConfig",
+    "DivergenceError",
     "Dropped",
     "Encoded",
     "EncodingConfig",
@@ -119,6 +121,7 @@ _HOMES = {
     "luthier.errors": (
         "ConfigError",
         "DataError",
+        "DivergenceError",
         "Faults",
         "LuthierError",
         "ModelError",

@@ -6,6 +6,7 @@
     ├── TaskError           a task YAML or one of its templates
     ├── ModelError          a model folder, a tokenizer or an adapter
     ├── TrainingError       training cannot start or cannot go on
+    │   └── DivergenceError     its loss or its weights are no numbers any more
     ├── StoreError          the run store: read-only, full, damaged
     ├── WorkerError         a worker process of a comparison that died
     ├── ResourceError       memory, or room on a disk, that ran out
@@ -62,6 +63,10 @@ class ModelError(LuthierError):
 
 class TrainingError(LuthierError):
     """Training cannot start, or cannot go on."""
+
+
+class DivergenceError(TrainingError):
+    """The loss or the weights of a training are not finite: other trainings may go on."""
 
 
 class StoreError(LuthierError):

@@ -436,9 +436,16 @@ def test_model_that_is_a_file(workshop: Workshop, refused: Refused) -> None:
 
 
 def test_learning_rate_that_blows_up(workshop: Workshop, refused: Refused) -> None:
-    flags = ("--arms", "zero_shot,full", "--set", "training.learning_rate=1e30", "--set", "training.steps=4")
-    ran = refused(*workshop.compare, *flags, says=("step ", "is not finite; the batch held train-", "learning_rate"))
+    flags = ("--set", "training.learning_rate=1e30", "--set", "training.steps=4")
+    tune = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK_TRAINING)
+    ran = refused(
+        *tune, "--arm", "full", *flags, says=("step ", "is not finite", "this batch: train-", "learning_rate")
+    )
     assert ran.err.count("train-") == 4, "the four examples of the batch are named"
+    # A comparison goes on with its other arms; where none is left, there is nothing to go on with.
+    refused(*workshop.compare, "--arms", "full", *flags, says=("arm 'full', step ", "is not finite", "learning_rate"))
+    both = ("the training of every arm has failed", "arm 'full', step ", "arm 'lora', step ")
+    refused(*workshop.compare, "--arms", "full,lora", *flags, says=both)
 
 
 def test_test_examples_that_do_not_fit(workshop: Workshop, job: Path, refused: Refused) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from luthier.config.arms import Arm
 from luthier.evaluation.latency import Latency
 from luthier.evaluation.prepared_task import signature_context
-from luthier.experiments.outcomes import ArmOutcome, RetentionLogs, SeedOutcome
+from luthier.experiments.outcomes import ArmOutcome, FailedArm, RetentionLogs, SeedOutcome
 from luthier.experiments.plan import Plan
 from luthier.experiments.search import parameters_in_words
 from luthier.experiments.summaries import training_summary
@@ -61,6 +62,26 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
         seeds=arm.seeds if first.trained else (),
         per_seed=tuple(_seed_result(plan, arm, run, base) for run in outcome.runs) if several else (),
         answers=summarise_answers(outcome.logs, target.metrics),
+    )
+
+
+def failed_result(plan: Plan, failed: FailedArm) -> ArmResult:
+    """Return what is known of an arm of which nothing was measured."""
+    arm = failed.arm
+    rate = arm.training.learning_rate or find_method(arm.method or "").learning_rate
+    return ArmResult(
+        name=arm.name,
+        method=arm.method,
+        shots=arm.shots,
+        seed=plan.config.seed,
+        settings=settings_in_full(arm, None),
+        training=training_summary(arm.training, rate),
+        trainable_parameters=0,
+        stored_bytes=0,
+        prompt_tokens=math.nan,
+        seeds=arm.seeds,
+        notes=(f"its training failed, and nothing was measured: {failed.failure}",),
+        failed=str(failed.failure),
     )
 
 
@@ -133,6 +154,7 @@ def _notes(plan: Plan, outcome: ArmOutcome) -> tuple[str, ...]:
         notes.append(unread)
     if outcome.search is not None:
         notes.append(_search_note(outcome.search.search))
+        notes += [f"failed: {failure}" for failure in outcome.search.search.failures]
     return tuple(notes)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from luthier.config.compare import CompareConfig
 from luthier.experiments.execution import executor_of
-from luthier.experiments.outcomes import read_base, read_outcome
+from luthier.experiments.outcomes import read_base, read_outcomes
 from luthier.experiments.plan import name_of_run, read_plan, require_test
 from luthier.experiments.run_folder import write_run
 from luthier.experiments.units import plan_units
@@ -25,7 +25,8 @@ def compare(config: CompareConfig) -> Path:
     Finished work is found in the store and not done again; a killed run goes on.
 
     Raises:
-        LuthierError: Whatever is wrong with the configuration, the data or the model, before anything is trained.
+        LuthierError: Whatever is wrong with the configuration, the data or the model, before anything is trained; and
+            where the training of every arm has failed. An arm that fails beside others is named in the results.
     """
     started = datetime.now(UTC)
     with using_store(config.out, remake_damaged=config.remake_damaged), executor_of(config) as executor:
@@ -37,6 +38,6 @@ def compare(config: CompareConfig) -> Path:
             run.mkdir(parents=True, exist_ok=True)
         retaining = bool(plan.retained or plan.texts)
         executor.execute(plan, plan_units(plan.arms, searching=config.search.trials > 0, retaining=retaining))
-        outcomes = [read_outcome(plan, arm.name) for arm in plan.arms]
+        outcomes = read_outcomes(plan)
         write_run(plan, run, outcomes, read_base(plan), started=started)
     return run

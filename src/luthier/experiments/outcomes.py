@@ -6,16 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from luthier.config.arms import Arm
+from luthier.errors import DivergenceError, raise_faults
 from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.latency import Latency, read_latency
 from luthier.evaluation.run import PredictionLog, read_log
+from luthier.experiments.failures import Failure, failure_of
 from luthier.experiments.plan import Plan
 from luthier.experiments.run_unit import retention_jobs, target_job, timing_of
 from luthier.experiments.search import SearchOutcome, settled
 from luthier.experiments.trained_arms import trained
 from luthier.experiments.units import Unit
 from luthier.records import Prediction
+from luthier.training.outcome import ended_worse
 from luthier.training.trained import Trained
+
+_LOWER = "Lower training.learning_rate; what is finished is kept."
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,34 @@ def read_base(plan: Plan) -> RetentionLogs:
     return _retention_logs(plan, Unit("retain", "")) if plan.retained or plan.texts else RetentionLogs((), None)
 
 
+@dataclass(frozen=True)
+class FailedArm:
+    """An arm of which nothing was measured, because its training failed."""
+
+    arm: Arm
+    failure: Failure
+
+
+def read_outcomes(plan: Plan) -> list[ArmOutcome | FailedArm]:
+    """Read what every arm left in the store, in their order.
+
+    Raises:
+        DivergenceError: Every arm has failed; several are Faults.
+        StoreError: When something is damaged, or not there.
+    """
+    failures = {arm.name: failure for arm in plan.arms if (failure := failure_of(plan, arm)) is not None}
+    if len(failures) == len(plan.arms):
+        faults = [
+            DivergenceError(own.what, where=", ".join(filter(None, (f"arm '{name}'", own.where))), fix=_LOWER)
+            for name, own in failures.items()
+        ]
+        raise_faults("the training of every arm has failed", faults)
+    return [
+        FailedArm(arm, failures[arm.name]) if arm.name in failures else read_outcome(plan, arm.name)
+        for arm in plan.arms
+    ]
+
+
 def read_outcome(plan: Plan, name: str) -> ArmOutcome:
     """Read what one arm left in the store.
 
@@ -96,7 +129,7 @@ def _seed_outcome(plan: Plan, arm: Arm, seed: int | None) -> SeedOutcome:
     logs = _retention_logs(plan, Unit("retain", arm.name, seed)) if retains else RetentionLogs((), None)
     done = None if seed is None else trained(plan, arm, seed)
     log = read_log(job)
-    notes = (*_fit_notes([job]), *_unparsed_notes([job], [log]), *logs.notes)
+    notes = (*_training_notes(arm, seed, done), *_fit_notes([job]), *_unparsed_notes([job], [log]), *logs.notes)
     return SeedOutcome(plan.config.seed if seed is None else seed, done, log, shots_used, logs, notes)
 
 
@@ -106,6 +139,13 @@ def _retention_logs(plan: Plan, unit: Unit) -> RetentionLogs:
     count = len(plan.retained)
     notes = (*_fit_notes(jobs), *_unparsed_notes(jobs, logs))
     return RetentionLogs(tuple(logs[:count]), logs[count] if len(logs) > count else None, notes)
+
+
+def _training_notes(arm: Arm, seed: int | None, done: Trained | None) -> tuple[str, ...]:
+    """Say where a training ended worse than it began."""
+    worse = ended_worse(done.log) if done is not None else ""
+    run = f"seed {seed}: " if len(arm.seeds) > 1 else ""
+    return (f"{run}{worse}",) if worse else ()
 
 
 def _fit_notes(jobs: Sequence[EvaluationJob]) -> tuple[str, ...]:

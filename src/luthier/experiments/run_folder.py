@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from luthier.experiments.arm_results import arm_costs, arm_result, curve_path, log_path
+from luthier.experiments.arm_results import arm_costs, arm_result, curve_path, failed_result, log_path
 from luthier.experiments.environment import environment_of, execution_since
-from luthier.experiments.outcomes import ArmOutcome, RetentionLogs
+from luthier.experiments.outcomes import ArmOutcome, FailedArm, RetentionLogs
 from luthier.experiments.plan import Plan
 from luthier.experiments.summaries import data_summary, model_summary, task_summary
 from luthier.files.atomic import writing
@@ -24,20 +24,23 @@ from luthier.results.scores import all_pairs
 from luthier.version import __version__
 
 
-def write_run(plan: Plan, run: Path, outcomes: Sequence[ArmOutcome], base: RetentionLogs, *, started: datetime) -> None:
+def write_run(
+    plan: Plan, run: Path, arms: Sequence[ArmOutcome | FailedArm], base: RetentionLogs, *, started: datetime
+) -> None:
     """Write a run's folder; ``results.json`` comes last, and whole.
 
     Args:
         plan: What was read and checked.
         run: The folder.
-        outcomes: What each arm left in the store.
+        arms: What each arm left in the store; one of them at least has not failed.
         base: What the base answers where forgetting is measured.
         started: When this execution began.
 
     Raises:
         StoreError: When the folder cannot be written.
     """
-    results = _results(plan, run.name, outcomes, base)
+    outcomes = [arm for arm in arms if isinstance(arm, ArmOutcome)]
+    results = _results(plan, run.name, arms, outcomes, base)
     costs = {outcome.arm.name: arm_costs(outcome) for outcome in outcomes}
     with writing(run):
         _write_logs(plan, run, outcomes)
@@ -48,15 +51,23 @@ def write_run(plan: Plan, run: Path, outcomes: Sequence[ArmOutcome], base: Reten
         write_json(run / "results.json", results)
 
 
-def _results(plan: Plan, name: str, outcomes: Sequence[ArmOutcome], base: RetentionLogs) -> RunResults:
+def _results(
+    plan: Plan,
+    name: str,
+    arms: Sequence[ArmOutcome | FailedArm],
+    outcomes: Sequence[ArmOutcome],
+    base: RetentionLogs,
+) -> RunResults:
     metrics, evaluation = plan.target.metrics, plan.config.evaluation
     pairs = all_pairs({outcome.arm.name: outcome.logs for outcome in outcomes}, metrics, evaluation)
-    first = outcomes[0].arm.name
+    first = arms[0].arm.name
     # The corrected differences, so that no table contradicts another.
     against_first = {pair.a: pair.change for pair in pairs if pair.b == first}
-    arms = tuple(
-        replace(arm_result(plan, outcome, base), against_first=against_first.get(outcome.arm.name))
-        for outcome in outcomes
+    found = tuple(
+        failed_result(plan, arm)
+        if isinstance(arm, FailedArm)
+        else replace(arm_result(plan, arm, base), against_first=against_first.get(arm.arm.name))
+        for arm in arms
     )
     task = task_summary(plan, outcomes[0].runs[0].log.predictions)
     return RunResults(
@@ -66,9 +77,9 @@ def _results(plan: Plan, name: str, outcomes: Sequence[ArmOutcome], base: Retent
         model=model_summary(plan.model),
         task=task,
         data=data_summary(plan),
-        arms=arms,
+        arms=found,
         pairs=pairs,
-        recommendation=recommend(arms, pairs, task),
+        recommendation=recommend(found, pairs, task),
         confidence=evaluation.confidence,
         threads=torch.get_num_threads(),
         environment=environment_of(plan.model.device),

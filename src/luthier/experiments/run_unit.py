@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from luthier.config.arms import Arm
+from luthier.errors import DivergenceError
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.jobs import EvaluationJob, task_job
 from luthier.evaluation.latency import TimingJob, time_requests, timing_job
 from luthier.evaluation.prepared_task import PreparedTask, with_exemplars
 from luthier.evaluation.run import run
 from luthier.evaluation.text_loss import text_job
+from luthier.experiments.failures import failure_of, keep_failure
 from luthier.experiments.libraries import import_lazy_libraries
 from luthier.experiments.plan import Plan, name_of_run
 from luthier.experiments.search import search_arm, search_is_finished, settled
@@ -76,15 +78,13 @@ class UnitRunner:
             LuthierError: What went wrong; what is finished is kept.
         """
         plan = self._plan
-        if unit.kind in ("search", "train") and not is_finished(plan, unit):
-            import_lazy_libraries()
-        if unit.kind == "search":
-            self._adapter.detach()
-            search_arm(plan, plan.arm(unit.arm))
-        elif unit.kind == "train":
-            assert unit.seed is not None
-            self._adapter.detach()
-            train(plan, settled(plan, plan.arm(unit.arm))[0], unit.seed)
+        if has_failed(plan, unit):
+            return
+        if unit.kind in ("search", "train"):
+            try:
+                self._train(unit)
+            except DivergenceError as fault:
+                keep_failure(plan, unit, fault)
         elif unit.kind == "time":
             timing = timing_of(plan, unit)
             if not timing.entry.finished:
@@ -97,6 +97,18 @@ class UnitRunner:
                 self._adapter.use(trained_entry(plan, unit))
             for job in unfinished:
                 run(job)
+
+    def _train(self, unit: Unit) -> None:
+        """Search or train."""
+        plan, arm = self._plan, self._plan.arm(unit.arm)
+        if not is_finished(plan, unit):
+            import_lazy_libraries()
+        self._adapter.detach()
+        if unit.kind == "search":
+            search_arm(plan, arm)
+        else:
+            assert unit.seed is not None
+            train(plan, settled(plan, arm)[0], unit.seed)
 
     def close(self) -> None:
         """Leave the plan's model as it was."""
@@ -114,7 +126,9 @@ def running(plan: Plan) -> Iterator[UnitRunner]:
 
 
 def is_finished(plan: Plan, unit: Unit) -> bool:
-    """Whether everything that a unit makes lies in the store."""
+    """Whether everything that a unit makes lies in the store; of an arm that has failed, nothing is made any more."""
+    if has_failed(plan, unit):
+        return True
     trains = unit.kind == "search" or unit.seed is not None
     if trains and not search_is_finished(plan, plan.arm(unit.arm)):
         return False  # without its outcome nobody knows what is trained
@@ -127,6 +141,11 @@ def is_finished(plan: Plan, unit: Unit) -> bool:
         return timing_of(plan, unit).entry.finished
     jobs = [target_job(plan, unit)[0]] if unit.kind == "evaluate" else retention_jobs(plan, unit)
     return all(job.entry.finished for job in jobs)
+
+
+def has_failed(plan: Plan, unit: Unit) -> bool:
+    """Whether the arm of a unit has failed, before it or in it."""
+    return bool(unit.arm) and failure_of(plan, plan.arm(unit.arm)) is not None
 
 
 def trained_entry(plan: Plan, unit: Unit) -> Entry | None:

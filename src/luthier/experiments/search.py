@@ -18,7 +18,7 @@ import optuna
 from pydantic import TypeAdapter
 
 from luthier.config.arms import Arm
-from luthier.errors import ConfigError, TrainingError
+from luthier.errors import ConfigError, DivergenceError
 from luthier.experiments.plan import Plan, name_of_run
 from luthier.experiments.trained_arms import entry_of, train
 from luthier.files.atomic import writing
@@ -61,6 +61,7 @@ class Tried:
         score: Of the weights that are kept; None where it did not come to its end.
         ended: ``complete``, ``pruned`` or ``failed``.
         seconds: Wall time.
+        reason: Why it failed.
     """
 
     parameters: dict[str, float]
@@ -68,6 +69,7 @@ class Tried:
     score: float | None
     ended: str
     seconds: float
+    reason: str = ""
 
 
 class _Pruned(Exception):
@@ -79,7 +81,7 @@ def search_arm(plan: Plan, arm: Arm) -> None:
 
     Raises:
         ConfigError: There is no validation split to choose on.
-        TrainingError: No trial came to an end.
+        DivergenceError: No trial came to an end.
     """
     assert arm.method is not None
     if not plan.training.validation.records or not arm.training.validations:
@@ -197,27 +199,24 @@ def _try(plan: Plan, arm: Arm, trial: optuna.Trial, before: Sequence[Tried], see
             _train(plan, arm, trial, entry, seen)
     with reading(entry):
         kept = json.loads(entry.checked("trial.json").read_text())
-    return Tried(dict(trial.params), tuple(kept["scores"]), kept["score"], kept["ended"], kept["seconds"])
+    return Tried(dict(trial.params), **kept | {"scores": tuple(kept["scores"])})
 
 
 def _train(plan: Plan, arm: Arm, trial: optuna.Trial, entry: Entry, seen: list[float]) -> None:
-    score: float | None = None
+    score, reason, scores = None, "", tuple[float, ...]()
     started = time.monotonic()
     try:
         done = train(plan, arm, arm.seeds[0], on_validation=_pruning(trial, seen))
         score, scores = done.result.best_score, done.validation_scores
-        ended = "complete" if score is not None and math.isfinite(score) else "failed"
+        if score is None or not math.isfinite(score):
+            score, reason = None, "its validation score is not a number"
     except _Pruned:
-        ended, scores = "pruned", tuple(seen)
-    except TrainingError as fault:
-        say(f"{arm.name}: {fault.what}")
-        ended, scores = "failed", ()
-    kept = {
-        "scores": scores,
-        "score": score if ended == "complete" else None,
-        "ended": ended,
-        "seconds": time.monotonic() - started,
-    }
+        scores = tuple(seen)
+    except DivergenceError as fault:
+        reason = f"{fault.where.rpartition(', ')[2]}: {fault.what}"
+    ended = "failed" if reason else "pruned" if score is None else "complete"
+    seconds = time.monotonic() - started
+    kept = {"scores": scores, "score": score, "ended": ended, "seconds": seconds, "reason": reason}
     with writing(entry.work):
         entry.work.mkdir(parents=True, exist_ok=True)
         (entry.work / "trial.json").write_text(json.dumps(kept))
@@ -238,13 +237,15 @@ def _pruning(trial: optuna.Trial, seen: list[float]) -> OnValidation:
 
 
 def _outcome(found: Tried) -> str:
-    return found.ended if found.score is None else f"{found.score:.4g}"
+    if found.score is not None:
+        return f"{found.score:.4g}"
+    return f"{found.ended} ({found.reason})" if found.reason else found.ended
 
 
 def _best(arm: Arm, space: Space, tried: Sequence[Tried]) -> SearchOutcome:
     complete = {number: one.score for number, one in enumerate(tried) if one.score is not None}
     if not complete:
-        raise TrainingError("no trial came to an end", where=f"arm '{arm.name}'", fix="Lower training.learning_rate.")
+        raise _all_failed(arm, tried)
     winner = max(complete, key=lambda number: complete[number])  # the first of equals: the defaults come first
     best = tried[winner]
     words = {
@@ -261,5 +262,19 @@ def _best(arm: Arm, space: Space, tried: Sequence[Tried]) -> SearchOutcome:
         chosen=best.parameters,
         score=complete[winner],
         default_score=tried[0].score,
+        failures=tuple(
+            f"trial {number} ({parameters_in_words(one.parameters)}): {one.reason}"
+            for number, one in enumerate(tried, 1)
+            if one.reason
+        ),
     )
     return SearchOutcome(search, sum(one.seconds for one in tried))
+
+
+def _all_failed(arm: Arm, tried: Sequence[Tried]) -> DivergenceError:
+    failed = [one for one in tried if one.reason]
+    others = len(tried) - len(failed)
+    stopped = f", {others} stopped early" if others else ""
+    first = f", the first at {parameters_in_words(failed[0].parameters)}: {failed[0].reason}" if failed else ""
+    what = f"no trial came to an end: of {len(tried)}, {len(failed)} failed{stopped}{first}"
+    return DivergenceError(what, where=f"arm '{arm.name}', search", fix="Lower training.learning_rate.")

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from luthier.errors import LuthierError, ModelError, TrainingError, raise_faults
+from luthier.errors import DivergenceError, LuthierError, ModelError, raise_faults
 from luthier.files.digests import file_digest
 from luthier.files.json_object import require_plain_files
 from luthier.files.safetensors_models import all_finite
@@ -60,7 +60,7 @@ def save_adapter(model: LanguageModel, attached: Attached, folder: Path, card: C
     """Write an attached method into a folder.
 
     Raises:
-        TrainingError: When the model gives logits that are not finite: huge weights are finite themselves.
+        DivergenceError: When the model gives logits that are not finite: huge weights are finite themselves.
     """
     folder.mkdir(parents=True, exist_ok=True)
     attached.save(folder)
@@ -68,7 +68,7 @@ def save_adapter(model: LanguageModel, attached: Attached, folder: Path, card: C
     logits = _reference_logits(model)
     if not all_finite(logits):
         what = "the trained model gives numbers that are not finite"
-        raise TrainingError(what, where=f"method {card.method}", fix="Lower training.learning_rate.")
+        raise DivergenceError(what, where=f"method {card.method}", fix="Lower training.learning_rate.")
     save_file({"logits": logits}, folder / REFERENCE)
     text = json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")

@@ -39,6 +39,8 @@ def _known_note(results: RunResults, costs: RunCosts) -> str:
 
 
 def _cost_row(arm: ArmResult, cost: ArmCosts, parameters: int | None) -> tuple[Cell, ...]:
+    if arm.failed:
+        return (Cell(arm.name), *[Cell(ABSENT)] * 8)
     return (
         Cell(arm.name),
         Cell(formatting.count(arm.trainable_parameters), formatting.share(arm.trainable_parameters, parameters)),
@@ -63,7 +65,7 @@ def _request(cost: ArmCosts) -> Cell:
 
 def storage_table(results: RunResults) -> Table | None:
     """One row for each trained arm: what many tasks take to store; ``None`` where nothing was trained."""
-    trained = [arm for arm in results.arms if arm.method]
+    trained = [arm for arm in results.arms if arm.method and not arm.failed]
     if not trained or not results.model.parameters:
         return None
     base = 4 * results.model.parameters  # float32

@@ -74,7 +74,7 @@ def quality_table(results: RunResults) -> Table:
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             Cell(arm.name),
-            _value(score, digits, intervals),
+            Cell("failed") if arm.failed else _value(score, digits, intervals),
             Cell("first arm", tone="muted")
             if index == 0
             else change_cell(arm.against_first, digits, intervals, higher_better=better),

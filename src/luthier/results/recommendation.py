@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from luthier.records import Score
 from luthier.results.guessing import beats_guessing, guess_words
@@ -20,8 +21,17 @@ def recommend(arms: Sequence[ArmResult], pairs: Sequence[Pair], task: TaskSummar
     Only an arm that beats guessing can be named: one whose interval lies above chance and the majority baseline.
     Of these the arm with the best primary score is named if it is better than every other by the corrected paired
     tests. If not, the numbers do not decide between it and some others; of those the one that costs least is named:
-    fewest trained weights, then shortest prompts.
+    fewest trained weights, then shortest prompts. Arms that failed are named at the end.
     """
+    found = _recommended(arms, pairs, task)
+    failed = [arm.name for arm in arms if arm.failed]
+    if not failed:
+        return found
+    sentence = f"{found.sentence} Nothing is known of {_listed(failed)}: the training failed."
+    return replace(found, sentence=sentence)
+
+
+def _recommended(arms: Sequence[ArmResult], pairs: Sequence[Pair], task: TaskSummary) -> Recommendation:
     measured = [arm for arm in arms if arm.scores and not math.isnan(arm.scores[0].value)]
     if not measured:
         sentence = "Nothing was measured, so nothing can be recommended."

@@ -94,11 +94,12 @@ class Search:
     Attributes:
         trials: Trainings that were begun.
         pruned: Those that were stopped early.
-        failed: Those whose loss was not finite.
+        failed: Those whose loss, weights or score were not finite.
         space: What was searched, in words.
         chosen: What is used.
         score: Its validation score.
         default_score: That of the defaults, which were the first trial.
+        failures: Which trials failed, and why.
     """
 
     trials: int
@@ -108,6 +109,7 @@ class Search:
     chosen: dict[str, float]
     score: float
     default_score: float | None
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ class ArmResult:
         seeds: Seeds that it was trained with; empty when nothing was trained, or where this was not recorded.
         per_seed: What each of these runs found, in the same order.
         answers: Its answers to the target task's test split, counted; None where this was not recorded.
+        failed: Why its training failed, and so nothing of it was measured; "" where it did not.
     """
 
     name: str
@@ -191,6 +194,7 @@ class ArmResult:
     seeds: tuple[int, ...] = ()
     per_seed: tuple[SeedResult, ...] = ()
     answers: AnswerSummary | None = None
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

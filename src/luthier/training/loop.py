@@ -16,7 +16,7 @@ from torch import Tensor
 
 from luthier.config.training import TrainingConfig
 from luthier.data.batching import ENOUGH, ENOUGH_ON_ACCELERATOR
-from luthier.errors import TrainingError
+from luthier.errors import DivergenceError
 from luthier.files.atomic import writing
 from luthier.kernels.activation_checkpointing import keep_activations, recompute_activations
 from luthier.kernels.peak_memory import peak_bytes
@@ -33,7 +33,7 @@ from luthier.signals import uninterrupted
 from luthier.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from luthier.training.log import TrainingLog
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
-from luthier.training.outcome import require_finite, say_if_worse
+from luthier.training.outcome import ended_worse, require_finite
 from luthier.training.recipe import PRECISIONS, TrainingRecipe
 from luthier.training.stream import StepStream
 from luthier.training.trackers import tracking
@@ -92,7 +92,7 @@ def train(
 
     Raises:
         ConfigError: When the package of a tracker is not installed.
-        TrainingError: When the loss or the gradient is not finite; names the examples of the step.
+        DivergenceError: When the loss or the gradient is not finite; names the examples of the step.
         StoreError: When the folder cannot be written.
     """
     parameters = attached.trainable()
@@ -112,7 +112,8 @@ def train(
         reuse_frozen_activations(model, _read_again(stream, recipe), recipe.config.frozen_cache_mib * 2**20),
     ):
         progress = _run(training, progress, folder, log, validate, label)
-    say_if_worse(folder / "log.jsonl", label)
+    if worse := ended_worse(folder / "log.jsonl"):
+        say(f"{label}: {worse}")
     training.optimizer.zero_grad(set_to_none=True)  # a gradient is as large as its weight, and nobody needs it now
     load_best(attached, progress, folder)
     return progress
@@ -212,10 +213,10 @@ def _step(
     norm = float(torch.nn.utils.clip_grad_norm_(weights, limit, foreach=True))
     if not (math.isfinite(loss) and math.isfinite(norm)):
         names = ", ".join(record.id for record in records)
-        raise TrainingError(
-            f"the loss ({loss}) or its gradient ({norm}) is not finite; the batch held {names}",
+        raise DivergenceError(
+            f"the loss ({loss}) or its gradient ({norm}) is not finite",
             where=f"step {step + 1}",
-            fix="Lower training.learning_rate, or look at these examples; the last checkpoint is kept.",
+            fix=f"Lower training.learning_rate, or look at this batch: {names}. The last checkpoint is kept.",
         )
     optimizer.step()
     return _StepFigures(loss, norm, quantities)

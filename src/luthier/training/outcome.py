@@ -7,9 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from luthier.errors import TrainingError
+from luthier.errors import DivergenceError
 from luthier.files.safetensors_models import all_finite
-from luthier.progress import say
 from luthier.training.log import read_log
 
 _LOWER = "Lower training.learning_rate"
@@ -21,24 +20,23 @@ def require_finite(weights: Mapping[str, Tensor], *, step: int) -> None:
     """Check the weights that a step left: the loss of that step was computed before it.
 
     Raises:
-        TrainingError: When a weight is NaN or infinite.
+        DivergenceError: When a weight is NaN or infinite.
     """
     for name, weight in weights.items():
         if not all_finite(weight):
             what = f"the weights are not finite after the step ({name})"
-            raise TrainingError(what, where=f"step {step}", fix=f"{_LOWER}; the last checkpoint is kept.")
+            raise DivergenceError(what, where=f"step {step}", fix=f"{_LOWER}; the last checkpoint is kept.")
 
 
-def say_if_worse(log: Path, label: str) -> None:
-    """Say when the loss of the last tenth of the steps is above that of the first tenth."""
+def ended_worse(log: Path) -> str:
+    """Say that the loss of the last tenth of the steps is above that of the first tenth; "" where it is not."""
     found = [line.get("loss") for line in read_log(log)]
     losses = [float(loss) for loss in found if isinstance(loss, int | float)]
     if len(losses) < _ENOUGH_STEPS:
-        return
+        return ""
     part = max(1, len(losses) // 10)
     first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
-    if last > first:
-        say(
-            f"{label}: training ended worse than it began (loss {first:.3f} at first, {last:.3f} at the end). "
-            f"{_LOWER}, or train longer."
-        )
+    if last <= first:
+        return ""
+    figures = f"loss {first:.3f} at first, {last:.3f} at the end"
+    return f"training ended worse than it began ({figures}). {_LOWER}, or train longer."

@@ -51,7 +51,7 @@ def train_arm(
             call finds it.
 
     Raises:
-        TrainingError: The loss is not finite.
+        DivergenceError: The loss or the weights are not finite.
         StoreError: The store cannot be written.
     """
     assert model.digest == job.model, "the job was made for this model"
