@@ -30,7 +30,7 @@ quiet_libraries()
 
 def train(rows, out):
     luthier.tune(luthier.TuneConfig.model_validate({
-        "model": "mini", "task": "dialogue_summary", "arm": "full", "out": out, "device": "cpu",
+        "model": "mini", "task": "dialogue_summary", "arm": "full", "runs": out, "device": "cpu",
         "data": {"train": rows}, "training": {"epochs": 1, "validations": 0, "batch_size": 16},
     }))
 

@@ -67,7 +67,7 @@ def write_comparison(folder: Path, model: Path, *, steps: int = 40) -> Path:
 
 def start(config: Path, out: Path) -> subprocess.Popen[bytes]:
     """Start ``luthier compare`` in a process of its own, with one thread."""
-    command = [sys.executable, "-c", "from luthier.cli import main; main()", "compare", str(config), "--out", str(out)]
+    command = [sys.executable, "-c", "from luthier.cli import main; main()", "compare", str(config), "--runs", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     log = (out.parent / f"{out.name}.log").open("ab")
     with log:

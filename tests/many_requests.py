@@ -41,7 +41,7 @@ class Evaluation:
     def start(self, out: Path) -> subprocess.Popen[bytes]:
         """Start ``luthier eval`` with one thread; what it says is appended to a file beside its store."""
         command = [sys.executable, "-c", "from luthier.cli import main; main()", "eval", "--model", str(self.model)]
-        command += ["--tasks", ",".join(str(self.job / f"{name}.yaml") for name in TASKS), "--out", str(out)]
+        command += ["--tasks", ",".join(str(self.job / f"{name}.yaml") for name in TASKS), "--runs", str(out)]
         command += ["--device", "cpu", "--set", "evaluation.resamples=100"]
         command += ["--set", f"evaluation.batch_tokens={self.batch_tokens}"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

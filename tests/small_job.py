@@ -156,7 +156,7 @@ class Workshop:
         """A comparison that is right; flags after it win over its own."""
         return (
             *("compare", "--model", self.model, "--task", self.job / "echo.yaml", "--arms", "zero_shot"),
-            *("--retain", "none", "--retention-text", "none", "--out", self.runs, *QUICK),
+            *("--retain", "none", "--retention-text", "none", "--runs", self.runs, *QUICK),
         )
 
 
@@ -188,7 +188,7 @@ def comparison(kind: str, job: Path, out: Path, **changes: Any) -> CompareConfig
         ],
         "retain": [str(job / "colour.yaml")],
         "retention_text": str(job / "text.txt"),
-        "out": out,
+        "runs": out,
         "device": "cpu",
         "training": {"steps": 8, "batch_size": 4, "validations": 2},
         "evaluation": {"resamples": 100},
@@ -199,14 +199,14 @@ def comparison(kind: str, job: Path, out: Path, **changes: Any) -> CompareConfig
 def tuning(config: CompareConfig, **changes: Any) -> TuneConfig:
     """Return the settings that train the first arm of a comparison as the comparison trains it."""
     shared = config.model_dump(
-        include={"model", "task", "out", "seed", "device", "training", "decoding"}, exclude_unset=True
+        include={"model", "task", "runs", "seed", "device", "training", "decoding"}, exclude_unset=True
     )
     return TuneConfig.model_validate({**shared, "arm": config.arms[0], "data": _section(config, "data"), **changes})
 
 
 def evaluation(config: CompareConfig, **changes: Any) -> EvaluateConfig:
     """Return the settings that evaluate the model of a comparison on its task as the comparison evaluates it."""
-    shared = config.model_dump(include={"model", "out", "seed", "device", "decoding"}, exclude_unset=True)
+    shared = config.model_dump(include={"model", "runs", "seed", "device", "decoding"}, exclude_unset=True)
     scoring = _section(config, "evaluation")
     return EvaluateConfig.model_validate({**shared, "tasks": [config.task], "evaluation": scoring, **changes})
 

@@ -251,6 +251,6 @@ def test_seeds_that_are_none(given: object, part: str) -> None:
 
 def test_a_run_is_the_same_wherever_it_is_written_and_however_many_processes_work() -> None:
     plain = CompareConfig().identity()
-    assert CompareConfig(out=Path("else"), name="mine", workers=4).identity() == plain
-    assert set(plain) == set(CompareConfig.model_fields) - {"out", "name", "workers", "remake_damaged"}
+    assert CompareConfig(runs=Path("else"), name="mine", workers=4).identity() == plain
+    assert set(plain) == set(CompareConfig.model_fields) - {"runs", "name", "workers", "remake_damaged"}
     assert CompareConfig(seeds=2).identity() != plain

@@ -76,7 +76,7 @@ import resource, sys
 limit = int(sys.argv[1]) * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 from luthier.cli import main
-sys.argv = ["luthier", "compare", "--arms", "full", "--out", sys.argv[2], "--device", "cpu",
+sys.argv = ["luthier", "compare", "--arms", "full", "--runs", sys.argv[2], "--device", "cpu",
             "--set", "training.steps=1", "--set", "data.test=2"]
 main()
 """

@@ -73,7 +73,7 @@ def score_table(model: str, out: Path) -> str:
     """Return a Markdown table of the model's score on every built-in task."""
     rows = ["| task | metric | score | 95 % interval | known | new | chance | n | |"]
     rows.append("|---|---|--:|--:|--:|--:|--:|--:|---|")
-    rows += [_row(item) for item in evaluate(EvaluateConfig(model=model, out=out))]
+    rows += [_row(item) for item in evaluate(EvaluateConfig(model=model, runs=out))]
     return "\n".join(rows)
 
 

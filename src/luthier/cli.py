@@ -163,10 +163,10 @@ def _parameter(option: Option) -> click.Parameter:
 def _refuse_former_option(verb: Verb, name: str) -> None:
     key = name.lstrip("-").replace("-", "_")
     renamed = settings_class(verb).renamed if verb.settings else {}
-    if key in renamed:
-        new_name = "--" + renamed[key].replace("_", "-")
-        what = f"'{name}' is called '{new_name}' now"
-        raise ConfigError(what, where="the command line", fix=f"Write {new_name}.")
+    for flag in verb.flags:
+        if flag.key == renamed.get(key, "") or name == f"-{flag.former_short}":
+            what = f"'{name}' is called '{flag.option}' now"
+            raise ConfigError(what, where="the command line", fix=f"Write {flag.option}.")
 
 
 def _refuse_option_of_other_verb(verb: Verb, name: str) -> None:
@@ -285,7 +285,7 @@ def _score(settings: ScoreConfig, as_json: bool) -> None:
     columns = Columns(settings.prediction_column, settings.reference_column, settings.id_column)
     run_score(
         ScoreInputs(settings.predictions, settings.references, columns, settings.allow_empty, settings.size_limit),
-        ScoreSettings(settings.metrics, settings.confidence, settings.resamples, settings.seed, settings.test),
+        ScoreSettings(settings.metrics, settings.confidence, settings.resamples, settings.seed, settings.significance),
         Output(as_json, settings.by, settings.explain, settings.per_example),
     )
 
@@ -327,7 +327,7 @@ def _list_store(settings: ListStoreConfig, _: bool) -> None:
 
     found = [
         item
-        for item in stored(settings.out)
+        for item in stored(settings.runs)
         if settings.kind in ("", item.kind) and settings.run in ("", item.about.run)
     ]
     _print(entries_table(found))
@@ -337,7 +337,7 @@ def _size_store(settings: StoreSizeConfig, _: bool) -> None:
     from luthier.files.store_contents import stored
     from luthier.report.store_tables import sizes_table
 
-    _print(sizes_table(stored(settings.out)))
+    _print(sizes_table(stored(settings.runs)))
 
 
 def _clean_store(settings: CleanStoreConfig, _: bool) -> None:
@@ -348,7 +348,7 @@ def _clean_store(settings: CleanStoreConfig, _: bool) -> None:
     if unwanted == Unwanted() and not settings.everything:
         fix = "Give --unused-days, --unfinished, --damaged, --kind, --run or --everything; --only-say removes nothing."
         raise ConfigError("nothing is said to be removed", where="store clean", fix=fix)
-    found = clean(settings.out, unwanted, only_say=settings.only_say)
+    found = clean(settings.runs, unwanted, only_say=settings.only_say)
     words = "would be removed" if settings.only_say else "removed"
     echo(f"{len(found.removed):,} entries {words}, {size(sum(item.size for item in found.removed))}")
     if found.in_use:

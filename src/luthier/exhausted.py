@@ -36,7 +36,7 @@ def exhausted(fault: BaseException) -> ResourceError | None:
             )
         if _is_about_room(reason):
             where = str(getattr(reason, "filename", None) or "")
-            fix = "Free some, or choose another folder with --out; what is finished is kept."
+            fix = "Free some, or choose another place (--runs, --save, --out); what is finished is kept."
             return ResourceError("no room is left on the disk", where=where, fix=fix)
         reason = reason.__cause__ or reason.__context__
     return None

@@ -18,7 +18,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     made = Workshop(write_job(folder / "job"), tiny_folder("llama"), folder / "runs", folder / "adapter")
     tuned = luthier(
         *("tune", "-m", made.model, "-t", made.job / "echo.yaml", "--arm", "lora", "--save", made.adapter),
-        *("--out", made.runs, *QUICK_TRAINING),
+        *("--runs", made.runs, *QUICK_TRAINING),
     )
     assert tuned.code == 0, tuned.err
     compared = luthier(*made.compare, "--arms", "zero_shot,lora", "--name", "done")

@@ -22,7 +22,9 @@ def test_the_commands_after_a_comparison_use_what_it_trained(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = ("--seed", 1, "--seeds", "4,5", "--set", "data.max_length=200", "--set", "decoding.max_new_tokens=3")
-    ran = luthier(*workshop.compare, "--arms", "zero_shot,lora", "--name", "next", "--out", tmp_path / "out", *settings)
+    ran = luthier(
+        *workshop.compare, "--arms", "zero_shot,lora", "--name", "next", "--runs", tmp_path / "out", *settings
+    )
     assert ran.code == 0, ran.err
     run = tmp_path / "out" / "next"
     results = read_results(run)
@@ -54,10 +56,10 @@ def test_a_recommendation_to_show_exemplars_can_be_followed(workshop: Workshop, 
     named = ("--model", workshop.model, "--task", workshop.job / "echo.yaml", "--device", "cpu", "--shots", 2)
     source = write_rows(tmp_path / "new.jsonl", [{"id": row["id"], "text": row["text"]} for row in rows("test", 4)])
     out = tmp_path / "answers.jsonl"
-    ran = luthier("predict", source, *named, "--out", out, "--set", f"store={tmp_path / 'own'}")
+    ran = luthier("predict", source, *named, "--out", out, "--runs", f"{tmp_path / 'own'}")
     assert ran.code == 0, ran.err
     config = EvaluateConfig(
-        model=str(workshop.model), tasks=(str(workshop.job / "echo.yaml"),), shots=2, out=tmp_path / "e", device="cpu"
+        model=str(workshop.model), tasks=(str(workshop.job / "echo.yaml"),), shots=2, runs=tmp_path / "e", device="cpu"
     )
     answers = [json.loads(line)["prediction"] for line in out.read_text(encoding="utf-8").splitlines()]
     assert answers == [own.text for own in evaluate(config)[0].log.predictions[:4]]

@@ -15,23 +15,23 @@ from luthier.cli import VerbCommand, app
 from small_job import ECHO, QUICK_EVAL, QUICK_TRAINING, Workshop, luthier, write_task
 
 OPTIONS = {
-    "compare": "[config] --model --task --arms --retain --retention-text --out --name --train --test --search "
+    "compare": "[config] --model --task --arms --retain --retention-text --runs --name --train --test --search "
     "--seed --seeds --workers --remake-damaged --device --trust-remote-code --set",
-    "tune": "[config] --model --task --arm --save --out --remake-damaged --train --seed --device "
+    "tune": "[config] --model --task --arm --save --runs --remake-damaged --train --seed --device "
     "--trust-remote-code --set",
-    "eval": "[config] --model --tasks --adapter --any-base --shots --answers --no-cache --engine --out "
+    "eval": "[config] --model --tasks --adapter --any-base --shots --answers --no-cache --engine --runs "
     "--remake-damaged --test --seed "
     "--device --trust-remote-code --json --set",
     "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",
-    "predict": "[rows] --out --model --adapter --task --format --any-base --shots --seed "
+    "predict": "[rows] --out --model --adapter --task --format --any-base --shots --runs --seed "
     "--device --trust-remote-code --set",
     "check": "[config] --model --task --train --seed --trust-remote-code --set",
     "score": "--predictions --references --metric --by --explain --per-example --prediction-column --reference-column "
-    "--id-column --allow-empty --confidence --resamples --seed --test --size-limit --json",
+    "--id-column --allow-empty --confidence --resamples --seed --significance --size-limit --json",
     "report": "[run]",
-    "store list": "--out --kind --run",
-    "store size": "--out",
-    "store clean": "--out --kind --run --unused-days --unfinished --damaged --everything --only-say",
+    "store list": "--runs --kind --run",
+    "store size": "--runs",
+    "store clean": "--runs --kind --run --unused-days --unfinished --damaged --everything --only-say",
     "tasks list": "",
     "tasks show": "[task]",
     "tasks new": "[data] --out",
@@ -78,11 +78,12 @@ def test_new_options_are_written_down_here() -> None:
 
 def test_the_short_forms_stay() -> None:
     for verb, short, long in [
-        *[("compare", short, SHORT[short]) for short in ("-m", "-t", "-o")],
-        *[("tune", short, SHORT[short]) for short in ("-m", "-t", "-o", "-a")],
-        *[("eval", "-m", "--model"), ("eval", "-t", "--tasks"), ("eval", "-o", "--out")],
+        *[("compare", short, SHORT[short]) for short in ("-m", "-t")],
+        *[("tune", short, SHORT[short]) for short in ("-m", "-t", "-a")],
+        *[("eval", "-m", "--model"), ("eval", "-t", "--tasks")],
         *[("merge", "-m", "--model"), ("merge", "-t", "--task"), ("merge", "-o", "--out")],
-        *[("score", "-p", "--predictions"), ("score", "-r", "--references"), ("score", "-m", "--metric")],
+        *[("predict", "-o", "--out")],
+        *[("score", "-p", "--predictions"), ("score", "-r", "--references")],
     ]:
         command = app.commands[verb]
         parameters = command.get_params(click.Context(command))
@@ -127,7 +128,7 @@ def test_tune_then_eval(workshop: Workshop) -> None:
         workshop.model,
         "-t",
         workshop.job / "echo.yaml",
-        "--out",
+        "--runs",
         workshop.runs,
         *QUICK_EVAL,
     )
@@ -142,7 +143,7 @@ def test_tune_then_eval(workshop: Workshop) -> None:
 
 
 def test_tune_says_what_was_trained(workshop: Workshop) -> None:
-    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK_TRAINING)
+    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--runs", workshop.runs, *QUICK_TRAINING)
     ran = luthier(*command)
     assert ran.code == 0
     # Rank 8, two layers: see tests/jobs/test_compare.py.
@@ -152,7 +153,7 @@ def test_tune_says_what_was_trained(workshop: Workshop) -> None:
 
 def test_eval_prints_a_table(workshop: Workshop) -> None:
     tasks = f"{workshop.job / 'echo.yaml'},{workshop.job / 'colour.yaml'}"
-    ran = luthier("eval", "-m", workshop.model, "-t", tasks, "--shots", 1, "--out", workshop.runs, *QUICK_EVAL)
+    ran = luthier("eval", "-m", workshop.model, "-t", tasks, "--shots", 1, "--runs", workshop.runs, *QUICK_EVAL)
     assert ran.code == 0, ran.err
     for word in ("echo", "colour", "token_f1", "accuracy"):
         assert word in ran.out
@@ -160,7 +161,7 @@ def test_eval_prints_a_table(workshop: Workshop) -> None:
 
 def test_json_is_all_that_is_printed(workshop: Workshop) -> None:
     tasks = f"{workshop.job / 'echo.yaml'},{workshop.job / 'colour.yaml'}"
-    ran = luthier("eval", "-m", workshop.model, "-t", tasks, "--out", workshop.runs, "--json", *QUICK_EVAL)
+    ran = luthier("eval", "-m", workshop.model, "-t", tasks, "--runs", workshop.runs, "--json", *QUICK_EVAL)
     found = json.loads(ran.out)
     assert list(found) == ["echo", "colour"]
     assert found["colour"]["chance"] == 0.2

@@ -47,7 +47,7 @@ def test_the_merged_model_answers_in_plain_transformers_as_the_adapter_does(work
 def test_a_fully_tuned_model_and_the_choice_task_of_another(workshop: Workshop, tmp_path: Path) -> None:
     tuned = luthier(
         *("tune", "-m", workshop.model, "-t", workshop.job / "colour.yaml", "--arm", "full"),
-        *("--save", tmp_path / "full", "--out", workshop.runs, *QUICK_TRAINING),
+        *("--save", tmp_path / "full", "--runs", workshop.runs, *QUICK_TRAINING),
     )
     assert tuned.code == 0, tuned.err
     ran = luthier(*command(workshop, tmp_path / "full", tmp_path / "whole", "-t", workshop.job / "colour.yaml"))
@@ -65,7 +65,7 @@ def test_a_method_that_no_weights_can_stand_for(arm: str, workshop: Workshop, re
     spell.write_text(f"arm: {{name: it, method: {inside}}}\n")
     tuned = luthier(
         *("tune", spell, "-m", workshop.model, "-t", workshop.job / "echo.yaml"),
-        *("--save", tmp_path / "it", "--out", workshop.runs, *QUICK_TRAINING),
+        *("--save", tmp_path / "it", "--runs", workshop.runs, *QUICK_TRAINING),
     )
     assert tuned.code == 0, tuned.err
     says = ("cannot be merged", "lora, ia3, selective and full can")

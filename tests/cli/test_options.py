@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 import click
@@ -13,13 +14,14 @@ from luthier.config.layers import read_settings
 from luthier.config.merge import MergeConfig
 from luthier.config.tune import TuneConfig
 from luthier.config.verbs import VERBS, Verb, settings_class, verb_of
+from small_job import luthier
 
 MOST_OPTIONS = {
     "compare": 17,
     "tune": 11,
     "merge": 9,
     "eval": 16,
-    "predict": 11,
+    "predict": 12,
     "check": 6,
     "score": 16,  # it has no --set, so that the size limit needs a flag to be raised
     "report": 0,
@@ -69,6 +71,86 @@ def test_flags_that_are_not_given_change_no_setting(verb: Verb) -> None:
     assert settings.model_fields_set == {option.flag.key for option in required}
 
 
+ONE_MEANING = {
+    "--out": "what the command writes",
+    "-o": "what the command writes",
+    "--task": "the task by which a model is trained, asked, or proved",
+    "-t": "the task, or the tasks, by which a model is trained, asked, proved, or measured",
+    "--runs": "the folder of runs and of the store that they share",
+    "--seed": "the seed of everything that is drawn",
+    "--shots": "how many exemplars stand before a prompt",
+}
+"""Options that verbs explain in words of their own, and what each means for all of them."""
+SEVERAL_KEYS = {"-t": {"task", "tasks"}}
+
+
+def test_one_option_has_one_meaning_over_all_verbs() -> None:
+    keys, words = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    for verb in WITH_SETTINGS:
+        for option in options_of(verb):
+            if not option.flag.position:
+                for name in (option.flag.option, *[f"-{option.flag.short}"] * bool(option.flag.short)):
+                    keys[name].add(option.flag.key)
+                    words[name].add(option.help)
+    assert {name: found for name, found in keys.items() if len(found) > 1} == SEVERAL_KEYS
+    explained = {name for name, found in words.items() if len(found) > 1}
+    assert explained == ONE_MEANING.keys(), "an option with another explanation: is it the same meaning? Write it down."
+
+
+def test_a_short_option_stands_for_one_long_option() -> None:
+    longs = defaultdict[str, set[str]](set)
+    for verb in VERBS:
+        command = VerbCommand(verb)
+        for item in command.get_params(click.Context(command)):
+            if isinstance(item, click.Option):
+                assert len(item.opts) == len(set(item.opts)) <= 2, f"luthier {verb.name}: {item.opts}"
+                for short in (name for name in item.opts if not name.startswith("--")):
+                    longs[short] |= {name for name in item.opts if name.startswith("--")}
+    assert dict(longs) == {
+        "-m": {"--model"},
+        "-t": {"--task", "--tasks"},
+        "-a": {"--arm"},
+        "-o": {"--out"},
+        "-p": {"--predictions"},
+        "-r": {"--references"},
+    }
+
+
+@pytest.mark.parametrize("verb", [verb.name for verb in VERBS])
+def test_help_lists_each_option_once(verb: str) -> None:
+    shown = [line.split("  ")[1] for line in luthier(*verb.split(), "--help").out.splitlines() if line[:3] == "  -"]
+    names = [word.strip(",") for line in shown for word in line.split() if word.startswith("-")]
+    assert "--help" in names
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("command", "new"),
+    [
+        ("compare --out x", "--runs"),
+        ("compare -o x", "--runs"),
+        ("tune -ox", "--runs"),
+        ("eval --out=x", "--runs"),
+        ("store list --out x", "--runs"),
+        ("store size -o x", "--runs"),
+        ("store clean -o x --everything", "--runs"),
+        ("score -p p.txt -r r.txt -m rouge", "--metric"),
+        ("score -p p.txt -r r.txt --test bootstrap", "--significance"),
+    ],
+)
+def test_a_flag_that_meant_two_things_is_named_by_its_new_name(command: str, new: str) -> None:
+    ran = luthier(*command.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert f"is called '{new}' now\n  → Write {new}." in ran.err
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [("compare", "out", "runs"), ("predict", "store", "runs")])
+def test_a_key_that_was_renamed_is_named_by_its_new_name(name: str, old: str, new: str) -> None:
+    ran = luthier(name, *(["x.csv"] if name == "predict" else []), "--set", f"{old}=somewhere")
+    assert ran.code == 2
+    assert f"'{old}' is called '{new}' now\n  → Write {new}." in ran.err
+
+
 def test_a_verb_is_found_from_its_class() -> None:
     for verb in WITH_SETTINGS:
         assert verb_of(settings_class(verb)) is verb
@@ -77,7 +159,7 @@ def test_a_verb_is_found_from_its_class() -> None:
 
 def test_each_kind_of_value() -> None:
     given = ("--arms", "zero_shot, lora,", "--retain", "none", "--retention-text", "none", "--seeds", "0,1,5")
-    more = ("--train", "7", "--search", "2", "--trust-remote-code", "--out", "here", "--workers", "2")
+    more = ("--train", "7", "--search", "2", "--trust-remote-code", "--runs", "here", "--workers", "2")
     config = read_settings(VERB["compare"], parsed("compare", *given, *more))
     assert config.model_dump(exclude_unset=True) == {
         "arms": ("zero_shot", "lora"),
@@ -87,7 +169,7 @@ def test_each_kind_of_value() -> None:
         "data": {"train": 7},
         "search": {"trials": 2},
         "trust_remote_code": True,
-        "out": Path("here"),
+        "runs": Path("here"),
         "workers": 2,
     }
     seeds = read_settings(VERB["compare"], parsed("compare", "--seeds", "3"))
@@ -95,7 +177,19 @@ def test_each_kind_of_value() -> None:
     config = read_settings(VERB["eval"], parsed("eval", "--no-cache", "-t", "topic,reading_qa", "--engine", "torch"))
     evaluation = {"cache": False, "engine": "torch"}
     assert config.model_dump(exclude_unset=True) == {"tasks": ("topic", "reading_qa"), "evaluation": evaluation}
-    files = ("-p", "a.txt", "-p", "b.txt", "-m", "rouge,bleu", "-m", "chrf", "--confidence", "0.9", "--allow-empty")
+    files = (
+        "-p",
+        "a.txt",
+        "-p",
+        "b.txt",
+        "--metric",
+        "rouge,bleu",
+        "--metric",
+        "chrf",
+        "--confidence",
+        "0.9",
+        "--allow-empty",
+    )
     config = read_settings(VERB["score"], parsed("score", *files))
     assert config.model_dump(exclude_unset=True) == {
         "predictions": (Path("a.txt"), Path("b.txt")),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from luthier.config.compare import CompareConfig
+from luthier.config.evaluate import EvaluateConfig
 from luthier.config.layers import read_settings
 from luthier.config.verbs import VERBS
 from luthier.errors import ConfigError
@@ -29,14 +30,24 @@ def test_paths_in_a_configuration_are_relative_to_it(tmp_path: Path, monkeypatch
         (job / name).touch()
     config = job / "compare.yaml"
     config.write_text(
-        "model: model\ntask: task.yaml\nretain: [other.jsonl, topic]\nretention_text: held.txt\nout: runs\n"
+        "model: model\ntask: task.yaml\nretain: [other.jsonl, topic]\nretention_text: held.txt\nruns: runs\n"
     )
     found = read(Path("job/compare.yaml"))
     assert found.model == str(Path("job") / "model")
     assert found.task == str(Path("job") / "task.yaml")
     assert found.retain == (str(Path("job") / "other.jsonl"), "topic")  # a bare name is a task's, not a folder's
     assert found.retention_text == str(Path("job") / "held.txt")
-    assert found.out == Path("job/runs")
+    assert found.runs == Path("job/runs")
+
+
+def test_what_a_command_writes_lies_beside_its_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "job" / "eval.yaml"
+    config.parent.mkdir()
+    config.write_text("tasks: [topic]\nruns: kept\nanswers: given\n")
+    verb = next(verb for verb in VERBS if verb.name == "eval")
+    found = read_settings(verb, {}, file=config)
+    assert isinstance(found, EvaluateConfig)
+    assert (found.runs, found.answers) == (config.parent / "kept", config.parent / "given")
 
 
 def test_what_does_not_lie_beside_a_configuration_stays_as_it_is(tmp_path: Path) -> None:

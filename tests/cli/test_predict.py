@@ -39,7 +39,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def common(workshop: Workshop) -> tuple[object, ...]:
-    return ("-m", workshop.model, "--device", "cpu", "--set", f"store={workshop.runs}")
+    return ("-m", workshop.model, "--device", "cpu", "--set", f"runs={workshop.runs}")
 
 
 def test_the_answers_are_those_of_eval_in_the_order_of_the_rows(workshop: Workshop, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_the_answers_are_those_of_eval_in_the_order_of_the_rows(workshop: Worksh
     assert list(found[0]) == ["ticket", "text", "note", "prediction", "finish"]
     task, model = str(workshop.job / "echo.yaml"), str(workshop.model)
     (measured,) = evaluate(
-        EvaluateConfig(model=model, adapter=workshop.adapter, tasks=(task,), out=workshop.runs, device="cpu")
+        EvaluateConfig(model=model, adapter=workshop.adapter, tasks=(task,), runs=workshop.runs, device="cpu")
     )
     by_text = {row["text"]: row["prediction"] for row in found}
     lines = map(json.loads, (workshop.job / "test.jsonl").read_text().splitlines())
@@ -123,7 +123,7 @@ def test_an_adapter_of_a_data_file_knows_how_its_rows_became_prompts(workshop: W
     lines = [{"messages": [{"role": "user", "content": f"a red cat {n}"}, answer]} for n in range(30)]
     write_rows(tmp_path / "chats.jsonl", lines)
     short = ("--set", "decoding.max_new_tokens=4")
-    quick = ("--device", "cpu", "--set", "training.steps=1", "--set", "training.validations=0", "--out", workshop.runs)
+    quick = ("--device", "cpu", "--set", "training.steps=1", "--set", "training.validations=0", "--runs", workshop.runs)
     tuned = luthier("tune", "-m", workshop.model, "-t", tmp_path / "chats.jsonl", "--save", tmp_path / "made", *quick)
     assert tuned.code == 0, tuned.err
     write_rows(tmp_path / "new.jsonl", [{"messages": [{"role": "user", "content": "a dog"}], "own": 1}])
@@ -179,7 +179,7 @@ def test_from_python(workshop: Workshop) -> None:
 def test_eval_writes_answers_with_their_rows_and_prompts(workshop: Workshop, tmp_path: Path) -> None:
     ran = luthier(
         *("eval", "-m", workshop.model, "-t", f"{workshop.job / 'echo.yaml'},{workshop.job / 'colour.yaml'}"),
-        *("--answers", tmp_path / "answers", "--out", workshop.runs, "--device", "cpu"),
+        *("--answers", tmp_path / "answers", "--runs", workshop.runs, "--device", "cpu"),
     )
     assert ran.code == 0, ran.err
     assert str(tmp_path / "answers" / "echo.jsonl") in ran.err
@@ -196,13 +196,13 @@ def test_eval_writes_answers_with_their_rows_and_prompts(workshop: Workshop, tmp
 
 def test_an_adapter_alone_is_enough_and_knows_how_its_prompts_became_tokens(workshop: Workshop, tmp_path: Path) -> None:
     """No model is named, and prompts are cut as they were in training: to 32 tokens."""
-    quick = ("--device", "cpu", "--set", "training.steps=1", "--set", "training.validations=0", "--out", workshop.runs)
+    quick = ("--device", "cpu", "--set", "training.steps=1", "--set", "training.validations=0", "--runs", workshop.runs)
     echo = workshop.job / "echo.yaml"
     settings = ("--set", "data.max_length=32", "--save", tmp_path / "made")
     tuned = luthier("tune", "-m", workshop.model, "-t", echo, *settings, *quick)
     assert tuned.code == 0, tuned.err
     new = write_rows(tmp_path / "new.jsonl", [{"text": "a red cat sat and saw " * 4}, {"text": "a red cat sat"}])
-    place = ("--device", "cpu", "--set", f"store={tmp_path / 'own'}")
+    place = ("--device", "cpu", "--set", f"runs={tmp_path / 'own'}")
     ran = luthier("predict", new, "--out", tmp_path / "one.jsonl", "--adapter", tmp_path / "made", *place)
     assert ran.code == 0, ran.err
     assert f"the adapter's own base: {workshop.model}" in ran.err
@@ -210,7 +210,7 @@ def test_an_adapter_alone_is_enough_and_knows_how_its_prompts_became_tokens(work
     for length, same in ((32, True), (200, False)):
         known = luthier(
             *("predict", new, "--out", tmp_path / "two.jsonl", *named, "--set", f"data.max_length={length}"),
-            *("--device", "cpu", "--set", f"store={tmp_path / str(length)}"),
+            *("--device", "cpu", "--set", f"runs={tmp_path / str(length)}"),
         )
         assert known.code == 0, known.err
         logs = [log.read_text() for log in (tmp_path / str(length)).glob("store/predictions/*/predictions.jsonl")]

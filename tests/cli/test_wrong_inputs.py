@@ -274,7 +274,7 @@ def test_wrong_configuration(case: str, workshop: Workshop, tmp_path: Path, refu
     content, says = WRONG_CONFIGURATIONS[case]
     file = tmp_path / "c.yaml"
     file.write_text(content)
-    flags = ("--model", workshop.model, "--task", workshop.job / "echo.yaml", "--out", workshop.runs)
+    flags = ("--model", workshop.model, "--task", workshop.job / "echo.yaml", "--runs", workshop.runs)
     refused("compare", file, *flags, "--retain", "none", "--retention-text", "none", *QUICK, says=says)
 
 
@@ -460,18 +460,18 @@ def test_test_examples_that_do_not_fit(workshop: Workshop, job: Path, refused: R
 def test_out_is_a_file(workshop: Workshop, tmp_path: Path, refused: Refused) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
-    refused(*workshop.compare, "--out", file, says=(str(file), "cannot write", "--out"))
+    refused(*workshop.compare, "--runs", file, says=(str(file), "cannot write", "--runs"))
     assert file.read_text() == "mine"
 
 
 def test_out_below_a_file(workshop: Workshop, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "file").write_text("mine")
-    refused(*workshop.compare, "--out", tmp_path / "file" / "runs", says=("cannot write: Not a directory", "--out"))
+    refused(*workshop.compare, "--runs", tmp_path / "file" / "runs", says=("cannot write: Not a directory", "--runs"))
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc: a folder that nobody can write to")
 def test_out_that_nobody_can_write(workshop: Workshop, refused: Refused) -> None:
-    refused(*workshop.compare, "--out", "/proc/luthier", says=("/proc/luthier", "cannot write", "--out"))
+    refused(*workshop.compare, "--runs", "/proc/luthier", says=("/proc/luthier", "cannot write", "--runs"))
 
 
 def small_disk(folder: Path, mount: str, script: str) -> None:
@@ -491,14 +491,14 @@ def shell(arguments: Sequence[object]) -> str:
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare(1)")
 def test_out_is_read_only(workshop: Workshop, tmp_path: Path) -> None:
-    command = shell((*workshop.compare, "--out", tmp_path / "disk"))
+    command = shell((*workshop.compare, "--runs", tmp_path / "disk"))
     small_disk(tmp_path / "disk", "-o ro", f"({command} 2> {tmp_path}/err; echo $? > {tmp_path}/code)")
     err = (tmp_path / "err").read_text()
     assert (tmp_path / "code").read_text() == "2\n", err
     assert "Traceback" not in err
     assert "cannot write: Read-only file system" in err
     assert f"{tmp_path}/disk" in err
-    assert "choose another folder with --out" in err
+    assert "choose another place (--runs, --save, --out)" in err
 
 
 @pytest.mark.slow
@@ -507,7 +507,7 @@ def test_out_is_read_only(workshop: Workshop, tmp_path: Path) -> None:
 def test_the_disk_is_full(kilobytes: int, workshop: Workshop, tmp_path: Path) -> None:
     """Whatever was being written, nothing finished is lost, and with more room the same command goes on."""
     disk = tmp_path / "disk"
-    command = (*workshop.compare, "--arms", "zero_shot,full", "--name", "full", "--out")
+    command = (*workshop.compare, "--arms", "zero_shot,full", "--name", "full", "--runs")
     small_disk(
         disk,
         f"-o size={kilobytes}k",
@@ -532,7 +532,7 @@ def test_the_disk_is_full(kilobytes: int, workshop: Workshop, tmp_path: Path) ->
 
 def test_a_file_may_not_grow(workshop: Workshop, tmp_path: Path) -> None:
     """A quota, as the operating system sets it: the first file of more than 60 kB is refused."""
-    command = (*workshop.compare, "--arms", "zero_shot,full", "--out", tmp_path / "runs")
+    command = (*workshop.compare, "--arms", "zero_shot,full", "--runs", tmp_path / "runs")
     ran = subprocess.run(
         [sys.executable, "-c", "from luthier.cli import main; main()", *map(str, command)],
         capture_output=True,
@@ -551,14 +551,14 @@ def test_a_file_may_not_grow(workshop: Workshop, tmp_path: Path) -> None:
 
 def test_save_exists(workshop: Workshop, refused: Refused) -> None:
     before = sorted(workshop.adapter.iterdir())
-    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK_TRAINING)
+    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--runs", workshop.runs, *QUICK_TRAINING)
     refused(*command, "--save", workshop.adapter, says=(str(workshop.adapter), "something is there already", "--save"))
     assert sorted(workshop.adapter.iterdir()) == before
 
 
 def test_save_below_a_file(workshop: Workshop, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "file").write_text("mine")
-    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK_TRAINING)
+    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--runs", workshop.runs, *QUICK_TRAINING)
     refused(*command, "--save", tmp_path / "file" / "adapter", says=(str(tmp_path / "file"), "cannot write"))
 
 
@@ -570,7 +570,7 @@ def test_save_below_a_file(workshop: Workshop, tmp_path: Path, refused: Refused)
     [("zero_shot", ("tune trains exactly one arm", "--arm lora")), ("lorra", ("unknown arm 'lorra'", "lora"))],
 )
 def test_arm_that_trains_nothing(arm: str, says: tuple[str, ...], workshop: Workshop, refused: Refused) -> None:
-    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK_TRAINING)
+    command = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--runs", workshop.runs, *QUICK_TRAINING)
     refused(*command, "--arm", arm, says=says)
 
 
@@ -620,7 +620,7 @@ def test_wrong_adapter(case: str, workshop: Workshop, tmp_path: Path, refused: R
         workshop.model,
         "-t",
         workshop.job / "echo.yaml",
-        "--out",
+        "--runs",
         workshop.runs,
         *QUICK_EVAL,
     )
@@ -629,7 +629,7 @@ def test_wrong_adapter(case: str, workshop: Workshop, tmp_path: Path, refused: R
 
 def test_two_tasks_of_one_name(workshop: Workshop, tmp_path: Path, refused: Refused) -> None:
     tasks = f"{workshop.job / 'echo.yaml'},{write_task(tmp_path, ECHO)}"
-    command = ("eval", "-m", workshop.model, "-t", tasks, "--out", workshop.runs, *QUICK_EVAL)
+    command = ("eval", "-m", workshop.model, "-t", tasks, "--runs", workshop.runs, *QUICK_EVAL)
     refused(*command, says=("2 tasks are called 'echo'", "rename it in its YAML"))
 
 
@@ -640,7 +640,7 @@ def test_adapter_of_another_base(workshop: Workshop, refused: Refused) -> None:
         tiny_folder("qwen3"),
         "-t",
         workshop.job / "echo.yaml",
-        "--out",
+        "--runs",
         workshop.runs,
         *QUICK_EVAL,
     )
@@ -671,11 +671,11 @@ def test_damaged_store(name: str, workshop: Workshop, tmp_path: Path, refused: R
     spoiled = runs / next(own)
     spoiled.write_text("{")
     ran = refused(
-        *workshop.compare, "--arms", "zero_shot,lora", "--out", runs, says=(str(spoiled.parent), "Remove this folder")
+        *workshop.compare, "--arms", "zero_shot,lora", "--runs", runs, says=(str(spoiled.parent), "Remove this folder")
     )
     shutil.rmtree(spoiled.parent)
     assert ran.code == 2
-    assert luthier(*workshop.compare, "--arms", "zero_shot,lora", "--out", runs).code == 0, "the advice helps"
+    assert luthier(*workshop.compare, "--arms", "zero_shot,lora", "--runs", runs).code == 0, "the advice helps"
 
 
 # ---- tasks and check
@@ -720,7 +720,7 @@ def test_check_of_rows_that_are_all_too_long(workshop: Workshop, job: Path, refu
     [
         (("compare", "--modle", "mini"), ("No such option '--modle'", "--model")),
         (("eval", "--arms", "lora"), ("'--arms' belongs to `luthier compare`; `luthier eval` does not use it",)),
-        (("check", "--out", "x"), ("'--out' belongs to `luthier compare`, ", "`luthier check` does not use it")),
+        (("check", "--runs", "x"), ("'--runs' belongs to `luthier compare`, ", "`luthier check` does not use it")),
         (("compaer",), ("No such command 'compaer'",)),
         (("report",), ("Missing argument",)),
         (("score",), ("Missing option", "--predictions")),

@@ -254,7 +254,7 @@ def test_answers_that_were_learned_are_given(tmp_path: Path, name: str) -> None:
             "full",
             "--save",
             tmp_path / "tuned",
-            "--out",
+            "--runs",
             tmp_path / "runs",
         ),
         *(
@@ -271,7 +271,7 @@ def test_answers_that_were_learned_are_given(tmp_path: Path, name: str) -> None:
     )
     assert tuned.code == 0, tuned.err
     scored = luthier(
-        "eval", "--tasks", task, "--model", tmp_path / "tuned", "--out", tmp_path / "runs", "--json", *QUICK_EVAL
+        "eval", "--tasks", task, "--model", tmp_path / "tuned", "--runs", tmp_path / "runs", "--json", *QUICK_EVAL
     )
     assert scored.code == 0, scored.err
     (score,) = json.loads(scored.out)["yes"]["scores"]

@@ -51,7 +51,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def ask(folder: Path, tasks: tuple[str, ...] = ("echo", "colour"), **changes: Any) -> list[Evaluated]:
     settings: dict[str, Any] = {
         "model": str(tiny_folder("llama")),
-        "out": folder / "runs",
+        "runs": folder / "runs",
         "device": "cpu",
         "evaluation": {"resamples": 100, **changes.pop("evaluation", {})},
         **changes,
@@ -86,14 +86,14 @@ def test_more_examples_answer_the_new_ones_alone(
     assert "colour: 4 of 10 answers were known from earlier evaluations" in said
     assert [item.log.cached for item in first] == [0, 0]
     assert [item.log.cached for item in second] == [4, 4]
-    same_log(second, ask(folder, data={"test": 10}, out=folder / "anew"))
+    same_log(second, ask(folder, data={"test": 10}, runs=folder / "anew"))
 
 
 def test_with_and_without_the_cache_the_log_is_the_same(folder: Path, answered: list[str]) -> None:
     ask(folder, data={"test": 4})
     known = ask(folder)
     answered.clear()
-    anew = ask(folder, out=folder / "anew", evaluation={"cache": False})
+    anew = ask(folder, runs=folder / "anew", evaluation={"cache": False})
     assert len(answered) == 20
     assert not (folder / "anew" / "store" / "answers").exists(), "nothing is kept either"
     same_log(known, anew)
@@ -171,13 +171,13 @@ def test_whatever_changes_an_answer_is_asked_anew(
     found = ask(folder, ("echo",), **settings)
     assert len(answered) == 10
     assert found[0].log.cached == 0
-    same_log(found, ask(folder, ("echo",), out=folder / "anew", **settings))
+    same_log(found, ask(folder, ("echo",), runs=folder / "anew", **settings))
 
 
 def test_an_adapter_answers_for_itself(folder: Path, answered: list[str]) -> None:
     ask(folder, ("echo",))
     train = ("tune", "-m", tiny_folder("llama"), "-t", folder / "echo.yaml", "--save", folder / "adapter")
-    assert luthier(*train, "--out", folder / "runs", *QUICK_TRAINING).code == 0
+    assert luthier(*train, "--runs", folder / "runs", *QUICK_TRAINING).code == 0
     answered.clear()
     first = ask(folder, ("echo",), adapter=folder / "adapter", data={"test": 4})
     second = ask(folder, ("echo",), adapter=folder / "adapter")

@@ -49,7 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def run(folder: Path, spec: dict[str, Any], shots: int = 0, **changes: Any) -> Evaluated:
     settings: dict[str, Any] = {
         "model": str(tiny_folder("llama")),
-        "out": folder / "runs",
+        "runs": folder / "runs",
         "device": "cpu",
         "shots": shots,
         "evaluation": {"resamples": 100},
@@ -139,7 +139,7 @@ def test_a_comparison_scores_extracted_answers_and_says_what_was_not_found(folde
     task = write_task(folder, ECHO, extract={"find": "<(.*?)>"}, few_shot=FIXED, preamble="a cat:\n")
     ran = luthier(
         *("compare", "--model", tiny_folder("llama"), "--task", task, "--arms", "zero_shot,few_shot"),
-        *("--retain", "none", "--set", "retention_text=null", "--out", folder / "runs", "--name", "done", *QUICK),
+        *("--retain", "none", "--set", "retention_text=null", "--runs", folder / "runs", "--name", "done", *QUICK),
     )
     assert ran.code == 0, ran.err
     zero, few = read_results(folder / "runs" / "done").arms

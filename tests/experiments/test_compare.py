@@ -94,7 +94,7 @@ def test_shots_lengthen_the_prompt(done: Done) -> None:
 
 def test_before_is_the_base_and_only_trained_arms_forget(done: Done, tmp_path: Path) -> None:
     colour = str(done.job / "colour.yaml")
-    (alone,) = evaluate(evaluation(done.config, out=tmp_path, tasks=[colour]))
+    (alone,) = evaluate(evaluation(done.config, runs=tmp_path, tasks=[colour]))
     arms = {arm.name: arm for arm in done.results.arms}
     for name in ("zero_shot", "2_shot"):
         assert arms[name].retained == ()
@@ -203,7 +203,7 @@ def test_another_learning_rate_trains_that_arm_alone(done: Done, monkeypatch: py
 
 def test_checkpoints_do_not_change_the_result(done: Done, tmp_path: Path) -> None:
     every_step = done.config.training.model_copy(update={"checkpoint_seconds": 0})
-    run = compare(done.config.model_copy(update={"out": tmp_path, "training": every_step}))
+    run = compare(done.config.model_copy(update={"runs": tmp_path, "training": every_step}))
     for one, other in zip(read_results(run).arms, done.results.arms, strict=True):
         assert (one.scores, one.token_loss, one.best_step) == (other.scores, other.token_loss, other.best_step)
 
@@ -216,7 +216,7 @@ def test_the_base_is_left_as_it_was(done: Done, tmp_path: Path, monkeypatch: pyt
         return loaded[-1]
 
     monkeypatch.setattr("luthier.experiments.inputs.load_model", keeping)
-    compare(done.config.model_copy(update={"out": tmp_path}))
+    compare(done.config.model_copy(update={"runs": tmp_path}))
     (model,) = loaded
     assert same_bits(state(model), state(tiny_model(done.kind)))
     assert not any(parameter.requires_grad for parameter in model.module.parameters())
@@ -224,7 +224,7 @@ def test_the_base_is_left_as_it_was(done: Done, tmp_path: Path, monkeypatch: pyt
 
 def test_batches_do_not_matter(done: Done, tmp_path: Path) -> None:
     alone = done.config.evaluation.model_copy(update={"batch_tokens": 1})
-    run = compare(done.config.model_copy(update={"out": tmp_path, "evaluation": alone}))
+    run = compare(done.config.model_copy(update={"runs": tmp_path, "evaluation": alone}))
     for arm in done.results.arms:
         one = read_predictions(run / arm.predictions)
         assert [item.text for item in one] == [item.text for item in log(done, arm.name)]
@@ -311,9 +311,9 @@ def test_an_arm_is_trained_once_per_seed(tmp_path: Path) -> None:
 def test_one_seed_of_several_is_found_again(done: Done, tmp_path: Path) -> None:
     """What one seed trained is the same whether it is alone or one of several."""
     out = tmp_path / "runs"
-    shutil.copytree(done.config.out, out)
+    shutil.copytree(done.config.runs, out)
     before = {path.name for path in (out / "store" / "models").iterdir()}
-    one = compare(done.config.model_copy(update={"out": out, "seeds": (0,)}))
+    one = compare(done.config.model_copy(update={"runs": out, "seeds": (0,)}))
     assert {path.name for path in (out / "store" / "models").iterdir()} == before
     (full,) = [arm for arm in read_results(one).arms if arm.name == "full"]
     assert full.scores == next(arm for arm in done.results.arms if arm.name == "full").scores

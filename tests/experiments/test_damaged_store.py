@@ -51,14 +51,14 @@ def test_changed_results_are_named_and_made_again(
     if done.kind != "llama":
         pytest.skip("the store does not know which model it is")
     out = tmp_path / "runs"
-    shutil.copytree(done.config.out, out)
+    shutil.copytree(done.config.runs, out)
     paths = sorted(out.glob(f"store/{file}"))  # other tests of the session may have left entries that this run lacks
     for path in paths:
         before = path.read_text()
         path.write_text(change(before) or "")
         if path.read_text() == before:
             path.write_text(before + " ")
-    config = done.config.model_copy(update={"out": out})
+    config = done.config.model_copy(update={"runs": out})
     with pytest.raises(StoreError, match="the stored result is damaged") as fault:
         compare(config)
     assert any(str(path.parent) in str(fault.value) for path in paths)

@@ -70,7 +70,7 @@ CONFIG: dict[str, Case] = {
     "arms": Case(["3_shot", LORA | {"settings": {"rank": 2}}], TRAINED | {"answer", "time"}),
     "retain": Case([], NOTHING),
     "retention_text": Case("other.txt", frozenset({"text"})),
-    "out": Case("elsewhere", NOTHING, run=False),
+    "runs": Case("elsewhere", NOTHING, run=False),
     "name": Case("called", NOTHING, run=False),
     "seed": Case(1, TRAINED | {"answer", "time"}),
     "seeds": Case((5,), TRAINED),
@@ -176,7 +176,7 @@ def plan_of(job: Path, task: Mapping[str, Any] = TASK, changes: Mapping[str, Any
     given = overlay(BASE, nested(changes or {}))
     (job / "echo.yaml").write_text(yaml.safe_dump({key: value for key, value in task.items() if value is not None}))
     places = {key: str(job / given[key]) for key in ("task", "retention_text")}
-    places |= {"out": str(job / given.get("out", "runs"))}
+    places |= {"runs": str(job / given.get("runs", "runs"))}
     names = {"tiny": "llama"}
     settings = (
         given

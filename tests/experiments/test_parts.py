@@ -25,7 +25,7 @@ def write_parts(folder: Path, part: str) -> Path:
 def test_each_part_is_scored_by_itself(tmp_path: Path) -> None:
     task = write_parts(tmp_path / "task", "{% if answer == 'cat' %}cats{% else %}others{% endif %}")
     model = str(tiny_folder("llama"))
-    (found,) = evaluate(EvaluateConfig(model=model, tasks=(str(task),), device="cpu", out=tmp_path / "runs"))
+    (found,) = evaluate(EvaluateConfig(model=model, tasks=(str(task),), device="cpu", runs=tmp_path / "runs"))
     sizes = {part: scores[0].n for part, scores in found.parts.items()}
     assert sizes == {"cats": 2, "others": 8}  # six animals take turns: rows 0 and 6 are cats
     right = sum(scores[0].value * scores[0].n for scores in found.parts.values())

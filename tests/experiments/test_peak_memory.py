@@ -26,7 +26,7 @@ SHORT = (
 
 def peaks(out: Path, arms: str, *more: str) -> dict[str, int]:
     """Peak memory by arm, of a comparison in a process of its own."""
-    command = [sys.executable, "-c", PEAKS, "--arms", arms, "--out", str(out), "--name", "run", *SHORT, *more]
+    command = [sys.executable, "-c", PEAKS, "--arms", arms, "--runs", str(out), "--name", "run", *SHORT, *more]
     subprocess.run(command, capture_output=True, timeout=280, check=True)
     costs = read_costs(out / "run").arms
     return {name: arm.peak_memory_bytes or 0 for name, arm in costs.items()}

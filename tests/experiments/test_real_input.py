@@ -110,7 +110,7 @@ def _config(model: Path, task: Path, retained: Path, tmp_path: Path) -> CompareC
             "arms": ["zero_shot", "one_shot", "full", "lora"],
             "retain": [str(retained)],
             "retention_text": str(text),
-            "out": str(tmp_path / "runs"),
+            "runs": str(tmp_path / "runs"),
             "data": {"train": 400, "validation": 30, "test": 30, "max_length": 256},
             "training": {"epochs": 1, "validations": 1, "validation_examples": 8},
             "evaluation": {"retain_examples": 50, "resamples": 200},

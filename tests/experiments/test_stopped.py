@@ -50,7 +50,7 @@ def test_a_stopped_comparison_says_how_to_go_on_and_goes_on(
     assert ended == code, said
     assert "Traceback" not in said
     assert re.search(r"training: stopped after step \d+ of 40; a checkpoint is kept", said)
-    assert f"luthier compare {config} --out {out}" in said.replace("-c ", "luthier ", 1)
+    assert f"luthier compare {config} --runs {out}" in said.replace("-c ", "luthier ", 1)
     finish(config, out)
     assert re.search(r"training: goes on after step \d+ of 40", (tmp_path / "stopped.log").read_text())
     assert outcome(out) == outcome(whole)
@@ -86,7 +86,7 @@ def test_a_request_to_end_is_an_interruption() -> None:
 
 def test_no_run_lands_in_the_store(tmp_path: Path) -> None:
     for name in ("store", "Store"):
-        ran = luthier("compare", "--name", name, "--out", tmp_path)
+        ran = luthier("compare", "--name", name, "--runs", tmp_path)
         assert ran.code == 2
         assert "folder of the results that all runs share" in ran.err
     with using_store(tmp_path):

@@ -34,7 +34,7 @@ def test_two_workers_give_the_bits_of_one_process(
     done: Done, tmp_path: Path, pythonpath: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert torch.get_num_threads() == 1
-    two = done.config.model_copy(update={"out": tmp_path / "runs", "workers": 2})
+    two = done.config.model_copy(update={"runs": tmp_path / "runs", "workers": 2})
     run = compare(two)
     assert run.name == done.run.name, "the number of workers is no part of what a run is"
     assert (run / "results.json").read_bytes() == (done.run / "results.json").read_bytes()
@@ -60,7 +60,7 @@ def test_a_killed_worker_is_replaced_and_nothing_differs(
     tmp_path: Path, pythonpath: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = longer(tmp_path)
-    whole = (compare(config.model_copy(update={"out": tmp_path / "whole"})) / "results.json").read_bytes()
+    whole = (compare(config.model_copy(update={"runs": tmp_path / "whole"})) / "results.json").read_bytes()
     killed = threading.Event()
 
     def kill_once() -> None:

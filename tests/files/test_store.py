@@ -191,7 +191,7 @@ def test_refusals_are_said_with_place_and_cure(fault: Exception, part: str, tmp_
     with pytest.raises(StoreError) as caught, writing(tmp_path):
         raise fault
     assert part in str(caught.value)
-    assert "--out" in str(caught.value)
+    assert "--runs" in str(caught.value)
     assert "what is finished is kept" in str(caught.value)
 
 

@@ -125,7 +125,7 @@ def yaml_files(draw: Random, folder: Path) -> Case:
     """A task's YAML, a configuration, or assignments of ``--set``."""
     kind = draw.randrange(3)
     if kind == 2:
-        keys = ("seeds", "training.epochs", "arms", "data", "data.train", "a.b.c", "name", "", "training", "out")
+        keys = ("seeds", "training.epochs", "arms", "data", "data.train", "a.b.c", "name", "", "training", "runs")
         values = (
             "1",
             "[",

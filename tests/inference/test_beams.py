@@ -163,7 +163,7 @@ def test_an_evaluation_by_beams(tmp_path: Path) -> None:
     """From the command line; greedy answers of an earlier evaluation are not taken for those of a search."""
     job = write_job(tmp_path / "job", test=12)
     write_task(job, ECHO, max_new_tokens=12)
-    command = ("eval", "-m", tiny_folder("t5"), "-t", job / "echo.yaml", "--out", tmp_path / "runs", *QUICK_EVAL)
+    command = ("eval", "-m", tiny_folder("t5"), "-t", job / "echo.yaml", "--runs", tmp_path / "runs", *QUICK_EVAL)
     logs = {}
     for count in (1, 3):
         ran = luthier(*command, "--set", f"decoding.beams={count}")

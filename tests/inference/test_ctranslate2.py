@@ -314,7 +314,7 @@ def ask(folder: Path, engine: str, **changes: Any) -> list[Any]:
     given_: dict[str, Any] = {
         "model": str(tiny_folder("llama-tied")),
         "tasks": [str(folder / f"{name}.yaml") for name in ("echo", "colour")],
-        "out": folder / "runs",
+        "runs": folder / "runs",
         "evaluation": {"resamples": 100, "engine": engine},
         **changes,
     }

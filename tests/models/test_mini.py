@@ -49,7 +49,7 @@ def test_it_predicts_held_out_text_better_than_chance() -> None:
 def test_it_knows_tasks_that_it_was_tuned_on(tmp_path: Path) -> None:
     """Of 100 rows a guess gets 50 reviews and 17 topics right; these are at least 4 standard errors above it."""
     tasks, data = ("review_sentiment", "topic"), EvaluationDataConfig(test=100)
-    config = EvaluateConfig(model="mini", tasks=tasks, out=tmp_path, data=data)
+    config = EvaluateConfig(model="mini", tasks=tasks, runs=tmp_path, data=data)
     found = {item.task.name: item.scores[0] for item in evaluate(config)}
     assert {score.metric for score in found.values()} == {"accuracy"}
     assert found["review_sentiment"].value > 0.70

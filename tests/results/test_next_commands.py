@@ -90,7 +90,7 @@ def test_what_was_given_is_given_again() -> None:
     assert found.data.chat_arguments == {"enable_thinking": False}
     assert (found.training.epochs, found.training.learning_rate, found.training.betas) == (2.5, 1e-5, (0.8, 0.9))
     assert (found.decoding.max_new_tokens, found.evaluation.batch_tokens) == (9, 64)
-    assert found.out == Path("else where")
+    assert found.runs == Path("else where")
     assert "decoding.max_new_tokens=9" in use
     assert "enable_thinking" in use
 

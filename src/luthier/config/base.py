@@ -33,7 +33,9 @@ class Settings(BaseModel):
 class StoreSettings(Settings):
     """Where results are kept."""
 
-    out: Path = Path("runs")
+    renamed: ClassVar[Mapping[str, str]] = {"out": "runs"}
+
+    runs: Path = Path("runs")
     """Folder of runs and of the store that they share."""
 
 

@@ -29,7 +29,7 @@ from luthier.config.training import TrainingConfig
 class CompareConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSettings):
     """Everything that ``luthier compare`` depends on."""
 
-    renamed: ClassVar[Mapping[str, str]] = {"retain_text": "retention_text"}
+    renamed: ClassVar[Mapping[str, str]] = {**RemakingSettings.renamed, "retain_text": "retention_text"}
 
     arms: tuple[ArmItem, ...] = ("zero_shot", "one_shot", "few_shot", "full", "lora")
     """The arms that are compared: names of presets, or arms spelled out."""
@@ -38,7 +38,7 @@ class CompareConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSetting
     retention_text: NameOrNone = "plain_text"
     """Held-out plain text for token loss: ``plain_text``, a file of rows with a ``text`` column, or ``null``."""
     name: str | None = Field(default=None, pattern=r"^\w[\w.+-]*$", max_length=100)
-    """Folder of this run inside ``out``; made of the task, the model and a digest when not given."""
+    """Folder of this run inside ``runs``; made of the task, the model and a digest when not given."""
     seeds: int | tuple[Seed, ...] | None = None
     """Trains every trained arm once per seed; a number n means 0 … n-1. Once, with ``seed``, when not given."""
     workers: int = Field(default=1, ge=1, le=64)
@@ -92,4 +92,4 @@ class CompareConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSetting
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies a run, as plain JSON: all settings but those on which no result depends."""
-        return self.model_dump(mode="json", exclude={"out", "name", "workers", "remake_damaged"})
+        return self.model_dump(mode="json", exclude={"runs", "name", "workers", "remake_damaged"})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +18,8 @@ STDIO = "-"
 
 class PredictConfig(DeviceSettings, ModelSettings):
     """Everything that ``luthier predict`` depends on; of an adapter its own base is the model where none is named."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"store": "runs"}
 
     rows: Path
     """The rows to answer: JSONL, JSON, CSV, TSV or Parquet; ``-`` reads standard input."""
@@ -32,7 +35,7 @@ class PredictConfig(DeviceSettings, ModelSettings):
     """The task whose prompt is used: a built-in name, a task YAML, or a data file; the adapter's own when not given."""
     shots: int = Field(default=0, ge=0)
     """Exemplars of the task before each prompt, as many as fit."""
-    store: Path = Path("runs")
+    runs: Path = Path("runs")
     """Folder of the store, in which answers are kept so that a killed command goes on."""
     data: EncodingConfig = EncodingConfig()
     """How prompts become tokens; what is not given is as it was when the adapter was trained."""

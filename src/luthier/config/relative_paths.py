@@ -12,7 +12,7 @@ from luthier.user_path import user_path
 _READ = ("model", "task", "tasks", "retain", "retention_text", "adapter")
 _NAMES = ("task", "tasks", "retain")
 """Settings that may hold the name of a built-in task, which needs no file."""
-_WRITTEN = ("out", "save")
+_WRITTEN = ("runs", "save", "answers")
 _DATA = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".parquet", ".pq", ".txt", ".gz")
 
 

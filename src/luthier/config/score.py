@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -11,6 +13,8 @@ from luthier.config.base import Seed, Settings
 
 class ScoreConfig(Settings):
     """Everything that ``luthier score`` depends on."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"test": "significance"}
 
     predictions: tuple[Path, ...]
     """Files of predictions, one for each system."""
@@ -38,7 +42,7 @@ class ScoreConfig(Settings):
     """Bootstrap resamples, at least: more are drawn until the ends are settled; 0 for no intervals."""
     seed: Seed = 0
     """The seed of the resamples."""
-    test: str = ""
+    significance: str = ""
     """The paired test between systems: ``randomisation`` (where not given), ``bootstrap`` or ``mcnemar``."""
     size_limit: int = Field(default=512, ge=1)
     """The most that is read of one file, in MiB, unpacked."""

@@ -23,6 +23,7 @@ class Flag:
         key: Dotted name of the setting.
         name: Name of the flag without its dashes; the last part of the key when not given.
         short: One letter; "" for none.
+        former_short: One letter that stood for it once, and now stands for nothing or for another meaning elsewhere.
         position: Whether it is an argument without a name.
         repeated: Whether it may be given several times.
     """
@@ -30,6 +31,7 @@ class Flag:
     key: str
     name: str = ""
     short: str = ""
+    former_short: str = ""
     position: bool = False
     repeated: bool = False
 
@@ -90,6 +92,7 @@ def verb_of(schema: type) -> Verb | None:
 _MODEL = Flag("model", short="m")
 _TASK = Flag("task", short="t")
 _OUT = Flag("out", short="o")
+_RUNS = Flag("runs", former_short="o")
 _REMAKE = Flag("remake_damaged")
 _SEED = Flag("seed")
 _DEVICE = Flag("device")
@@ -104,7 +107,7 @@ VERBS = (
         "Run every arm from the same start, and report what was gained, what it cost, and what was forgotten.",
         "luthier.config.compare:CompareConfig",
         (
-            *(_MODEL, _TASK, Flag("arms"), Flag("retain"), Flag("retention_text"), _OUT, Flag("name"), _TRAIN, _TEST),
+            *(_MODEL, _TASK, Flag("arms"), Flag("retain"), Flag("retention_text"), _RUNS, Flag("name"), _TRAIN, _TEST),
             *(Flag("search.trials", name="search"), _SEED, Flag("seeds"), Flag("workers"), _REMAKE, _DEVICE, _TRUST),
         ),
         file=True,
@@ -114,7 +117,7 @@ VERBS = (
         "tune",
         "Train one arm, and say where its adapter is.",
         "luthier.config.tune:TuneConfig",
-        (_MODEL, _TASK, Flag("arm", short="a"), Flag("save"), _OUT, _REMAKE, _TRAIN, _SEED, _DEVICE, _TRUST),
+        (_MODEL, _TASK, Flag("arm", short="a"), Flag("save"), _RUNS, _REMAKE, _TRAIN, _SEED, _DEVICE, _TRUST),
         file=True,
         assignments=True,
     ),
@@ -135,7 +138,7 @@ VERBS = (
         (
             *(_MODEL, Flag("tasks", short="t"), Flag("adapter"), _ANY_BASE, Flag("shots")),
             *(Flag("answers"), Flag("evaluation.cache", name="no-cache"), Flag("evaluation.engine")),
-            *(_OUT, _REMAKE, _TEST),
+            *(_RUNS, _REMAKE, _TEST),
             *(_SEED, _DEVICE, _TRUST),
         ),
         file=True,
@@ -148,7 +151,7 @@ VERBS = (
         "luthier.config.predict:PredictConfig",
         (
             *(Flag("rows", position=True), _OUT, _MODEL, Flag("adapter"), _TASK, Flag("format"), _ANY_BASE),
-            *(Flag("shots"), _SEED, _DEVICE, _TRUST),
+            *(Flag("shots"), _RUNS, _SEED, _DEVICE, _TRUST),
         ),
         assignments=True,
     ),
@@ -167,9 +170,16 @@ VERBS = (
         (
             Flag("predictions", short="p", repeated=True),
             Flag("references", short="r", repeated=True),
-            Flag("metrics", name="metric", short="m", repeated=True),
+            Flag("metrics", name="metric", former_short="m", repeated=True),
             *(Flag("by"), Flag("explain"), Flag("per_example"), Flag("prediction_column"), Flag("reference_column")),
-            *(Flag("id_column"), Flag("allow_empty"), Flag("confidence"), Flag("resamples"), _SEED, Flag("test")),
+            *(
+                Flag("id_column"),
+                Flag("allow_empty"),
+                Flag("confidence"),
+                Flag("resamples"),
+                _SEED,
+                Flag("significance"),
+            ),
             Flag("size_limit"),
         ),
         json=True,
@@ -203,20 +213,20 @@ VERBS = (
         "store list",
         "List what lies in the run store: what, when, and for which run.",
         "luthier.config.store:ListStoreConfig",
-        (_OUT, Flag("kind"), Flag("run")),
+        (_RUNS, Flag("kind"), Flag("run")),
     ),
     Verb(
         "store size",
         "Say how much room each kind of stored result takes.",
         "luthier.config.store:StoreSizeConfig",
-        (_OUT,),
+        (_RUNS,),
     ),
     Verb(
         "store clean",
         "Remove stored results; what a run may still need stays, and what is removed is made again when it is needed.",
         "luthier.config.store:CleanStoreConfig",
         (
-            *(_OUT, Flag("kind"), Flag("run"), Flag("unused_days"), Flag("unfinished"), Flag("damaged")),
+            *(_RUNS, Flag("kind"), Flag("run"), Flag("unused_days"), Flag("unfinished"), Flag("damaged")),
             *(Flag("everything"), Flag("only_say")),
         ),
     ),

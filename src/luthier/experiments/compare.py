@@ -29,11 +29,11 @@ def compare(config: CompareConfig) -> Path:
             where the training of every arm has failed. An arm that fails beside others is named in the results.
     """
     started = datetime.now(UTC)
-    with using_store(config.out, remake_damaged=config.remake_damaged), executor_of(config) as executor:
+    with using_store(config.runs, remake_damaged=config.remake_damaged), executor_of(config) as executor:
         plan = read_plan(config)
         require_test(plan)
         say(threads_in_words(torch.get_num_threads(), config.workers))
-        run = config.out / name_of_run(plan)
+        run = config.runs / name_of_run(plan)
         with writing(run):
             run.mkdir(parents=True, exist_ok=True)
         retaining = bool(plan.retained or plan.texts)

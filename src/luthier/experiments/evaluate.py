@@ -95,11 +95,11 @@ def evaluate(config: EvaluateConfig) -> list[Evaluated]:
     evaluation, key = config.evaluation, folder_digest(adapter) if adapter else ""
     about = About(arm=str(adapter) if adapter else "", run="eval")
     context = EvaluationContext(
-        config.out, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache, about=about
+        config.runs, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache, about=about
     )
     say(threads_in_words(torch.get_num_threads()))
     try:
-        with using_store(config.out, remake_damaged=config.remake_damaged):
+        with using_store(config.runs, remake_damaged=config.remake_damaged):
             engines = open_engines(evaluation.engine, model, attached, context)
             evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed, config.answers)
             return [evaluator.evaluate(item) for item in prepared]

@@ -178,8 +178,8 @@ def _answers(model: LanguageModel, prepared: PreparedTask, config: PredictConfig
     """Return the answers by the ids of the rows, as `luthier eval` computes and stores them."""
     key = folder_digest(config.adapter) if config.adapter else ""
     about = About(arm=str(config.adapter) if config.adapter else "", run="predict")
-    context = EvaluationContext(config.store, key, config.decoding, config.evaluation.batch_tokens, about=about)
-    with using_store(config.store, remake_damaged=False):
+    context = EvaluationContext(config.runs, key, config.decoding, config.evaluation.batch_tokens, about=about)
+    with using_store(config.runs, remake_damaged=False):
         log = read_log(ensure_answered(task_job(model, prepared, context, label=config.rows.name)))
         return {own.id: own for own in log.predictions}
 

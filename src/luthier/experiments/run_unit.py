@@ -160,7 +160,7 @@ def _context(plan: Plan, unit: Unit) -> EvaluationContext:
     key = entry.key if entry else ""
     about = About(arm=_label(plan, unit), run=name_of_run(plan))
     return EvaluationContext(
-        plan.config.out, key, plan.config.decoding, evaluation.batch_tokens, cache=evaluation.cache, about=about
+        plan.config.runs, key, plan.config.decoding, evaluation.batch_tokens, cache=evaluation.cache, about=about
     )
 
 

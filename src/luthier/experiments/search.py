@@ -124,7 +124,7 @@ def search_entry(plan: Plan, arm: Arm) -> Entry:
         "budget": plan.config.search.model_dump(mode="json"),
         "code": code_digest(ENTRY_MODULES),
     }
-    return open_entry(plan.config.out, "searches", inputs, _about(plan, arm))
+    return open_entry(plan.config.runs, "searches", inputs, _about(plan, arm))
 
 
 def _about(plan: Plan, arm: Arm) -> About:
@@ -193,7 +193,7 @@ def _try(plan: Plan, arm: Arm, trial: optuna.Trial, before: Sequence[Tried], see
         "history": history,
         "code": code_digest(ENTRY_MODULES),
     }
-    entry = open_entry(plan.config.out, "trials", inputs, _about(plan, arm))
+    entry = open_entry(plan.config.runs, "trials", inputs, _about(plan, arm))
     with entry.held(arm.name):
         if not entry.finished:
             _train(plan, arm, trial, entry, seen)

@@ -32,12 +32,12 @@ def train(plan: Plan, arm: Arm, seed: int, *, on_validation: OnValidation | None
         seed: Of its random weights, data order and dropout.
         on_validation: See there.
     """
-    return train_arm(plan.model, job_of(plan, arm, seed), out=plan.config.out, on_validation=on_validation)
+    return train_arm(plan.model, job_of(plan, arm, seed), out=plan.config.runs, on_validation=on_validation)
 
 
 def entry_of(plan: Plan, arm: Arm, seed: int) -> Entry:
     """Return the place of an arm, trained with one seed, in the store; it may not be there yet."""
-    return job_of(plan, arm, seed).entry(plan.config.out)
+    return job_of(plan, arm, seed).entry(plan.config.runs)
 
 
 def trained(plan: Plan, arm: Arm, seed: int) -> Trained:

@@ -43,7 +43,7 @@ def tune(config: TuneConfig) -> tuple[Trained, Path]:
     if plan.arms[0].method is None:
         raise ConfigError("tune trains exactly one arm", where="arm", fix="Give one method, e.g. --arm lora.")
     say(threads_in_words(torch.get_num_threads()))
-    with using_store(config.out, remake_damaged=config.remake_damaged):
+    with using_store(config.runs, remake_damaged=config.remake_damaged):
         trained = train(plan, plan.arms[0], plan.arms[0].seeds[0])
         if save is None:
             return trained, trained.adapter
@@ -62,7 +62,7 @@ def _comparison_of(config: TuneConfig) -> CompareConfig:
         arms=(config.arm,),
         retain=config.retain if replays(config.arm) else (),
         retention_text=None,
-        out=config.out,
+        runs=config.runs,
         name="tune",
         seed=config.seed,
         seeds=None if config.training_seed is None else (config.training_seed,),

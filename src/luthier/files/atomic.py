@@ -27,7 +27,7 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def _refused(reason: str, place: Path) -> StoreError:
-    fix = "Free space or choose another folder with --out; what is finished is kept, and the same command goes on."
+    fix = "Free space, or choose another place (--runs, --save, --out); what is finished is kept, and found again."
     return StoreError(f"cannot write: {reason}", where=str(place), fix=fix)
 
 

@@ -148,7 +148,7 @@ def using_store(out: Path, *, remake_damaged: bool = False) -> Iterator[None]:
         ConfigError: When the folder lies in the store of another one.
         StoreError: When a damaged entry cannot be removed.
     """
-    refuse_place_in_store(out, "out")
+    refuse_place_in_store(out, "runs")
     folder = out / STORE / RUNNING
     lock = FileLock(folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.lock")
     with contextlib.suppress(OSError):  # a store that may only be read cannot be cleaned either

@@ -145,7 +145,7 @@ def _check_settings(settings: ScoreSettings, predictions: Sequence[Path]) -> Non
     if settings.test and len(predictions) == 1:
         raise ConfigError(
             f"The test '{settings.test}' compares systems, and there is one.",
-            fix="Give the files of two systems or more, or leave --test out.",
+            fix="Give the files of two systems or more, or leave --significance out.",
         )
     if settings.resamples < 0:
         raise ConfigError(

@@ -305,7 +305,7 @@ def _mcnemar(metric: Metric, right_a: FloatArray, right_b: FloatArray, clusters:
         reason = "its outputs are not shares of right answers" if not metric.proportion else "the examples have groups"
         raise ConfigError(
             f"McNemar's test does not fit '{metric.name}': {reason}.",
-            fix="Use the test 'randomisation', which always fits.",
+            fix="Use the test 'randomisation' (--significance randomisation), which always fits.",
         )
     return mcnemar_p_value(int((right_a > right_b).sum()), int((right_b > right_a).sum()))
 

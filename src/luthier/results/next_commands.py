@@ -104,7 +104,7 @@ def _training(config: Mapping[str, Any], arm: ArmResult, run: Path) -> Iterator[
     groups = (key for group in ("data", "training", "decoding", "evaluation") for key in _keys_under(group))
     yield from _changed(config, groups)
     if run.parent != Path("runs"):
-        yield from ("--out", str(run.parent))
+        yield from ("--runs", str(run.parent))
 
 
 def _arm_item(config: Mapping[str, Any], arm: ArmResult) -> str | dict[str, Any]:
