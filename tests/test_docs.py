@@ -27,7 +27,8 @@ from luthier.config.verbs import VERBS, settings_class
 from luthier.methods.registry import find_method
 from luthier.methods.registry import read_settings as read_method_settings
 from luthier.metrics.registry import get_metric
-from luthier.tasks.loader import library_names, load_task
+from luthier.tasks.loader import load_task
+from luthier.tasks.names import library_names
 from luthier.tasks.spec import TaskSpec
 from luthier.tasks.task_sets import task_sets
 

@@ -22,7 +22,8 @@ from luthier.models.language_model import LanguageModel
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.objectives.objective import LossSum, MicroBatch
 from luthier.records import Encoded, Example
-from luthier.tasks.loader import library_names, load_splits, load_task
+from luthier.tasks.loader import load_splits, load_task
+from luthier.tasks.names import library_names
 from luthier.tasks.rows.sources import Source
 from luthier.tasks.schema import Task
 from recipes.mini.architecture import CONTEXT

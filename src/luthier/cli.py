@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from luthier.config.verbs import VERBS, Verb, belongs, settings_class
+from luthier.config.verbs import VERBS, Verb
 from luthier.errors import ConfigError, LuthierError
 from luthier.exhausted import exhausted
 from luthier.kernels.allocator import keep_freed_memory
@@ -96,8 +96,9 @@ class VerbCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as unknown:
-            _refuse_former_option(self.verb, unknown.option_name)
-            _refuse_option_of_other_verb(self.verb, unknown.option_name)
+            from luthier.config.flags import refuse_option
+
+            refuse_option(self.verb, unknown.option_name)
             raise
 
     def invoke(self, ctx: click.Context) -> None:
@@ -112,9 +113,11 @@ class VerbCommand(click.Command):
         settings = None
         if self.verb.settings:
             from luthier.config.layers import read_settings
+            from luthier.experiments.named import require_names
 
             given = ctx.params
             settings = read_settings(self.verb, given, file=given.get(_FILE), assignments=given.get(_SET) or ())
+            require_names(settings)
         quiet_libraries()
         _RUN[self.verb.name](settings, bool(ctx.params.get(_JSON)))
 
@@ -158,22 +161,6 @@ def _parameter(option: Option) -> click.Parameter:
         return click.Option(names, is_flag=True, flag_value=True, default=None, help=text)
     metavar = _METAVARS.get(option.kind)
     return click.Option(names, type=kind, multiple=flag.repeated, required=option.required, help=text, metavar=metavar)
-
-
-def _refuse_former_option(verb: Verb, name: str) -> None:
-    key = name.lstrip("-").replace("-", "_")
-    renamed = settings_class(verb).renamed if verb.settings else {}
-    for flag in verb.flags:
-        if flag.key == renamed.get(key, "") or name == f"-{flag.former_short}":
-            what = f"'{name}' is called '{flag.option}' now"
-            raise ConfigError(what, where="the command line", fix=f"Write {flag.option}.")
-
-
-def _refuse_option_of_other_verb(verb: Verb, name: str) -> None:
-    owners = [other for other in VERBS if name in [flag.option for flag in other.flags]]
-    if owners:
-        fix = f"Leave it out; see `luthier {verb.name} --help`."
-        raise ConfigError(belongs(name, owners, verb), where="the command line", fix=fix)
 
 
 def _group() -> click.Group:

@@ -12,6 +12,11 @@ import click
 import pytest
 
 from luthier.cli import VerbCommand, app
+from luthier.config.arm_settings import ArmConfig
+from luthier.config.compare import CompareConfig
+from luthier.config.evaluate import EvaluateConfig
+from luthier.errors import LuthierError
+from luthier.experiments.named import require_names
 from small_job import ECHO, QUICK_EVAL, QUICK_TRAINING, Workshop, luthier, write_task
 
 OPTIONS = {
@@ -251,6 +256,56 @@ def test_help_loads_nothing_heavy() -> None:
     )
     ran = python(script)
     assert ran.returncode == 0, ran.stderr
+
+
+SLIPS = (
+    (("compare", "--arms", "lora,lorra"), "arms: unknown arm 'lorra'", "Did you mean 'lora'?"),
+    (("tune", "--arm", "lorra"), "arms: unknown arm 'lorra'", "Did you mean 'lora'?"),
+    (("compare", "--arms", "lorra", "--retain", "topc"), "unknown arm 'lorra'", "Did you mean 'topic'?"),
+    (("tune", "--set", "arm={name: x, method: lorra}"), "arm 'x', method: unknown method 'lorra'", "'lora'"),
+    (("compare", "--task", "topik"), "no built-in task, file or folder is called 'topik'", "Did you mean 'topic'?"),
+    (("eval", "--tasks", "topic,topik"), "no built-in task, file or folder is called 'topik'", "'topic'"),
+    (("check", "--task", "nowhere.yaml"), "nowhere.yaml: cannot read the file", "Check the path"),
+    (("predict", "new.csv", "--task", "topik"), "is called 'topik'", "Did you mean 'topic'?"),
+    (("merge", "lora", "--out", "x", "--task", "topik"), "is called 'topik'", "Did you mean 'topic'?"),
+    (("tune", "--model", "./none"), "no model folder './none'", "Give a folder"),
+    (("score", "-p", "p", "-r", "r", "--metric", "roug"), "Unknown metric 'roug'", "Did you mean 'rouge'?"),
+    (("compare", "--set", "training.epoch=2"), "unknown key 'training.epoch'", "Did you mean 'epochs'?"),
+    (("compare", "--tusk", "topic"), "No such option '--tusk'", "--task"),
+)
+"""Names with a slip, and what is said of them."""
+
+
+def test_a_slip_in_a_name_is_found_before_torch_is_loaded(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from luthier.cli import main\n"
+        "for line in sys.argv[1:]:\n"
+        "    sys.argv = ['luthier', *line.split('\\t')]\n"
+        "    try:\n        main()\n    except SystemExit as left:\n        assert left.code == 2, line\n"
+        "    print('--', file=sys.stderr)\n"
+        "heavy = {'torch', 'transformers', 'peft', 'datasets', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    ran = python(script, *("\t".join(words) for words, _, _ in SLIPS))
+    assert ran.returncode == 0, ran.stderr
+    said = ran.stderr.split("--\n")[:-1]
+    for (_, what, hint), message in zip(SLIPS, said, strict=True):
+        assert what in message, message
+        assert hint in message, message
+
+
+def test_what_exists_is_not_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").touch()
+    (tmp_path / "rows.jsonl").touch()
+    names = ("topic", "everyday", "hf:owner/name", str(tmp_path / "mine.yaml"), str(tmp_path / "rows.jsonl"))
+    require_names(EvaluateConfig(tasks=("all", *names)))
+    arms = ("zero_shot", "7_shot", "few_shot", ArmConfig(name="mine", method="peft"))
+    require_names(CompareConfig(arms=arms, task=str(tmp_path), retain=names))
+    with pytest.raises(LuthierError) as caught:
+        require_names(CompareConfig(arms=("lorra", ArmConfig(name="x", method="lor")), retain=("everyda",)))
+    assert "unknown arm 'lorra'" in str(caught.value)
+    assert "called 'everyda'" in str(caught.value)
 
 
 def test_the_installed_program_refuses_alike(tmp_path: Path) -> None:

@@ -346,7 +346,7 @@ WRONG_FLAGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "model folder missing": (("--model", "./no/such/model"), ("./no/such/model", "no model folder", ".gguf")),
     "three things at once": (
         ("--task", "nowhere.yaml", "--retain", "gone.yaml", "--model", "./none"),
-        ("the comparison cannot start", "nowhere.yaml", "gone.yaml", "./none"),
+        ("the command names what does not exist", "nowhere.yaml", "gone.yaml", "./none"),
     ),
 }
 

@@ -27,6 +27,7 @@ from luthier.inference.generation import generate
 from luthier.inference.stop_conditions import StopConditions
 from luthier.methods.adapter_io import CARD, REFERENCE, Card, load_adapter, read_card, save_adapter
 from luthier.methods.base import Attached, count, snapshot, virtual_tokens
+from luthier.methods.names import NAMES
 from luthier.methods.registry import METHODS, find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.objectives.cross_entropy import CrossEntropy, cross_entropy
@@ -181,6 +182,7 @@ def nothing_is_left(model: LanguageModel, base: dict[str, torch.Tensor], expecte
 
 def test_every_method_has_settings_and_a_formula() -> None:
     assert METHODS.keys() == SETTINGS.keys() == FORMULAS.keys()
+    assert tuple(METHODS) == NAMES
 
 
 @every_method

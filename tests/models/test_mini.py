@@ -11,7 +11,8 @@ from luthier.config.data import EvaluationDataConfig
 from luthier.config.evaluate import EvaluateConfig
 from luthier.experiments.evaluate import evaluate
 from luthier.inference.scoring import answer_logprobs, text_windows
-from luthier.models.load import EMBEDDED, load_model
+from luthier.models.load import load_model
+from luthier.models.names import EMBEDDED
 from luthier.tasks.held_out_text import load_texts
 
 FOLDER = EMBEDDED["mini"]

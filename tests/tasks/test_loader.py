@@ -13,7 +13,8 @@ from luthier.config.data import DataConfig
 from luthier.errors import DataError
 from luthier.records import Example, Turn
 from luthier.tasks.held_out_text import load_texts
-from luthier.tasks.loader import library_names, load_examples, load_splits, load_task
+from luthier.tasks.loader import load_examples, load_splits, load_task
+from luthier.tasks.names import library_names
 from luthier.tasks.split_index import SplitIndex
 from luthier.tasks.task_rows import TaskRows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from luthier.tasks.loader import library_names
+from luthier.tasks.names import library_names
 from luthier.tasks.task_sets import EVERYDAY, PLAIN_TEXT, NamedTask, expand, task_sets
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from luthier.errors import TaskError
 from luthier.files.limited_worker import LimitedWorker, Stopped
-from luthier.tasks.loader import library_names, load_task
+from luthier.tasks.loader import load_task
+from luthier.tasks.names import library_names
 from luthier.tasks.rows import templates
 from luthier.tasks.rows.plain_templates import shape_of
 from luthier.tasks.rows.templates import Template

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from luthier.config.verbs import Flag, Verb, settings_class
+from luthier.config.verbs import VERBS, Flag, Verb, belongs, settings_class
+from luthier.errors import ConfigError
 
 Kind: TypeAlias = Literal["text", "whole", "number", "path", "switch", "words", "seeds"]
 
@@ -75,6 +76,24 @@ def option_of(schema: type[BaseModel], flag: Flag) -> Option:
         turns_off=turns_off,
         nullable=default is not None and types.NoneType in typing.get_args(field.annotation),
     )
+
+
+def refuse_option(verb: Verb, name: str) -> None:
+    """Say what became of an option that a verb does not have, if it ever did, or whose it is.
+
+    Raises:
+        ConfigError: The option was renamed, or belongs to other verbs; nothing is raised for any other option.
+    """
+    renamed = settings_class(verb).renamed if verb.settings else {}
+    new_key = renamed.get(name.lstrip("-").replace("-", "_"))
+    for flag in verb.flags:
+        if flag.key == new_key or name == f"-{flag.former_short}":
+            what = f"'{name}' is called '{flag.option}' now"
+            raise ConfigError(what, where="the command line", fix=f"Write {flag.option}.")
+    owners = [other for other in VERBS if name in [flag.option for flag in other.flags]]
+    if owners:
+        fix = f"Leave it out; see `luthier {verb.name} --help`."
+        raise ConfigError(belongs(name, owners, verb), where="the command line", fix=fix)
 
 
 def _field(schema: type[BaseModel], path: Sequence[str]) -> FieldInfo:

@@ -24,6 +24,7 @@ from luthier.evaluation.prepared_task import (
 from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
 from luthier.experiments.answers_file import write_answers
 from luthier.experiments.inputs import repeated_names
+from luthier.experiments.named import ALL
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
 from luthier.inference.engine import Engine
@@ -35,12 +36,11 @@ from luthier.progress import say
 from luthier.records import Score
 from luthier.results.records import Change
 from luthier.results.scores import change, score
-from luthier.tasks.loader import library_names, load_examples, load_exemplar_pool, load_task, with_data_settings
+from luthier.tasks.loader import load_examples, load_exemplar_pool, load_task, with_data_settings
+from luthier.tasks.names import library_names
 from luthier.tasks.schema import Task
 from luthier.tasks.task_sets import PLAIN_TEXT, expand
 from luthier.threads import threads_in_words
-
-ALL = "all"
 
 
 @dataclass(frozen=True)

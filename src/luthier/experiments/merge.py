@@ -17,7 +17,8 @@ from luthier.methods.merging import merge as fold
 from luthier.metrics.extraction import extract_answers
 from luthier.metrics.scoring import score_predictions
 from luthier.models.load import load_model
-from luthier.tasks.loader import library_names, load_examples, load_task, with_data_settings
+from luthier.tasks.loader import load_examples, load_task, with_data_settings
+from luthier.tasks.names import library_names
 
 
 def merge(config: MergeConfig) -> Merged:

@@ -55,7 +55,7 @@ class SearchedSetting:
 
 
 class Method(Protocol):
-    """One way to adapt a model. A new one is one module, and one line in ``methods/registry.py``.
+    """One way to adapt a model. A new one is one module, one line in ``methods/registry.py``, and its name.
 
     Attributes:
         name: What the user calls it.

@@ -1,4 +1,4 @@
-"""The methods, by name. Adding one is one module and one line here."""
+"""The methods, by name. Adding one is one module, one line here, and its name in ``methods/names.py``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from luthier.config.base import Settings
 from luthier.config.validation import validate
-from luthier.errors import ConfigError, did_you_mean
 from luthier.methods.adapter import Adapter
 from luthier.methods.base import Method
 from luthier.methods.full import Full
 from luthier.methods.lora import Lora
+from luthier.methods.names import require_method
 from luthier.methods.peft_method import Peft
 from luthier.methods.prefix_tuning import PrefixTuning
 from luthier.methods.prompt_tuning import PromptTuning
@@ -35,8 +35,7 @@ def find_method(name: str) -> Method:
     Raises:
         ConfigError: When there is none of that name.
     """
-    if name not in METHODS:
-        raise ConfigError(f"unknown method '{name}'", where="method", fix=did_you_mean(name, METHODS))
+    require_method(name)
     return METHODS[name]
 
 

@@ -29,7 +29,6 @@ from luthier.files.foreign import foreign
 from luthier.progress import say
 from luthier.user_path import user_path
 
-SUFFIX = ".gguf"
 _MAGIC = b"GGUF"
 _RECORD = "gguf.json"
 _LAYOUT = 1

@@ -24,12 +24,12 @@ from luthier.kernels.onednn_matmul import multiply_by_onednn
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.folder_checks import check_folder, check_sizes, check_total
-from luthier.models.gguf import SUFFIX, gguf_folder, read_record
+from luthier.models.gguf import gguf_folder, read_record
 from luthier.models.language_model import LanguageModel
+from luthier.models.names import EMBEDDED, require_model
 from luthier.progress import say
 from luthier.user_path import user_path
 
-EMBEDDED = {"mini": Path(__file__).parent / "mini"}
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 # Folders inside a repository hold the same weights for other programs.
 _OTHER_FORMATS = ["*/*"]
@@ -143,18 +143,14 @@ def find_folder(name: str, *, trust_remote_code: bool = False) -> Path:
     Raises:
         ModelError: When there is no such folder, and the hub does not give it.
     """
+    require_model(name)
     if name in EMBEDDED:
         return EMBEDDED[name]
     path = user_path(name)
     if path.is_dir():
         return path
-    if path.suffix == SUFFIX and path.is_file():
+    if path.is_file():
         return gguf_folder(path)
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(
-            f"no model folder '{name}'",
-            fix="Give a folder, a .gguf file, or an id such as owner/name.",
-        )
     return _fetch(name, trust_remote_code)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from luthier.errors import DataError
 from luthier.files.text_lines import text_lines
-from luthier.tasks.loader import LIBRARY
+from luthier.tasks.names import LIBRARY
 from luthier.tasks.rows import sources
 from luthier.tasks.rows.sources import Source, read_rows
 from luthier.user_path import user_path

@@ -15,6 +15,7 @@ from luthier.tasks.build import read_task
 from luthier.tasks.draft import draft_task
 from luthier.tasks.exemplar_pool import fixed_exemplar
 from luthier.tasks.from_row_format import task_from_row_format
+from luthier.tasks.names import LIBRARY, YAML, library_names, on_hub, require_task
 from luthier.tasks.rows import sources
 from luthier.tasks.rows.row_formats import RowFormat, recognise
 from luthier.tasks.rows.sources import SPLITS, Source, given_splits, read_rows
@@ -24,9 +25,6 @@ from luthier.tasks.split_index import SplitIndex
 from luthier.tasks.split_report import SplitReport, check_lost
 from luthier.tasks.task_rows import TaskRows
 from luthier.user_path import user_path
-
-LIBRARY = Path(__file__).parent / "library" / "builtin"
-_YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +46,6 @@ class TaskData:
     digest: str
 
 
-def library_names() -> tuple[str, ...]:
-    """Return the names of the built-in tasks."""
-    return tuple(sorted(path.parent.name for path in LIBRARY.glob("*/task.yaml")))
-
-
 def load_task(name_or_path: str) -> Task:
     """Load a task.
 
@@ -67,17 +60,14 @@ def load_task(name_or_path: str) -> Task:
     if name_or_path in library_names():
         return read_task(built_in)
     path = user_path(name_or_path)
-    if path.suffix in _YAML:
+    require_task(name_or_path)
+    if path.suffix in YAML:
         return read_task(path)
     if path.is_dir() and (path / "task.yaml").is_file():
         return read_task(path / "task.yaml")
-    on_hub = name_or_path.startswith("hf:")
-    if on_hub or _exists(path):
-        source = sources.pin(Source(name_or_path if on_hub else str(path)))
-        first = next(iter(given_splits(source).values()), source)
-        return task_from_row_format(source, _row_format(source, first, name_or_path))
-    what = f"no built-in task, file or folder is called '{name_or_path}'"
-    raise TaskError(what, fix=did_you_mean(name_or_path, library_names() or ("(none)",)))
+    source = sources.pin(Source(name_or_path if on_hub(name_or_path) else str(path)))
+    first = next(iter(given_splits(source).values()), source)
+    return task_from_row_format(source, _row_format(source, first, name_or_path))
 
 
 def _row_format(source: Source, first: Source, name: str) -> RowFormat:
@@ -98,13 +88,6 @@ def with_data_settings(task: Task, data: EncodingConfig) -> Task:
     """Return a task whose rows are read as the settings of a verb say."""
     overlaps = data.overlaps if isinstance(data, TrainingDataConfig) else None
     return replace(task, reasoning=data.reasoning, overlaps=overlaps or task.overlaps)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
 
 
 def load_splits(task: Task, data: DataConfig, seed: int) -> TaskData:

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from luthier.errors import DataError, did_you_mean
 from luthier.records import Example, Row
-from luthier.tasks.loader import library_names, load_task
+from luthier.tasks.loader import load_task
+from luthier.tasks.names import library_names
 from luthier.tasks.rendering import render, render_with, row_id, split_key
 from luthier.tasks.rows.notes import RowNotes
 from luthier.tasks.rows.sources import read_rows

@@ -1,0 +1,44 @@
+"""What a task can be called: a built-in name, a file, a folder or an id of the hub. Nothing of a task is read here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from luthier.config.yaml_file import load_yaml
+from luthier.errors import TaskError, did_you_mean
+from luthier.user_path import user_path
+
+LIBRARY = Path(__file__).parent / "library" / "builtin"
+YAML = (".yaml", ".yml")
+
+
+def library_names() -> tuple[str, ...]:
+    """Return the names of the built-in tasks."""
+    return tuple(sorted(path.parent.name for path in LIBRARY.glob("*/task.yaml")))
+
+
+def on_hub(name_or_path: str) -> bool:
+    """Whether a task is asked for by the id of a dataset of the hub."""
+    return name_or_path.startswith("hf:")
+
+
+def require_task(name_or_path: str) -> None:
+    """Check that there is something of this name, without reading it.
+
+    Raises:
+        TaskError: When there is not.
+    """
+    path = user_path(name_or_path)
+    if name_or_path in library_names() or on_hub(name_or_path) or _exists(path):
+        return
+    if path.suffix in YAML:
+        load_yaml(path, TaskError)  # it says why the file cannot be read
+    what = f"no built-in task, file or folder is called '{name_or_path}'"
+    raise TaskError(what, fix=did_you_mean(name_or_path, library_names() or ("(none)",)))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
