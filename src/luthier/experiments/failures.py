@@ -77,7 +77,7 @@ def _training_failed(plan: Plan, arm: Arm, seed: int) -> Entry:
 
 
 def _place(plan: Plan, arm: Arm, inputs: dict[str, Any]) -> Entry:
-    return open_entry(plan.config.out, "failures", inputs, About(plan.target.task.name, arm.name, name_of_run(plan)))
+    return open_entry(plan.config.runs, "failures", inputs, About(plan.target.task.name, arm.name, name_of_run(plan)))
 
 
 def _read(entry: Entry) -> Failure | None:
