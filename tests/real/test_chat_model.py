@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from luthier.config.decoding import DecodingConfig
+from luthier.data.check import check_split
 from luthier.data.encoding import Encoder
 from luthier.inference.generation import generate
 from luthier.inference.stop_conditions import StopConditions
@@ -47,3 +48,14 @@ def test_an_answer_ends_by_itself(smollm2: LanguageModel) -> None:
     (answer,) = generate(smollm2, [prompt], DecodingConfig(), ending)
     assert answer.finish == "stop"
     assert answer.text == "The capital of France is Paris."
+
+
+def test_each_message_begins_with_the_begin_token_and_none_is_doubled(smollm2: LanguageModel) -> None:
+    tokenizer = smollm2.tokenizer
+    assert tokenizer.bos_token == "<|im_start|>"
+    examples = [Example(str(n), "t", "t", f"What is {n} and {n}?", (str(2 * n),)) for n in range(4)]
+    found = check_split("train", examples, encoder(smollm2))
+    assert (found.doubled, found.begins) == (0, {1: 4}), "one at the head, before the template's own system message"
+    prompt = encoder(smollm2).encode(examples[0])
+    assert isinstance(prompt, Encoded)
+    assert prompt.prompt_ids.tolist().count(tokenizer.bos_token_id) == 3

@@ -59,6 +59,8 @@ class SplitCheck:
         unknown: Tokens that the tokenizer does not know.
         distinct_targets: False when all targets are the same.
         samples: The first examples.
+        doubled: Examples before whose text begin tokens were put although it has some of its own.
+        begin: These tokens; "" where there are none.
     """
 
     split: str
@@ -76,6 +78,8 @@ class SplitCheck:
     unknown: int
     distinct_targets: bool
     samples: tuple[Sample, ...]
+    doubled: int = 0
+    begin: str = ""
 
     @property
     def lost(self) -> int:
@@ -133,7 +137,8 @@ class SplitMeter:
         self._dropped: Counter[str] = Counter()
         self._begins: Counter[int] = Counter()
         self._samples: list[Sample] = []
-        self._examples = self._cut = self._cut_tokens = self._ends = self._unknown = 0
+        self._examples = self._cut = self._cut_tokens = self._ends = self._unknown = self._doubled = 0
+        self._begin = ""
         self._first_target: str | None = None
         self._distinct = False
 
@@ -148,12 +153,15 @@ class SplitMeter:
             self._flush()
 
     def _flush(self) -> None:
-        for item in self._encoder.stream(self._waiting):
+        for example, item in zip(self._waiting, self._encoder.stream(self._waiting), strict=True):
             self._examples += 1
             if isinstance(item, Dropped):
                 self._dropped[item.reason] += 1
             else:
                 self._count(item)
+                begin = self._encoder.doubled_begin(example, item.prompt_ids.tolist())
+                self._doubled += bool(begin)
+                self._begin = self._begin or begin
         self._waiting.clear()
         self._size = 0
 
@@ -204,6 +212,8 @@ class SplitMeter:
             unknown=self._unknown,
             distinct_targets=self._distinct,
             samples=tuple(self._samples),
+            doubled=self._doubled,
+            begin=self._begin,
         )
 
 
@@ -265,9 +275,12 @@ def notes(report: CheckReport) -> Iterator[str]:
             yield f"{split.split}: the tokenizer does not know {split.unknown:,} tokens ({share:.2%})."
         if split.examples > 1 and not split.distinct_targets:
             yield f"{split.split}: every target is the same."
-        many = sum(count for begins, count in split.begins.items() if begins > 1)
-        if many:
-            yield f"{split.split}: {many:,} examples have more than one begin token."
+        if split.doubled:
+            source = "the chat template" if report.chat else "the row or its template"
+            yield (
+                f"{split.split}: {split.doubled:,} examples have more than one begin token: {split.begin} is put "
+                f"before texts in which {source} writes a begin token as well."
+            )
 
 
 def render_check(report: CheckReport, console: Console) -> None:

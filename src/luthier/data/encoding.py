@@ -9,6 +9,7 @@ tokens at the head of its input text, whole tokens, and never anything else; a t
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from luthier.data.around import around_texts
 from luthier.data.chat import ChatFormat, read_format, reasoning_tags
 from luthier.data.chat_messages import render_spoken, spoken_of
 from luthier.data.cutting import cut_range, moved_span
@@ -24,7 +26,7 @@ from luthier.data.layout import Layout
 from luthier.data.long_texts import LONG, in_batches, shortened
 from luthier.data.model_tokens import ModelTokens, embedded
 from luthier.data.special_tokens import SpecialTokens
-from luthier.data.tokenizer_adapter import Offsets, adapt_tokenizer, added_around, marks_words, special_names
+from luthier.data.tokenizer_adapter import Offsets, adapt_tokenizer, marks_words, special_names
 from luthier.errors import DataError, ModelError
 from luthier.records import Dropped, Encoded, Example, TokenIds
 
@@ -99,7 +101,7 @@ class Encoder:
         self._special = SpecialTokens(tokenizer, kept)
         forced = model_tokens.forced_begin
         self._begin = (forced,) if forced is not None and encoder_decoder else ()
-        self._before, self._after = self._around()
+        self._around = around_texts(tokenizer, encoder_decoder=encoder_decoder)
         self._marks_words = marks_words(self._pieces)
         self.end_ids: tuple[int, ...] = ()
         """Ids that end every target, all of them supervised."""
@@ -120,7 +122,7 @@ class Encoder:
     def bos_id(self) -> int | None:
         """The begin token that stands once at the head of every prompt, or None."""
         bos = self.tokenizer.bos_token_id
-        return int(bos) if bos is not None and bos in self._before else None
+        return int(bos) if bos is not None and bos in self._around.before else None
 
     @property
     def kept_ids(self) -> tuple[int, ...]:
@@ -193,17 +195,22 @@ class Encoder:
         """Return the beginning of an answer that stands in its prompt already: an open block for reasoning, or ""."""
         return self._chat.begun(_first(example)) if self._chat else ""
 
-    # How the model's own tokens stand around a text.
+    def doubled_begin(self, example: Example, prompt: Sequence[int]) -> str:
+        """Return the begin tokens that were put before an example's prompt although its text has some; "" for none.
 
-    def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        before, after = added_around(self.tokenizer)
-        eos, bos = int(self.tokenizer.eos_token_id), self.tokenizer.bos_token_id
-        if self.encoder_decoder:
-            return before, after if after and after[-1] == eos else (*after, eos)
-        before = tuple(item for place, item in enumerate(before) if item != bos or item not in before[:place])
-        if bos is not None and bos != eos and bos not in before:
-            before = (int(bos), *before)
-        return before, ()
+        A template that begins every message with one (ChatML, where it is ``<|im_start|>``) doubles nothing by that.
+        """
+        if not self._around.may_double(prompt):
+            return ""
+        # Rendering is dear, and a chat template begins all conversations alike.
+        layout = self._template_alone if self._chat else self._plain_layout(example)
+        return str(self.tokenizer.decode(list(self._around.head(self._body(layout)[0]))))
+
+    @functools.cached_property
+    def _template_alone(self) -> Layout:
+        return self._layout(Example("", "", "", "a", ("b",)))
+
+    # What ends an answer.
 
     def _end(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
         """Return what ends a target, and the tokens and texts at which generation ends."""
@@ -222,8 +229,8 @@ class Encoder:
     def _signature(self) -> str:
         settings = {
             "tokenizer": self._pieces.state(),
-            "before": self._before,
-            "after": self._after,
+            "before": self._around.before,
+            "after": self._around.after,
             "end": self.end_ids,
             "chat": self._chat and [self.tokenizer.chat_template, self._chat.arguments, "lead in the prompt"],
             "encoder_decoder": self.encoder_decoder,
@@ -314,14 +321,7 @@ class Encoder:
         for place, item in enumerate(layouts):
             if item.masked:
                 bodies[place] = self._body(item)[0]
-        return [[*self._head(body), *body, *self._tail(body)] for body in bodies]
-
-    def _head(self, body: Sequence[int]) -> tuple[int, ...]:
-        """Return what goes before a text, unless the chat template wrote it already."""
-        return () if self._before and tuple(body[: len(self._before)]) == self._before else self._before
-
-    def _tail(self, body: Sequence[int]) -> tuple[int, ...]:
-        return () if self._after and tuple(body[-len(self._after) :]) == self._after else self._after
+        return [[*self._around.head(body), *body, *self._around.tail(body)] for body in bodies]
 
     def _body(self, layout: Layout) -> tuple[list[int], Offsets | None]:
         """Return the ids of one text, with the characters of each."""
@@ -338,7 +338,7 @@ class Encoder:
     def _fit(self, example: Example, layout: Layout, ids: list[int], reserve: int) -> tuple[TokenIds, int] | Dropped:
         """Cut a prompt so that it and ``reserve`` tokens fit; return its ids and how many tokens were cut."""
         room = self.max_length if self.encoder_decoder else self.max_length - reserve
-        if room <= len(self._before) + len(self._after) or reserve > self.max_length:
+        if room <= len(self._around.before) + len(self._around.after) or reserve > self.max_length:
             return Dropped(example.id, TARGET_TOO_LONG)
         excess = len(ids) - room
         if excess <= 0:
@@ -351,7 +351,7 @@ class Encoder:
         gap = cut_range(layout.text, layout.span, offsets, excess)
         if gap is None:
             return Dropped(example.id, PROMPT_TOO_LONG)
-        kept = [*self._head(body), *body[: gap[0]], *body[gap[1] :], *self._tail(body)]
+        kept = [*self._around.head(body), *body[: gap[0]], *body[gap[1] :], *self._around.tail(body)]
         return _array(kept), gap[1] - gap[0] + layout.lost
 
     def _target_ids(self, targets: Sequence[tuple[Layout, str]]) -> list[list[int]]:
