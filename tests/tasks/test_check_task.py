@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from luthier.config.data import DataConfig
+from luthier.console import PlainConsole
 from luthier.data.check import CheckReport, check_split, fatal, render_check
 from luthier.data.encoding import NOTHING_TO_CUT, PROMPT_TOO_LONG, TARGET_TOO_LONG, Encoder
 from luthier.records import Example
@@ -71,6 +72,43 @@ def test_good_rows_have_nothing_fatal_and_are_shown(tmp_path: Path) -> None:
     assert "\x1b[1;32m c" in shown
     assert "p[bold]" in shown
     assert "Recognised rows of prompt and completion" in shown
+
+
+def shown_without_colour(tmp_path: Path, prompt: str, completion: str, *, encoding: str = "utf-8") -> str:
+    rows: list[dict[str, object]] = [{"prompt": f"{n} {prompt}", "completion": completion} for n in range(30)]
+    out = TextIOWrapper(BytesIO(), encoding=encoding, errors="backslashreplace")
+    render_check(check(write(tmp_path, rows)), PlainConsole(file=out, width=120, markup=False, emoji=False))
+    out.seek(0)
+    return out.read()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "encoding", "supervised", "legend"),
+    [
+        ("why?", "so", "utf-8", "why?⟦ so</s>⟧", "between ⟦ and ⟧"),
+        ("why?", "so", "ascii", "why?[=[ so</s>]=]", "between [=[ and ]=]"),
+        ("why ⟦a⟧?", "so", "utf-8", "why ⟦a⟧?[=[ so</s>]=]", "between [=[ and ]=]"),
+        ("why ⟦a⟧ [=[b]=]?", "so", "utf-8", "?[==[ so</s>]==]", "between [==[ and ]==]"),
+        ("a[", "]so", "ascii", "a[[=[ ]so</s>]=]", "between [=[ and ]=]"),
+        # The prompt ends as the shortest brackets begin.
+        ("a[=", "]=so", "ascii", "a[=[==[ ]=so</s>]==]", "between [==[ and ]==]"),
+    ],
+)
+def test_without_colour_what_is_supervised_stands_in_brackets_that_no_text_has(
+    tmp_path: Path, prompt: str, completion: str, encoding: str, supervised: str, legend: str
+) -> None:
+    shown = shown_without_colour(tmp_path, prompt, completion, encoding=encoding)
+    assert shown.count(supervised) == 3, shown
+    assert f"supervised: {legend}" in shown
+
+
+def test_colours_that_the_user_does_not_want_are_brackets_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    report = check(write(tmp_path, [{"prompt": f"p{n}", "completion": "so"} for n in range(30)]))
+    for no_colour, supervised in (("1", "⟦ so</s>⟧"), ("", "so</s>\x1b")):
+        monkeypatch.setenv("NO_COLOR", no_colour)
+        out = StringIO()
+        render_check(report, Console(file=out, width=120, force_terminal=True, color_system="standard"))
+        assert supervised in out.getvalue()
 
 
 def test_limits_and_length_of_the_configuration_count(tmp_path: Path) -> None:

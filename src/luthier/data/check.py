@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -284,15 +285,17 @@ def notes(report: CheckReport) -> Iterator[str]:
 
 
 def render_check(report: CheckReport, console: Console) -> None:
-    """Print a report; supervised tokens are green."""
+    """Print a report; supervised tokens are green, or in brackets where the console has no colour."""
     mode = "with the model's chat template" if report.chat else "as plain text"
     console.print(Text(f"{report.task}: at most {report.max_length:,} tokens, {mode}", style="bold"))
     for sentence in (*report.sentences, *notes(report)):
         console.print(Text(f"• {sentence}"))
     console.print(_figures(report))
+    coloured = console.color_system is not None and not console.no_color
     for split in report.splits[:1]:
+        brackets = None if coloured else _brackets(split.samples, console.encoding)
         for sample in split.samples:
-            console.print(_sample(split.split, sample))
+            console.print(_sample(split.split, sample, brackets))
 
 
 def _figures(report: CheckReport) -> Table:
@@ -332,10 +335,28 @@ def _begins(split: SplitCheck) -> str:
     return ", ".join(f"{count}: {examples:,}" for count, examples in split.begins.items()) or "–"
 
 
-def _sample(split: str, sample: Sample) -> Panel:
+def _brackets(samples: Sequence[Sample], encoding: str) -> tuple[str, str]:
+    """Return a pair of brackets that the console can write, and that nobody can take for a part of the texts."""
+    # As Lua's long brackets: of these one length is always left that begins nowhere in a text.
+    pairs = ((f"[{'=' * length}[", f"]{'=' * length}]") for length in itertools.count(1))
+    for begin, end in itertools.chain([("⟦", "⟧")], pairs):
+        if begin.encode(encoding, errors="ignore") and all(_stands_alone(sample, begin, end) for sample in samples):
+            return begin, end
+    raise AssertionError("unreachable")
+
+
+def _stands_alone(sample: Sample, begin: str, end: str) -> bool:
+    """Whether brackets around a target are the first and the only ones of their kind."""
+    opened = f"{sample.prompt}{begin}{sample.target}"
+    whole = f"{opened}{end}"
+    return whole.find(begin) == len(sample.prompt) == whole.rfind(begin) and whole.find(end) == len(opened)
+
+
+def _sample(split: str, sample: Sample, brackets: tuple[str, str] | None) -> Panel:
+    begin, end = brackets or ("", "")
     text = Text()
     text.append(sample.prompt, style="dim")
-    text.append(sample.target, style="bold green")
+    text.append(f"{begin}{sample.target}{end}", style="bold green")
     cut = f", {sample.cut_tokens} tokens cut" if sample.cut_tokens else ""
-    legend = Text("green is supervised", style="italic dim")
+    legend = Text(f"supervised: between {begin} and {end}" if brackets else "supervised: green", style="italic dim")
     return Panel(Group(text, legend), title=Text(f"{split} {sample.id}{cut}"), title_align="left")
