@@ -31,8 +31,10 @@ def exhausted(fault: BaseException) -> ResourceError | None:
         if _is_about_memory(reason):
             return ResourceError(
                 "memory ran out",
-                fix="Use fewer --workers, a smaller training.micro_tokens or evaluation.batch_tokens, "
-                "training.activation_checkpointing, or a smaller model; what is finished is kept.",
+                # Written out: that the settings are loaded for a message needs memory, too.
+                fix="Use fewer --workers, smaller passes (--set training.micro_tokens=2048, --set "
+                "evaluation.batch_tokens=2048), --set training.activation_checkpointing=true, or a smaller model; what "
+                "is finished is kept.",
             )
         if _is_about_room(reason):
             where = str(getattr(reason, "filename", None) or "")

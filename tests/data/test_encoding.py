@@ -387,7 +387,7 @@ def test_over_long_chat_loses_input_text_only() -> None:
 def test_chat_without_a_template_is_an_error() -> None:
     with pytest.raises(ModelError, match="no chat template") as fault:
         decoder(byte_tokenizer(), chat="always")
-    assert "chat: auto" in str(fault.value)
+    assert "--set data.chat=auto" in str(fault.value)
 
 
 def test_tokenizer_without_an_end_token_is_an_error() -> None:

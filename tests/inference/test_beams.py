@@ -155,7 +155,7 @@ def test_beams_are_not_sampled() -> None:
 
 
 def test_an_engine_that_does_not_search_says_so() -> None:
-    with pytest.raises(ConfigError, match=r"writes greedily, and decoding.beams is 3(.|\n)*use the engine torch"):
+    with pytest.raises(ConfigError, match=r"writes greedily, and decoding.beams is 3(.|\n)*use --engine torch"):
         require_greedy(DecodingConfig(beams=3))
 
 

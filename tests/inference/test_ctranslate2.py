@@ -237,7 +237,7 @@ def test_what_cannot_be_run_is_an_error(tmp_path: Path) -> None:
 
 def test_where_it_is_not_installed_the_error_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"not installed\n.*pip install 'luthier\[deploy\]'"):
+    with pytest.raises(ModelError, match=r"not installed\n.*pip install ctranslate2`, or use --engine torch"):
         open_converted(tiny_model("gpt2"), tmp_path, "float32")
 
 
@@ -246,7 +246,10 @@ def test_a_window_is_not_overstepped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "window", 8)
     short, long = encoded(5, [(4, 2), (12, 2)])
     assert len(engine.answer_logprobs([short], budget=99)) == 1
-    with pytest.raises(ModelError, match=r"14 tokens do not fit the window of 8 tokens .*\n.*data.max_length to 8"):
+    with pytest.raises(
+        ModelError,
+        match=r"14 tokens do not fit the window of 8 tokens .*\n.*--set data.max_length=8, or use --engine torch",
+    ):
         engine.answer_logprobs([short, long], budget=99)
     with pytest.raises(ModelError, match="9 tokens do not fit"):
         engine.generate([short], DecodingConfig(), StopConditions(str, 5))

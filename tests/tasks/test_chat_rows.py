@@ -150,7 +150,7 @@ def test_one_instruction_with_many_answers(tmp_path: Path) -> None:
     rows: list[Row] = [{"prompt": "Write a poem.", "completion": f"Poem {number}"} for number in range(200)]
     removed = read(tmp_path, rows)
     assert removed.train == ()
-    assert "Where one prompt is meant to have many answers, set data.overlaps=keep" in said(removed)
+    assert "Where one prompt is meant to have many answers, keep them with --set data.overlaps=keep" in said(removed)
     kept = read(tmp_path, rows, overlaps="keep")
     assert len(kept.train) == removed.report.overlaps > 140
     assert f"{len(kept.train)} training examples have a prompt that stands in validation or test too" in said(kept)

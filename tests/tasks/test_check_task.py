@@ -125,7 +125,8 @@ def test_all_rows_too_long_is_fatal(tmp_path: Path) -> None:
     assert len(messages) == 3  # one for each split
     assert "train examples do not fit 64 tokens" in messages[0]
     assert TARGET_TOO_LONG in messages[0]
-    assert "Raise data.max_length" in messages[0]
+    assert "Give --set data.max_length=N or a model that holds longer texts" in messages[0]
+    assert "max_lost" not in messages[0], "that all are lost cannot be allowed"
 
 
 def test_too_many_empty_rows_are_fatal(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def test_a_loss_that_is_not_finite_names_its_examples(broken: str, tmp_path: Pat
     assert str(caught.value).startswith("step 3: ")
     for index in plan.indices(2):
         assert f"example-{index}" in str(caught.value)
-    assert "Lower training.learning_rate" in str(caught.value)
+    assert "--set training.learning_rate=RATE" in str(caught.value)
     assert all(weight.isfinite().all() for weight in before.values())  # no step was taken with it
     assert not model.module.training
     (kept,) = tmp_path.glob("step-*")
@@ -358,7 +358,7 @@ def test_weights_that_the_last_step_made_infinite_are_found(tmp_path: Path) -> N
     model, attached = start("full")
     with pytest.raises(TrainingError, match=r"step 1: the weights are not finite after the step") as caught:
         run(model, attached, tmp_path, steps=1, batch_size=8, rate=1e38, clip_norm=None, validate=held_out(model))
-    assert "Lower training.learning_rate" in str(caught.value)
+    assert "--set training.learning_rate=RATE" in str(caught.value)
 
 
 def test_weights_so_large_that_they_give_no_numbers_are_never_stored(tmp_path: Path) -> None:

@@ -127,14 +127,15 @@ def _new_name(schema: type[BaseModel], location: KeyPath) -> str | None:
 def _other_verbs(verb: Verb, location: KeyPath) -> list[Verb]:
     """Return the other verbs that have a setting at a location."""
     others = [other for other in VERBS if other.settings and other is not verb]
-    return [other for other in others if _has_key(settings_class(other), location)]
+    return [other for other in others if has_key(settings_class(other), location)]
 
 
-def _has_key(schema: type[BaseModel], location: KeyPath) -> bool:
+def has_key(schema: type[BaseModel], location: KeyPath) -> bool:
+    """Whether a settings class has a setting at a location."""
     field = schema.model_fields.get(str(location[0]))
     if field is None or len(location) == 1:
         return field is not None
-    return any(_has_key(inner, location[1:]) for inner in models_in(field.annotation))
+    return any(has_key(inner, location[1:]) for inner in models_in(field.annotation))
 
 
 def _describe(schema: type[BaseModel], location: KeyPath) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from luthier.config.advice import how_to_set, without_chat
 from luthier.data.chat_rendering import Message, apply_template
 from luthier.errors import DataError, ModelError
 from luthier.records import Turn
@@ -120,7 +121,11 @@ class ChatFormat:
             return apply_template(self.tokenizer, list(messages), arguments, ask=ask)
         except ModelError as fault:
             what = f"the model's chat template fails: {fault.what}"
-            raise DataError(what, where=where, fix="Correct the row, or set data.chat=never.") from None
+            raise DataError(
+                what,
+                where=where,
+                fix=f"Correct the row, or {without_chat()}.",
+            ) from None
 
     def brings_reasoning(self, reply: str) -> bool:
         """Say whether an answer begins with a block of reasoning of the template's kind."""
@@ -153,7 +158,7 @@ def read_format(tokenizer: Any, arguments: Mapping[str, object] | None = None) -
         ModelError: When it has none, or it fails on one user message.
     """
     if not getattr(tokenizer, "chat_template", None):
-        fix = "Write `chat: auto` or `chat: never`, or take the model's instruction-tuned version."
+        fix = f"Do without one ({how_to_set('data.chat', 'auto')}), or take the model's instruction-tuned version."
         raise ModelError("the tokenizer has no chat template", where=_name(tokenizer), fix=fix)
     given = dict(arguments or {})
     asked = [{"role": "user", "content": _ASK}]
@@ -162,7 +167,9 @@ def read_format(tokenizer: Any, arguments: Mapping[str, object] | None = None) -
         answered = apply_template(tokenizer, [*asked, {"role": "assistant", "content": _SAY}], given, ask=False)
     except ModelError as fault:
         raise ModelError(
-            f"the chat template fails: {fault.what}", where=_name(tokenizer), fix="Set `chat: never`."
+            f"the chat template fails: {fault.what}",
+            where=_name(tokenizer),
+            fix=f"{without_chat().capitalize()}.",
         ) from None
     if _ASK not in prompt:
         raise ModelError("the chat template leaves the user's message out", where=_name(tokenizer))

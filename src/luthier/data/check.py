@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from luthier.config.advice import how_to_set, or_allow_lost
 from luthier.data.encoding import Encoder
 from luthier.data.long_texts import LONG, characters
 from luthier.errors import DataError, LuthierError
@@ -249,7 +250,8 @@ def fatal(report: CheckReport, max_lost: float) -> list[LuthierError]:
         share = report.left_out / report.rows
         what = f"{report.left_out:,} of {report.rows:,} rows {report.left_out_why} ({share:.0%})"
         first = f"The first: {report.left_out_rows[0]}. " if report.left_out_rows else ""
-        faults.append(DataError(what, where=report.where, fix=f"{first}Correct them, or raise data.max_lost."))
+        fix = f"{first}Correct them{or_allow_lost(report.left_out, report.rows)}."
+        faults.append(DataError(what, where=report.where, fix=fix))
     train = report.split("train")
     if train is None:
         what = "there are no training examples"
@@ -260,7 +262,10 @@ def fatal(report: CheckReport, max_lost: float) -> list[LuthierError]:
         if split.lost and (split.lost / split.examples > max_lost or not split.encoded):
             reasons = "; ".join(f"{count:,}: {reason}" for reason, count in split.dropped.items())
             what = f"{split.lost:,} of {split.examples:,} {split.split} examples do not fit {report.max_length} tokens"
-            fix = f"Raise data.max_length, shorten the rows, or raise data.max_lost ({max_lost:g})."
+            longer = (
+                f"Give {how_to_set('data.max_length', 'N')} or a model that holds longer texts, or shorten the rows"
+            )
+            fix = f"{longer}{or_allow_lost(split.lost, split.examples)}."
             faults.append(DataError(f"{what} ({reasons})", where=report.where, fix=fix))
     return faults
 

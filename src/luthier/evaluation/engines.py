@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from luthier.config.advice import use_torch
 from luthier.errors import ConfigError, ModelError
 from luthier.evaluation.context import EvaluationContext
 from luthier.inference.ct2_convert import examples_to_compare, open_converted
@@ -44,7 +45,7 @@ def device_for(engine: str, device: str | None) -> str | None:
         raise ConfigError(
             f"the engine {engine} computes on the CPU, and device is '{device}'",
             where="evaluation.engine",
-            fix="Leave --device out, or use the engine torch.",
+            fix=f"Leave --device out, or {use_torch()}.",
         )
     return "cpu"
 
@@ -83,7 +84,7 @@ def _merged(model: LanguageModel, attached: Attached | None) -> Iterator[None]:
         raise ModelError(
             f"CTranslate2 needs the adapter in the weights, and {fault.what}",
             where="evaluation.engine",
-            fix="Use the engine torch.",
+            fix=f"{use_torch().capitalize()}.",
         ) from None
     try:
         yield

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from luthier.config.advice import shorter_answers
 from luthier.errors import DataError
 from luthier.evaluation.context import EvaluationContext, computation_of
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of
@@ -74,7 +75,7 @@ def task_job(model: LanguageModel, prepared: PreparedTask, context: EvaluationCo
         raise DataError(
             f"no test example can be answered ({reason})",
             where=prepared.task.name,
-            fix="Use a model that holds longer texts, or lower max_new_tokens.",
+            fix=f"{shorter_answers()}.",
         )
 
     def batches(indices: Sequence[int]) -> list[tuple[int, ...]]:

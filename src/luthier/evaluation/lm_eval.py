@@ -130,7 +130,7 @@ class LuthierLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
             raise ConfigError(
                 f"answers of {limit} tokens leave no room for a prompt in {self.max_length}",
                 where="max_gen_toks",
-                fix="Lower it.",
+                fix="Lower it with --gen_kwargs max_gen_toks=N.",
             )
         prompts = [
             Encoded(str(number), _ids(self.tok_encode(text)[-room:]), _ids([])) for number, text in enumerate(contexts)

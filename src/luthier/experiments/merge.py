@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from luthier.config.advice import how_to_set
 from luthier.config.merge import MergeConfig
 from luthier.errors import ConfigError, DataError
 from luthier.evaluation.prepared_task import generation_settings_of, make_encoder, task_metrics_of
@@ -45,7 +46,8 @@ def merge(config: MergeConfig) -> Merged:
     encoded = encoder.encode_all(examples).encoded
     if not requests or not encoded:
         what = f"no example of the {split} split fits the model, so a merge cannot be proved"
-        raise DataError(what, where=task.name, fix="Name another task or split.")
+        fix = f"Name another task with --task, or another split: {how_to_set('split', 'train')}."
+        raise DataError(what, where=task.name, fix=fix)
 
     def primary() -> float:
         batches = predict_all(model, encoder, requests, how, batch_tokens=config.evaluation.batch_tokens)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from luthier.config.advice import lower_rate
 from luthier.config.arms import Arm
 from luthier.errors import DivergenceError, raise_faults
 from luthier.evaluation.jobs import EvaluationJob
@@ -19,8 +20,6 @@ from luthier.experiments.units import Unit
 from luthier.records import Prediction
 from luthier.training.outcome import ended_worse
 from luthier.training.trained import Trained
-
-_LOWER = "Lower training.learning_rate; what is finished is kept."
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,9 @@ def read_outcomes(plan: Plan) -> list[ArmOutcome | FailedArm]:
     """
     failures = {arm.name: failure for arm in plan.arms if (failure := failure_of(plan, arm)) is not None}
     if len(failures) == len(plan.arms):
+        fix = f"{lower_rate()}; what is finished is kept."
         faults = [
-            DivergenceError(own.what, where=", ".join(filter(None, (f"arm '{name}'", own.where))), fix=_LOWER)
+            DivergenceError(own.what, where=", ".join(filter(None, (f"arm '{name}'", own.where))), fix=fix)
             for name, own in failures.items()
         ]
         raise_faults("the training of every arm has failed", faults)

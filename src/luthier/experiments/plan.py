@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luthier.config.advice import shorter_answers
 from luthier.config.arms import Arm
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
@@ -157,8 +158,7 @@ def require_test(plan: Plan) -> None:
         if not dropped:
             return
         reason = dropped[0].reason
-    fix = "Use a model that holds longer texts, or lower max_new_tokens."
-    raise DataError(f"no test example can be answered ({reason})", where=task.where, fix=fix)
+    raise DataError(f"no test example can be answered ({reason})", where=task.where, fix=f"{shorter_answers()}.")
 
 
 def name_of_run(plan: Plan) -> str:

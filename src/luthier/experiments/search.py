@@ -17,6 +17,7 @@ from typing import Any
 import optuna
 from pydantic import TypeAdapter
 
+from luthier.config.advice import how_to_set, lower_rate
 from luthier.config.arms import Arm
 from luthier.errors import ConfigError, DivergenceError
 from luthier.experiments.plan import Plan, name_of_run
@@ -85,7 +86,8 @@ def search_arm(plan: Plan, arm: Arm) -> None:
     """
     assert arm.method is not None
     if not plan.training.validation.records or not arm.training.validations:
-        fix = "Give the task a validation split, and training.validations above 0; or search.trials=0."
+        validations, none = how_to_set("training.validations", "4"), how_to_set("search.trials", "0")
+        fix = f"Give the task a validation split and {validations}, or search nothing with {none}."
         raise ConfigError("a search needs validation to choose on", where=f"arm '{arm.name}'", fix=fix)
     entry = search_entry(plan, arm)
     with entry.held(f"{arm.name}: search"):
@@ -277,4 +279,4 @@ def _all_failed(arm: Arm, tried: Sequence[Tried]) -> DivergenceError:
     stopped = f", {others} stopped early" if others else ""
     first = f", the first at {parameters_in_words(failed[0].parameters)}: {failed[0].reason}" if failed else ""
     what = f"no trial came to an end: of {len(tried)}, {len(failed)} failed{stopped}{first}"
-    return DivergenceError(what, where=f"arm '{arm.name}', search", fix="Lower training.learning_rate.")
+    return DivergenceError(what, where=f"arm '{arm.name}', search", fix=f"{lower_rate()}.")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.config.advice import how_to_set, or_allow_lost
 from luthier.config.arms import Arm
 from luthier.config.data import DataConfig
 from luthier.data.encoding import Encoder
@@ -105,7 +106,7 @@ def _replayable(
     if not asking:
         return ()
     if not retained:
-        fix = "Name tasks with `retain`, or leave `replay` out."
+        fix = f"Name tasks with {how_to_set('retain', '[topic]')}, or leave `replay` out of the arm."
         raise ConfigError(
             "no task is retained, so there is nothing to replay", where=f"arm '{asking[0].name}'", fix=fix
         )
@@ -124,7 +125,8 @@ def _require_few_lost(train: PreparedRecords[Encoded], examples: int, max_lost: 
         raise DataError(
             f"{len(train.dropped)} of {examples} training examples do not fit ({train.dropped[0].reason})",
             where=where,
-            fix="Use a model that holds longer texts, shorten the targets, or raise data.max_lost.",
+            fix="Use a model that holds longer texts, or shorten the targets"
+            f"{or_allow_lost(len(train.dropped), examples)}.",
         )
 
 

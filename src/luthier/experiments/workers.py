@@ -180,7 +180,7 @@ class _Pool:
             raise WorkerError(
                 f"a worker process died {doing} (exit code {code})",
                 where="workers",
-                fix="If memory ran out, use fewer workers; what is finished is kept, and the same command goes on.",
+                fix="If memory ran out, use fewer --workers; what is finished is kept, and the same command goes on.",
             )
         if unit is not None:
             say(f"{unit.name}: its worker died (exit code {code}); another one goes on with it")

@@ -112,7 +112,8 @@ def recognise_format(path: Path) -> str:
     if kind is not None:
         return kind
     what = f"cannot tell the format from '{path.name}'"
-    raise DataError(what, where=str(path), fix=f"Write `format:` with one of {', '.join(FORMATS)}.")
+    fix = f"Write `format:` in the task, or give --format, with one of {', '.join(FORMATS)}."
+    raise DataError(what, where=str(path), fix=fix)
 
 
 def recognise_format_or_text(path: Path) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from luthier.config.advice import use_torch
 from luthier.errors import ModelError, first_line
 from luthier.files.code_digest import code_digest
 from luthier.files.store import Entry, open_entry, reading
@@ -72,7 +73,7 @@ def _inputs(model: LanguageModel, precision: Precision, adapter: str) -> dict[st
         raise ModelError(
             "CTranslate2 is not installed",
             where="evaluation.engine",
-            fix="Install it by `pip install 'luthier[deploy]'`, or use the engine torch.",
+            fix=f"Install it by `pip install ctranslate2`, or {use_torch()}.",
         )
     return {
         "model": model.digest,
@@ -119,7 +120,7 @@ def _convert(model: LanguageModel, work: Path, precision: Precision) -> None:
         raise ModelError(
             f"CTranslate2 cannot convert this model ({model.module.config.model_type}): {first_line(fault)}",
             where=model.name,
-            fix="Use the engine torch.",
+            fix=f"{use_torch().capitalize()}.",
         ) from None
 
 
@@ -200,7 +201,7 @@ def _verify(model: LanguageModel, converted: CTranslate2) -> None:
     raise ModelError(
         f"converted for CTranslate2, the model ({kind}) {reason}",
         where=model.name,
-        fix="Use the engine torch.",
+        fix=f"{use_torch().capitalize()}.",
     )
 
 

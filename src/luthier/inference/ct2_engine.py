@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from luthier.config.advice import how_to_set, use_torch
 from luthier.config.decoding import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.errors import ConfigError, ModelError
@@ -215,7 +216,7 @@ class CTranslate2:
                 f"{tokens} tokens do not fit the window of {self.window:g} tokens that some layers of the model have; "
                 "beyond it CTranslate2 gives other numbers",
                 where="evaluation.engine",
-                fix=f"Set data.max_length to {self.window:g}, or use the engine torch.",
+                fix=f"Shorten them with {how_to_set('data.max_length', f'{self.window:g}')}, or {use_torch()}.",
             )
 
     def _let_go(self, tokens: int, budget: int | None) -> None:
@@ -237,13 +238,13 @@ def require_greedy(decoding: DecodingConfig) -> None:
         raise ConfigError(
             f"CTranslate2 writes greedily, and decoding.temperature is {decoding.temperature:g}",
             where="evaluation.engine",
-            fix="Set decoding.temperature to 0, or use the engine torch.",
+            fix=f"Give {how_to_set('decoding.temperature', '0')}, or {use_torch()}.",
         )
     if decoding.beams > 1:
         raise ConfigError(
             f"CTranslate2 writes greedily, and decoding.beams is {decoding.beams}",
             where="evaluation.engine",
-            fix="Set decoding.beams to 1, or use the engine torch.",
+            fix=f"Give {how_to_set('decoding.beams', '1')}, or {use_torch()}.",
         )
 
 

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from luthier.config.advice import how_to_set, lower_rate
 from luthier.errors import DivergenceError, LuthierError, ModelError, raise_faults
 from luthier.files.digests import file_digest
 from luthier.files.json_object import require_plain_files
@@ -68,7 +69,7 @@ def save_adapter(model: LanguageModel, attached: Attached, folder: Path, card: C
     logits = _reference_logits(model)
     if not all_finite(logits):
         what = "the trained model gives numbers that are not finite"
-        raise DivergenceError(what, where=f"method {card.method}", fix="Lower training.learning_rate.")
+        raise DivergenceError(what, where=f"method {card.method}", fix=f"{lower_rate()}.")
     save_file({"logits": logits}, folder / REFERENCE)
     text = json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
@@ -120,7 +121,7 @@ def load_adapter(model: LanguageModel, folder: Path, *, any_base: bool = False) 
             f"the adapter was trained on '{card.base_name}' ({card.base_digest[:12]}), "
             f"not on '{model.name}' ({model.digest[:12]})",
             where=str(folder),
-            fix="Load the base that it belongs to, or allow any base if you know that it fits.",
+            fix=f"Load the base that it belongs to, or add {how_to_set('any_base')} if you know that it fits.",
         )
     attached = find_method(card.method).load(model, folder)
     try:
@@ -156,7 +157,7 @@ def _load_published(model: LanguageModel, folder: Path, *, any_base: bool) -> At
         raise ModelError(
             f"the adapter was trained {known}, not for '{model.name}'",
             where=str(folder / CONFIG),
-            fix="Load the base that it belongs to, or allow any base if you know that it fits.",
+            fix=f"Load the base that it belongs to, or add {how_to_set('any_base')} if you know that it fits.",
         )
     return load_peft(model, folder)
 

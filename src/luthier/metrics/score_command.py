@@ -136,7 +136,7 @@ def _check_settings(settings: ScoreSettings, predictions: Sequence[Path]) -> Non
     if not 0 < settings.confidence <= MOST_CONFIDENCE:
         raise ConfigError(
             f"A confidence of {settings.confidence!r} makes no interval.",
-            fix=f"Give a number between 0 and 1, {MOST_CONFIDENCE} at most, e.g. 0.95.",
+            fix=f"Give a number between 0 and 1, {MOST_CONFIDENCE} at most, e.g. --confidence 0.95.",
         )
     if settings.seed < 0:
         raise ConfigError(f"A seed of {settings.seed} seeds nothing.", fix="Give a whole number from 0.")
@@ -148,9 +148,8 @@ def _check_settings(settings: ScoreSettings, predictions: Sequence[Path]) -> Non
             fix="Give the files of two systems or more, or leave --significance out.",
         )
     if settings.resamples < 0:
-        raise ConfigError(
-            f"{settings.resamples} resamples cannot be drawn.", fix="Give 0 (no intervals) or some hundreds."
-        )
+        fix = "Give --resamples 0 (no intervals) or some hundreds."
+        raise ConfigError(f"{settings.resamples} resamples cannot be drawn.", fix=fix)
 
 
 def _scored(predictions: Sequence[Prediction], settings: ScoreSettings) -> list[Score]:

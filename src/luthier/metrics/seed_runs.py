@@ -87,7 +87,7 @@ def paired_runs(a: Runs | Log, b: Runs | Log) -> PairedRuns:
         sides = f"the first {_numbers(a)}, the second {_numbers(b)}"
         raise DataError(
             f"Two arms are compared seed by seed, and theirs differ: {sides}.",
-            fix="Train both with the same `seeds`, or compare the seeds that both have.",
+            fix="Train both with the same --seeds, or compare the seeds that both have.",
         )
     seeds = tuple(a) if isinstance(a, Mapping) else tuple(b) if isinstance(b, Mapping) else ()
     order_b = seeds if isinstance(b, Mapping) else tuple(runs_b)

@@ -144,9 +144,7 @@ def _record_of(path: Path, digest: str) -> GGUFRecord:
     try:
         from gguf import GGUFReader
     except ImportError:
-        raise ModelError(
-            "reading GGUF needs the package gguf", where=str(path), fix="pip install 'luthier[gguf]'"
-        ) from None
+        raise ModelError("reading GGUF needs the package gguf", where=str(path), fix="pip install gguf") from None
     with _reading(path):
         reader = GGUFReader(path)
         types = Counter(tensor.tensor_type.name for tensor in reader.tensors)

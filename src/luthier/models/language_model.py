@@ -116,7 +116,7 @@ class LanguageModel(ABC):
         if tokens >= self.max_length:
             raise ModelError(
                 f"{tokens} virtual tokens leave no room in a model of {self.max_length} tokens",
-                fix="Ask for fewer virtual tokens.",
+                fix="Ask for fewer in the arm's settings, as in `settings: {virtual_tokens: 8}`.",
             )
 
     @property

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from luthier.config.advice import how_to_set
 from luthier.errors import TrainingError
 from luthier.kernels.activation_checkpointing import recomputes
 from luthier.records import Encoded, TokenIds
@@ -97,5 +98,5 @@ def refuse_recomputing(module: Any) -> None:
         raise TrainingError(
             "prefix tuning cannot recompute activations",
             where="training.activation_checkpointing",
-            fix="Switch it off for this arm, or use prompt_tuning.",
+            fix=f"Switch it off with {how_to_set('training.activation_checkpointing', 'false')}, or use prompt_tuning.",
         )

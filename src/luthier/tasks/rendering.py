@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import blake2b
 
+from luthier.config.advice import how_to_set
 from luthier.errors import DataError, LuthierError, TaskError, did_you_mean
 from luthier.files.value_text import answer_texts, from_json, value_text
 from luthier.records import Example, Row
@@ -267,7 +268,8 @@ def _with_reasoning(task: Task, reply: str, reasoning: str, where: str, notes: R
         notes.told[REASONING_LEFT_OUT] += 1
         return reply
     what = "an answer has reasoning apart from its text (reasoning_content)"
-    fix = "Say what becomes of it: data.reasoning=learn (before the answer, in <think>), or data.reasoning=leave_out."
+    learn, leave_out = (how_to_set("data.reasoning", word) for word in ("learn", "leave_out"))
+    fix = f"Say what becomes of it: {learn} (before the answer, in <think>), or {leave_out}."
     raise DataError(what, where=where, fix=fix)
 
 

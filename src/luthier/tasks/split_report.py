@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from luthier.config.advice import how_to_set, or_allow_lost
 from luthier.errors import DataError, listed
 from luthier.tasks.rows.splits import NAMES
 from luthier.tasks.schema import Task
@@ -85,9 +86,8 @@ def _overlaps(task: Task, report: SplitReport) -> str:
     said = f"{count} removed because their prompt stands in validation or test"
     if 2 * report.overlaps < report.found["train"]:
         return f"{said}."
-    return (
-        f"{said}. Where one prompt is meant to have many answers, set data.overlaps=keep (`overlaps: keep` in a task)."
-    )
+    keep = f"{how_to_set('data.overlaps', 'keep')} (`overlaps: keep` in a task)"
+    return f"{said}. Where one prompt is meant to have many answers, keep them with {keep}."
 
 
 def check_lost(report: SplitReport, max_lost: float, where: str) -> None:
@@ -99,5 +99,6 @@ def check_lost(report: SplitReport, max_lost: float, where: str) -> None:
     if report.rows and report.left_out / report.rows > max_lost:
         share = report.left_out / report.rows
         what = f"{report.left_out:,} of {report.rows:,} rows {report.left_out_why} ({share:.0%})"
-        fix = f"The first: {report.left_out_rows[0]}. Correct the rows, or raise data.max_lost ({max_lost:g})."
+        allow = or_allow_lost(report.left_out, report.rows)
+        fix = f"The first: {report.left_out_rows[0]}. Correct the rows{allow}."
         raise DataError(what, where=where, fix=fix)

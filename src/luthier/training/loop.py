@@ -14,6 +14,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor
 
+from luthier.config.advice import lower_rate
 from luthier.config.training import TrainingConfig
 from luthier.data.batching import ENOUGH, ENOUGH_ON_ACCELERATOR
 from luthier.errors import DivergenceError
@@ -216,7 +217,7 @@ def _step(
         raise DivergenceError(
             f"the loss ({loss}) or its gradient ({norm}) is not finite",
             where=f"step {step + 1}",
-            fix=f"Lower training.learning_rate, or look at this batch: {names}. The last checkpoint is kept.",
+            fix=f"{lower_rate()}, or look at this batch: {names}. The last checkpoint is kept.",
         )
     optimizer.step()
     return _StepFigures(loss, norm, quantities)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from luthier.config.advice import lower_rate
 from luthier.errors import DivergenceError
 from luthier.files.safetensors_models import all_finite
 from luthier.training.log import read_log
 
-_LOWER = "Lower training.learning_rate"
 # Below this many steps, the losses of single batches say nothing.
 _ENOUGH_STEPS = 8
 
@@ -25,7 +25,7 @@ def require_finite(weights: Mapping[str, Tensor], *, step: int) -> None:
     for name, weight in weights.items():
         if not all_finite(weight):
             what = f"the weights are not finite after the step ({name})"
-            raise DivergenceError(what, where=f"step {step}", fix=f"{_LOWER}; the last checkpoint is kept.")
+            raise DivergenceError(what, where=f"step {step}", fix=f"{lower_rate()}; the last checkpoint is kept.")
 
 
 def ended_worse(log: Path) -> str:
@@ -39,4 +39,4 @@ def ended_worse(log: Path) -> str:
     if last <= first:
         return ""
     figures = f"loss {first:.3f} at first, {last:.3f} at the end"
-    return f"training ended worse than it began ({figures}). {_LOWER}, or train longer."
+    return f"training ended worse than it began ({figures}). {lower_rate()}, or train longer."

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from luthier.config.advice import how_to_set
 from luthier.errors import ConfigError, raise_faults
 from luthier.training.log import Line
 
@@ -57,8 +58,11 @@ def _open(names: Sequence[str], run: str, folder: Path) -> list[Any]:
     )
 
     installed = {str(getattr(name, "value", name)) for name in get_available_trackers()}
+    none = how_to_set("training.trackers", "[]")
     missing = [
-        ConfigError(f"{name} is not installed", where="training.trackers", fix=f"pip install {name}, or leave it out.")
+        ConfigError(
+            f"{name} is not installed", where="training.trackers", fix=f"pip install {name}, or use none with {none}."
+        )
         for name in names
         if name not in installed
     ]
