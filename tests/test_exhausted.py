@@ -33,6 +33,7 @@ MEMORY: dict[str, BaseException] = {
     "C++": RuntimeError("std::bad_alloc"),
     "loader": ImportError("libtorch_cpu.so: failed to map segment from shared object"),
     "mmap": OSError(errno.ENOMEM, "Cannot allocate memory"),
+    "oneDNN": RuntimeError("could not create a primitive"),
     "threads": RuntimeError("can't start new thread"),
     "a reason behind it": chained(),
 }

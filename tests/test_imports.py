@@ -1,6 +1,7 @@
 """Which module may import which: the packages in order, no cycles, and nothing through the package's root.
 
-    errors, records, version, quiet, threads, signals, visible, user_path ← console, stdio ← progress, exhausted
+    errors, records, version, quiet, control_groups, signals, visible, user_path ← console, stdio, threads
+        ← progress, exhausted
         ← files, config ← data, metrics, kernels ← tasks, models ← methods
         ← objectives, inference ← evaluation ← training
     results, above metrics ← experiments, above all of these ← cli;  report, above results ← cli
@@ -24,8 +25,8 @@ PACKAGE = Path(luthier.__file__).parent
 _LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors records version quiet threads signals visible user_path",
-        "console stdio",
+        "errors records version quiet control_groups signals visible user_path",
+        "console stdio threads",
         "progress exhausted",
         "files config",
         "data metrics kernels",
@@ -47,7 +48,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     package: frozenset[str]().union(*_LAYERS[:height]) for height, layer in enumerate(_LAYERS) for package in layer
 } | {
     "metrics": frozenset({"errors", "records", "files", "console", "stdio"}),
-    "kernels": frozenset({"errors"}),
+    "kernels": frozenset({"errors", "control_groups"}),
     "models": _BASE | {"data", "kernels"},
     "methods": _BASE | {"data", "kernels", "models"},
     "objectives": _BASE | {"data", "kernels", "models"},

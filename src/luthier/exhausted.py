@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 
 from luthier.errors import ResourceError
 
@@ -16,18 +17,17 @@ _NO_MEMORY = (
     "failed to map segment from shared object",
     "can't start new thread",
     "unable to allocate",
+    "could not create a primitive",
+    "could not create a memory",
 )
-"""In the messages of torch, numpy, the dynamic loader, safetensors and the C++ library, in lower case."""
+"""In the messages of torch, numpy, the dynamic loader, safetensors, the C++ library and oneDNN, in lower case."""
 _NO_ROOM = ("no space left on device", "disk quota exceeded", "not enough space on the disk")
 _DEEPEST = 8
 
 
 def exhausted(fault: BaseException) -> ResourceError | None:
     """Return what the machine ran out of, where that is the reason of an exception; None for every other exception."""
-    reason: BaseException | None = fault
-    for _ in range(_DEEPEST):
-        if reason is None:
-            return None
+    for reason in _reasons(fault):
         if _is_about_memory(reason):
             return ResourceError(
                 "memory ran out",
@@ -40,8 +40,22 @@ def exhausted(fault: BaseException) -> ResourceError | None:
             where = str(getattr(reason, "filename", None) or "")
             fix = "Free some, or choose another place (--runs, --save, --out); what is finished is kept."
             return ResourceError("no room is left on the disk", where=where, fix=fix)
-        reason = reason.__cause__ or reason.__context__
     return None
+
+
+def memory_ran_out(fault: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of a device, is the reason of an exception."""
+    return any(_is_about_memory(reason) for reason in _reasons(fault))
+
+
+def _reasons(fault: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and what it was raised from."""
+    reason: BaseException | None = fault
+    for _ in range(_DEEPEST):
+        if reason is None:
+            return
+        yield reason
+        reason = reason.__cause__ or reason.__context__
 
 
 def _is_about_memory(fault: BaseException) -> bool:

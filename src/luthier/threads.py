@@ -17,6 +17,8 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from luthier.control_groups import control_groups, text_of
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Say how many threads there are; the first one counts for torch."""
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -42,8 +44,8 @@ def usable_cores(system: Path = _SYSTEM) -> int:
         system: Root of ``/proc`` and ``/sys``; only Linux has them.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quotas = [_quota_v2(group) for group in _groups(system, "")] + [
-        _quota_v1(group) for group in _groups(system, "cpu")
+    quotas = [_quota_v2(group) for group in control_groups("", system)] + [
+        _quota_v1(group) for group in control_groups("cpu", system)
     ]
     return max(1, min([allowed, *(int(quota) for quota in quotas if quota is not None)]))
 
@@ -58,35 +60,14 @@ def threads_in_words(threads: int, workers: int = 1) -> str:
     return f"computing with {who}{reason}, on {cores} usable {'core' if cores == 1 else 'cores'}"
 
 
-def _groups(system: Path, controller: str) -> list[Path]:
-    """Return the folders of this process's control group and of those above it: the smallest quota of all holds.
-
-    Args:
-        system: See :func:`usable_cores`.
-        controller: ``cpu`` for the first version of control groups, "" for the second.
-    """
-    top = system / "sys" / "fs" / "cgroup" / controller
-    try:
-        lines = (system / "proc" / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    named = [line.split(":", 2) for line in lines if line.count(":") >= 2]
-    own = next((path for _, names, path in named if controller in names.split(",")), None)
-    if own is None:
-        return []
-    parts = [part for part in own.split("/") if part not in ("", "..")]
-    # In a container the path may be that of the host: then only the top is there, and it is the container's own.
-    return [top.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
-
-
 def _quota_v2(group: Path) -> float | None:
     """Return the cores of ``cpu.max``: ``"150000 100000"`` is 1.5; None where there is no limit."""
-    words = _read(group / "cpu.max").split()
+    words = text_of(group / "cpu.max").split()
     return _share(words[0], words[1]) if len(words) == 2 else None
 
 
 def _quota_v1(group: Path) -> float | None:
-    return _share(_read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us"))
+    return _share(text_of(group / "cpu.cfs_quota_us"), text_of(group / "cpu.cfs_period_us"))
 
 
 def _share(quota: str, period: str) -> float | None:
@@ -95,10 +76,3 @@ def _share(quota: str, period: str) -> float | None:
     except (ValueError, ZeroDivisionError):
         return None
     return cores if cores > 0 else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""

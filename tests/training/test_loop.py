@@ -24,8 +24,8 @@ from luthier.objectives.cross_entropy import CrossEntropy, cross_entropy
 from luthier.objectives.objective import mean_loss
 from luthier.records import Encoded
 from luthier.training.log import read_log
-from luthier.training.loop import _enough
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors
+from luthier.training.pass_size import busy_tokens
 from luthier.training.validation import Validation, validation_steps
 from tiny_models import PAD, same_bits, tiny_model
 
@@ -343,14 +343,14 @@ def test_the_held_out_rows_are_not_trained_on() -> None:
 def test_narrow_models_take_more_tokens_in_a_pass() -> None:
     """2^19 numbers in a hidden state; no fewer than 512 tokens; and 512 where batches are padded."""
     model, _ = start("full")  # 32 wide
-    assert _enough(model) == 2**19 // 32
+    assert busy_tokens(model) == 2**19 // 32
     model.module.config.hidden_size = 576
-    assert _enough(model) == 910
+    assert busy_tokens(model) == 910
     model.module.config.hidden_size = 4096
-    assert _enough(model) == 512
+    assert busy_tokens(model) == 512
     padded, _ = start("full", "bloom")
     assert padded.why_padded() is not None
-    assert _enough(padded) == 512
+    assert busy_tokens(padded) == 512
 
 
 def test_weights_that_the_last_step_made_infinite_are_found(tmp_path: Path) -> None:

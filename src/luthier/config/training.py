@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from luthier.config.base import Fraction, Settings
 
@@ -27,8 +28,9 @@ class TrainingConfig(Settings):
     """Optimizer steps; instead of epochs."""
     batch_size: int = Field(default=16, ge=1)
     """Examples in one optimizer step."""
-    micro_tokens: int = Field(default=8192, ge=1)
-    """Tokens in one forward pass; a step is cut into as many as it needs, with the same result."""
+    micro_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Tokens in one forward pass; a step is cut into as many as it needs, with the same result. ``auto`` takes as many
+    as keep the device busy, and fewer where memory is short or runs out."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
     warmup: Fraction = 0.05
@@ -59,3 +61,11 @@ class TrainingConfig(Settings):
     """Memory for the hidden states below the first trained block, which later epochs read again; 0 for no cache."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     """Where each line of ``log.jsonl`` is also sent; the packages of trackers are installed separately."""
+
+    @field_validator("micro_tokens", mode="before")
+    @classmethod
+    def _micro_tokens_are_a_number_or_auto(cls, given: object) -> object:
+        """Refuse everything else with one message, instead of one for each member of the union."""
+        if given != "auto" and not re.fullmatch(r"0*[1-9]\d*", str(given)):
+            raise ValueError("a whole number of at least 1, or auto")
+        return given

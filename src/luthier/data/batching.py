@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,3 +96,36 @@ def plan_batches(lengths: Sequence[int], max_tokens: int, *, enough: int | None 
         else:
             batches.append([index])
     return [tuple(batch) for batch in batches]
+
+
+def plan_even_batches(lengths: Sequence[int], max_tokens: int) -> list[tuple[int, ...]]:
+    """Group items into few batches of about as many tokens each, at most ``max_tokens``; nothing is padded.
+
+    The largest batch comes first: if memory does not suffice, it shows at once. An item longer than the limit shares
+    its batch with none.
+
+    Args:
+        lengths: Tokens of each item.
+        max_tokens: Tokens of a batch.
+
+    Returns:
+        Indices into ``lengths``; each occurs once. The same for the same lengths, always.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    count = max(1, math.ceil(sum(lengths) / max_tokens))
+    batches = _dealt(order, lengths, count)
+    while any(len(batch) > 1 and sum(lengths[index] for index in batch) > max_tokens for batch in batches):
+        count += 1
+        batches = _dealt(order, lengths, count)
+    return sorted(batches, key=lambda batch: (-sum(lengths[index] for index in batch), batch))
+
+
+def _dealt(order: Sequence[int], lengths: Sequence[int], count: int) -> list[tuple[int, ...]]:
+    """Give each item, longest first, to the batch that has the fewest tokens so far."""
+    batches: list[list[int]] = [[] for _ in range(count)]
+    sizes = [(0, place) for place in range(count)]
+    for index in order:
+        tokens, place = heapq.heappop(sizes)
+        batches[place].append(index)
+        heapq.heappush(sizes, (tokens + lengths[index], place))
+    return [tuple(batch) for batch in batches if batch]

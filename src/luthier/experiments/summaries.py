@@ -11,6 +11,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.records import Prediction
 from luthier.results.guessing import chance_level, majority_baseline
 from luthier.results.summaries import DataSummary, ModelSummary, RowCounts, TaskSummary, TrainingSummary
+from luthier.training.trained import TrainingResult
 
 
 def model_summary(model: LanguageModel) -> ModelSummary:
@@ -81,14 +82,14 @@ def data_summary(plan: Plan) -> DataSummary:
     )
 
 
-def training_summary(config: TrainingConfig, learning_rate: float) -> TrainingSummary:
-    """Summarise how an arm was trained; ``learning_rate`` is the peak that was used."""
+def training_summary(config: TrainingConfig, result: TrainingResult) -> TrainingSummary:
+    """Summarise how an arm was trained, with what was chosen in place of what was left open."""
     return TrainingSummary(
-        learning_rate=learning_rate,
+        learning_rate=result.learning_rate,
         epochs=config.epochs,
         steps=config.steps,
         batch_size=config.batch_size,
-        micro_tokens=config.micro_tokens,
+        micro_tokens=result.micro_tokens,
         schedule=config.schedule,
         warmup=config.warmup,
         final_learning_rate_fraction=config.final_learning_rate_fraction,

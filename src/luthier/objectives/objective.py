@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from luthier.config.base import Settings
-from luthier.data.batching import plan_batches
+from luthier.data.batching import plan_batches, plan_even_batches
 from luthier.data.encoding import Encoder
 from luthier.models.language_model import LanguageModel
 from luthier.records import Dropped, Encoded, Example
@@ -102,6 +102,7 @@ def cut_into_micro_batches(
     max_tokens: int,
     *,
     enough: int | None = None,
+    even: bool = False,
     reference: Sequence[Tensor] = (),
 ) -> list[MicroBatch[R]]:
     """Cut an optimizer step into forward passes.
@@ -113,12 +114,14 @@ def cut_into_micro_batches(
         step: The records of the step.
         max_tokens: Tokens of a forward pass, when it is padded to its longest record.
         enough: Tokens that keep the device busy; see :func:`luthier.data.batching.plan_batches`.
+        even: Whether passes are not padded, and are to be of about the same size; ``enough`` is not used then.
         reference: For each record the reference's log-probabilities; empty for none.
     """
     lengths = [objective.tokens(record) for record in step]
+    plan = plan_even_batches(lengths, max_tokens) if even else plan_batches(lengths, max_tokens, enough=enough)
     return [
         MicroBatch([step[place] for place in places], step, [reference[place] for place in places] if reference else ())
-        for places in plan_batches(lengths, max_tokens, enough=enough)
+        for places in plan
     ]
 
 

@@ -144,7 +144,7 @@ class TrainingSummary:
         epochs: Passes over the training examples.
         steps: Optimizer steps, where they were given instead of epochs.
         batch_size: Examples in one optimizer step.
-        micro_tokens: Tokens in one forward pass.
+        micro_tokens: Tokens in one forward pass at most, as given or as chosen; of the first seed.
         schedule: How the learning rate falls after the warm-up.
         warmup: Share of the steps over which it rises from 0.
         final_learning_rate_fraction: Share of the peak that is left at the last step.

@@ -35,6 +35,7 @@ class TrainingProgress:
         validations_without_gain: The number of validations since the best one.
         validation_loss: The latest validation loss, or None.
         validated_step: The step of the latest validation; 0 for none.
+        micro_tokens: The tokens of a forward pass from the next step on; 0 where none was chosen yet.
     """
 
     step: int = 0
@@ -45,6 +46,7 @@ class TrainingProgress:
     validations_without_gain: int = 0
     validation_loss: float | None = None
     validated_step: int = 0
+    micro_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def save_checkpoint(
     with temporary_folder(folder) as writing:
         save_file(_contiguous(weights), writing / "weights.safetensors")
         save_file(_contiguous(optimizer), writing / "optimizer.safetensors")
-        save_file(_random_state(), writing / "random.safetensors")
+        save_file(random_state(), writing / "random.safetensors")
         (writing / "progress.json").write_text(json.dumps(asdict(progress)))
         finish_folder(writing, folder / name)
     for old in _complete(folder)[:-1]:
@@ -92,7 +94,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         raise StoreError(
             f"the checkpoint is damaged: {fault}", where=str(newest), fix="Remove this folder; training starts again."
         ) from None
-    _restore_random_state(random)
+    restore_random_state(random)
     return checkpoint
 
 
@@ -104,14 +106,16 @@ def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
 
 
-def _random_state() -> dict[str, Tensor]:
+def random_state() -> dict[str, Tensor]:
+    """Return the state of torch's random generators, of the CPU and of the CUDA device."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 
 
-def _restore_random_state(state: Mapping[str, Tensor]) -> None:
+def restore_random_state(state: Mapping[str, Tensor]) -> None:
+    """Set the state of torch's random generators."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

@@ -6,18 +6,15 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from luthier.config.advice import lower_rate
 from luthier.config.training import TrainingConfig
-from luthier.data.batching import ENOUGH, ENOUGH_ON_ACCELERATOR
-from luthier.errors import DivergenceError
 from luthier.files.atomic import writing
 from luthier.kernels.activation_checkpointing import keep_activations, recompute_activations
 from luthier.kernels.peak_memory import peak_bytes
@@ -25,46 +22,21 @@ from luthier.kernels.variable_length import recomputation_contexts
 from luthier.methods.base import Attached, load_weights, snapshot
 from luthier.models.frozen_activations import reuse_frozen_activations
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.objective import MicroBatch, R, cut_into_micro_batches, supervised_tokens
-from luthier.objectives.penalty import PenaltyTerm
+from luthier.objectives.objective import R, supervised_tokens
 from luthier.progress import progress as show_progress
 from luthier.progress import say
 from luthier.records import Encoded
 from luthier.signals import uninterrupted
 from luthier.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from luthier.training.log import TrainingLog
+from luthier.training.memory_fit import first_pass_size
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
 from luthier.training.outcome import ended_worse, require_finite
 from luthier.training.recipe import PRECISIONS, TrainingRecipe
+from luthier.training.step import Training, take_step
 from luthier.training.stream import StepStream
 from luthier.training.trackers import tracking
 from luthier.training.validation import Validate, load_best, validate_and_keep_best, validation_steps
-
-_NUMBERS = 2**19
-"""Numbers in one hidden state of a forward pass that keep a CPU's cores busy: twice as many gave a Llama 256 wide
-nothing, half as many cost one 576 wide a tenth of its speed, and memory grows with them."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Training(Generic[R]):
-    """What every step of one training needs."""
-
-    model: LanguageModel
-    attached: Attached
-    stream: StepStream[R]
-    recipe: TrainingRecipe[R]
-    reference: Sequence[Tensor]
-    terms: tuple[tuple[str, PenaltyTerm], ...]
-    optimizer: torch.optim.AdamW
-
-
-@dataclass(frozen=True, slots=True)
-class _StepFigures:
-    """What one optimizer step found: loss, gradient norm before clipping, and named quantities for the log."""
-
-    loss: float
-    norm: float
-    quantities: dict[str, float]
 
 
 def train(
@@ -99,7 +71,8 @@ def train(
     parameters = attached.trainable()
     # Before a checkpoint is loaded, the weights have their starting values.
     terms = tuple((penalty.name, penalty.start(parameters)) for penalty in recipe.penalties)
-    training = _Training(model, attached, stream, recipe, reference, terms, make_optimizer(parameters, recipe.config))
+    optimizer = make_optimizer(parameters, recipe.config)
+    training = Training(model, attached, stream, recipe, reference, terms, optimizer, label)
     torch.manual_seed(recipe.seed)
     progress = _resume(folder, attached, training.optimizer)
     if progress.step:
@@ -112,7 +85,9 @@ def train(
         _training_mode(model, recipe.config),
         reuse_frozen_activations(model, _read_again(stream, recipe), recipe.config.frozen_cache_mib * 2**20),
     ):
-        progress = _run(training, progress, folder, log, validate, label)
+        if not progress.micro_tokens:
+            progress = replace(progress, micro_tokens=first_pass_size(training))
+        progress = _run(training, progress, folder, log, validate)
     if worse := ended_worse(folder / "log.jsonl"):
         say(f"{label}: {worse}")
     training.optimizer.zero_grad(set_to_none=True)  # a gradient is as large as its weight, and nobody needs it now
@@ -121,15 +96,15 @@ def train(
 
 
 def _run(
-    training: _Training[R],
+    training: Training[R],
     progress: TrainingProgress,
     folder: Path,
     log: TrainingLog,
     validate: Validate | None,
-    label: str,
 ) -> TrainingProgress:
     """Take the steps that are left, with validations and checkpoints between them."""
     model, attached, config, steps = training.model, training.attached, training.recipe.config, training.stream.steps
+    label = training.label
     validated = validation_steps(steps, config.validations if validate else 0)
     saved = time.monotonic()
     whole = True
@@ -159,7 +134,7 @@ def _run(
             raise
 
 
-def _save(training: _Training[R], progress: TrainingProgress, folder: Path) -> None:
+def _save(training: Training[R], progress: TrainingProgress, folder: Path) -> None:
     require_finite(training.attached.trainable(), step=progress.step)
     with writing(folder):
         tensors = optimizer_tensors(training.optimizer, training.attached.trainable())
@@ -167,7 +142,7 @@ def _save(training: _Training[R], progress: TrainingProgress, folder: Path) -> N
 
 
 def _logged_step(
-    training: _Training[R], progress: TrainingProgress, folder: Path, log: TrainingLog
+    training: Training[R], progress: TrainingProgress, folder: Path, log: TrainingLog
 ) -> tuple[TrainingProgress, float]:
     """Take one step and log it; return how far training has come, and the loss."""
     recipe, stream = training.recipe, training.stream
@@ -176,7 +151,7 @@ def _logged_step(
     records = [stream.data.records[place] for place in places]
     reference = [training.reference[place] for place in places] if training.reference else ()
     started = time.monotonic()
-    found = _step(training, records, reference, rate, progress.step)
+    found = take_step(training, records, reference, rate, step=progress.step, micro_tokens=progress.micro_tokens)
     seconds = time.monotonic() - started
     tokens = supervised_tokens(recipe.objective, records)
     progress = replace(
@@ -184,6 +159,7 @@ def _logged_step(
         step=progress.step + 1,
         seconds=progress.seconds + seconds,
         supervised_tokens=progress.supervised_tokens + tokens,
+        micro_tokens=found.micro_tokens,
     )
     with writing(folder):
         log.append(
@@ -194,74 +170,11 @@ def _logged_step(
                 "gradient_norm": found.norm,
                 "tokens_per_second": tokens / max(seconds, 1e-9),
                 "memory_bytes": peak_bytes(training.model.device),
+                "micro_tokens": found.micro_tokens,
                 **found.quantities,
             }
         )
     return progress, found.loss
-
-
-def _step(
-    training: _Training[R], records: Sequence[R], reference: Sequence[Tensor], rate: float, step: int
-) -> _StepFigures:
-    """Take one optimizer step."""
-    optimizer, config = training.optimizer, training.recipe.config
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.zero_grad(set_to_none=True)
-    loss, quantities = _accumulate_gradients(training, records, reference)
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    limit = config.clip_norm if config.clip_norm is not None else float("inf")
-    norm = float(torch.nn.utils.clip_grad_norm_(weights, limit, foreach=True))
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        names = ", ".join(record.id for record in records)
-        raise DivergenceError(
-            f"the loss ({loss}) or its gradient ({norm}) is not finite",
-            where=f"step {step + 1}",
-            fix=f"{lower_rate()}, or look at this batch: {names}. The last checkpoint is kept.",
-        )
-    optimizer.step()
-    return _StepFigures(loss, norm, quantities)
-
-
-def _accumulate_gradients(
-    training: _Training[R], records: Sequence[R], reference: Sequence[Tensor]
-) -> tuple[float, dict[str, float]]:
-    """Compute the gradient of a step; return the objective's loss, and the quantities and penalties by name."""
-    model, objective = training.model, training.recipe.objective
-    normaliser = objective.normaliser(records)
-    loss, quantities = 0.0, dict[str, float]()
-    batches = cut_into_micro_batches(
-        objective, records, training.recipe.config.micro_tokens, enough=_enough(model), reference=reference
-    )
-    for batch in batches:
-        found = objective.loss(model, batch)
-        # The sum over this part, divided by the normaliser of the whole step: 8 x 1 is 1 x 8.
-        part = found.total / normaliser
-        penalty = _penalty_on_batch(training, batch, normaliser, quantities)
-        (part if penalty is None else part + penalty).backward()
-        loss += float(part.detach())
-        for name, value in found.quantities.items():
-            quantities[name] = quantities.get(name, 0.0) + value / normaliser
-    for name, term in training.terms:
-        on_weights = term.on_weights()
-        if on_weights is not None:
-            on_weights.backward()
-            quantities[name] = quantities.get(name, 0.0) + float(on_weights.detach())
-    return loss, quantities
-
-
-def _penalty_on_batch(
-    training: _Training[R], batch: MicroBatch[R], normaliser: float, quantities: dict[str, float]
-) -> Tensor | None:
-    """Return the penalties that are computed on a micro-batch, summed, and add them to the quantities."""
-    total: Tensor | None = None
-    for name, term in training.terms:
-        found = term.on_batch(training.model, batch)
-        if found is not None:
-            part = found / normaliser
-            total = part if total is None else total + part
-            quantities[name] = quantities.get(name, 0.0) + float(part.detach())
-    return total
 
 
 def _read_again(stream: StepStream[R], recipe: TrainingRecipe[R]) -> Sequence[Encoded]:
@@ -283,14 +196,6 @@ def _logging(folder: Path, label: str, config: TrainingConfig, progress: Trainin
             folder.mkdir(parents=True, exist_ok=True)
             log = TrainingLog(folder / "log.jsonl", step=progress.step, validated=progress.validated_step, also=also)
         yield log
-
-
-def _enough(model: LanguageModel) -> int:
-    """Tokens of a forward pass that keep the device busy: the narrower the model, the more of them."""
-    if model.device.type != "cpu":
-        return ENOUGH_ON_ACCELERATOR
-    width: int = getattr(model.module.config.get_text_config(), "hidden_size", ENOUGH)
-    return max(ENOUGH, _NUMBERS // width) if model.why_padded() is None else ENOUGH
 
 
 def _is_exhausted(progress: TrainingProgress, config: TrainingConfig) -> bool:

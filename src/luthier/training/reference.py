@@ -17,6 +17,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.objectives.objective import R
 from luthier.records import Encoded
 from luthier.training.compute import ComputeSettings
+from luthier.training.pass_size import planned_pass_size
 from luthier.training.recipe import PRECISIONS, TrainingRecipe
 
 ENTRY_MODULES = ("luthier.training.reference", "luthier.objectives.registry")
@@ -80,7 +81,7 @@ def _compute(model: LanguageModel, recipe: TrainingRecipe[R], sequences: Sequenc
     model.module.eval()
     lengths = [len(sequence.prompt_ids) + len(sequence.target_ids) for sequence in sequences]
     with model.in_precision(PRECISIONS[recipe.config.precision]):
-        for places in plan_batches(lengths, recipe.config.micro_tokens, enough=ENOUGH):
+        for places in plan_batches(lengths, planned_pass_size(model, recipe.config), enough=ENOUGH):
             batch = [sequences[place] for place in places]
             logprobs = model.target_logprobs(batch).float().cpu()
             for place, own in zip(places, torch.split(logprobs, [len(item.target_ids) for item in batch]), strict=True):

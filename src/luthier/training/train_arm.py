@@ -163,6 +163,7 @@ def _store(
         trainable_parameters=card.trainable_parameters,
         stored_bytes=sum(path.stat().st_size for path in adapter.rglob("*") if path.is_file()),
         learning_rate=job.recipe.peak_learning_rate,
+        micro_tokens=progress.micro_tokens,
     )
     costs = TrainingCosts(
         training_seconds=progress.seconds,

@@ -24,6 +24,8 @@ class TrainingResult:
         trainable_parameters: Number of trained weights.
         stored_bytes: Of the adapter's folder.
         learning_rate: The peak.
+        micro_tokens: Tokens of a forward pass at most: those that were given or chosen, or fewer where memory was
+            short.
     """
 
     steps: int
@@ -33,6 +35,7 @@ class TrainingResult:
     trainable_parameters: int
     stored_bytes: int
     learning_rate: float
+    micro_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
