@@ -45,7 +45,7 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
         shots=arm.shots,
         seed=first.seed,
         settings=settings_in_full(arm, first.trained),
-        training=training_summary(arm.training, done) if done else None,
+        training=training_summary(arm.training, done.learning_rate, done.micro_tokens) if done else None,
         trainable_parameters=done.trainable_parameters if done else 0,
         stored_bytes=done.stored_bytes if done else 0,
         prompt_tokens=sum(item.prompt_tokens for item in first.log.predictions) / len(first.log.predictions),

@@ -11,7 +11,6 @@ from luthier.models.language_model import LanguageModel
 from luthier.records import Prediction
 from luthier.results.guessing import chance_level, majority_baseline
 from luthier.results.summaries import DataSummary, ModelSummary, RowCounts, TaskSummary, TrainingSummary
-from luthier.training.trained import TrainingResult
 
 
 def model_summary(model: LanguageModel) -> ModelSummary:
@@ -82,14 +81,21 @@ def data_summary(plan: Plan) -> DataSummary:
     )
 
 
-def training_summary(config: TrainingConfig, result: TrainingResult) -> TrainingSummary:
-    """Summarise how an arm was trained, with what was chosen in place of what was left open."""
+def training_summary(config: TrainingConfig, learning_rate: float, micro_tokens: int | None = None) -> TrainingSummary:
+    """Summarise how an arm was trained.
+
+    Args:
+        config: Its settings.
+        learning_rate: The peak that was used.
+        micro_tokens: The tokens of a pass that were used; None where that is not known.
+    """
+    given = None if config.micro_tokens == "auto" else config.micro_tokens
     return TrainingSummary(
-        learning_rate=result.learning_rate,
+        learning_rate=learning_rate,
         epochs=config.epochs,
         steps=config.steps,
         batch_size=config.batch_size,
-        micro_tokens=result.micro_tokens,
+        micro_tokens=micro_tokens or given,
         schedule=config.schedule,
         warmup=config.warmup,
         final_learning_rate_fraction=config.final_learning_rate_fraction,
