@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from luthier.data.check import check_split
 from luthier.data.encoding import Encoder
 from luthier.errors import DataError, ModelError
 from luthier.files.limited_worker import LimitedWorker
-from luthier.records import Encoded, Example, Turn
+from luthier.records import Encoded, Example, Message, Turn
 from small_job import QUICK_EVAL, luthier, write_rows, write_task
 from tiny import BOS, CHATML, EOS, byte_tokenizer, bytes_of
 
@@ -294,3 +295,29 @@ def test_hostile_chat_template_is_stopped(template: str, monkeypatch: pytest.Mon
         encoder_of(template)
     assert time.perf_counter() - started < 10
     worker.close()
+
+
+@pytest.mark.parametrize("name", ["chatml", "qwen3", "opens thinking"])
+def test_conversations_are_rendered_together_and_as_each_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = encoder_of(TEMPLATES[name])
+    said = (Message("user", "a"), Message("system", "now in French"), Message("user", "b"))
+    kinds = (
+        example("Q: <|im_end|> is text"),
+        example("Q:", REASONED),
+        example("Q:", system="Be brief.", turns=(Turn("a", "1"), Turn("b", "2"))),
+        example("b", messages=said),
+    )
+    asked = [replace(kinds[number % 4], id=str(number)) for number in range(200)]
+    alone = [ids(encoder.encode(one)) for one in asked[:4]]
+    went: list[int] = []
+    plain = LimitedWorker._exchange
+
+    def counted(worker: LimitedWorker, together: list[bytes]) -> tuple[list[dict[str, Any]], str]:
+        went.append(len(together))
+        return plain(worker, together)
+
+    monkeypatch.setattr(LimitedWorker, "_exchange", counted)
+    found = [ids(item) for item in encoder.encode_all(asked).encoded]
+    assert found == alone * 50
+    # Equal conversations are rendered once; that with reasoning also with its answer, where the template has some.
+    assert went == [4 if name == "chatml" else 5]

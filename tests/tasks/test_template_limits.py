@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from luthier.errors import TaskError
+from luthier.errors import Faults, TaskError
 from luthier.files.limited_worker import LimitedWorker, Stopped
 from luthier.tasks.loader import load_task
 from luthier.tasks.names import library_names
 from luthier.tasks.rows import templates
 from luthier.tasks.rows.plain_templates import shape_of
 from luthier.tasks.rows.templates import Template
+from luthier.tasks.task_rows import TaskRows
+from small_job import ECHO, write_rows, write_task
 
 ROW: dict[str, object] = {"text": "a\nb", "words": ["x", "y"], "label": 1}
 
@@ -116,3 +120,39 @@ def test_worker_gives_faults_of_their_own_class_and_goes_on() -> None:
         assert worker.ask("luthier.tasks.rows.templates:render_row", ("{{ 1 + 1 }}", "", ROW)) == "2"
     finally:
         worker.close()
+
+
+def test_rows_are_rendered_together_and_each_fault_is_of_its_own_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    went: list[int] = []
+    plain = LimitedWorker._exchange
+
+    def counted(worker: LimitedWorker, together: list[bytes]) -> tuple[list[dict[str, Any]], str]:
+        went.append(len(together))
+        return plain(worker, together)
+
+    monkeypatch.setattr(LimitedWorker, "_exchange", counted)
+    nested = "{% for a in words %}{% for b in words %}{{ a }}{{ b }}{% endfor %}{% endfor %} {{ text }}"
+    made = [{"id": str(n), "text": f"t{n}", "answer": "x", "words": ["a", "b"]} for n in range(300)]
+    write_rows(tmp_path / "rows.jsonl", made)
+    spec = ECHO | {"source": "rows.jsonl"}
+    spec["templates"] = [{"name": "n", "prompt": nested}, {"name": "m", "prompt": f"{nested}!"}]
+    task = load_task(str(write_task(tmp_path, spec)))
+    found = [item.example.prompt for item in TaskRows(task).items(evaluation=False)]
+    assert [prompt.rstrip("!") for prompt in found] == [f"aaabbabb t{n}" for n in range(300)]
+    assert {prompt[-1] for prompt in found} > {"!"}, "each row by the template that is drawn for it"
+    assert sum(went) == 300
+    assert len(went) <= 2
+    for number in (5, 100):
+        del made[number]["words"]
+    write_rows(tmp_path / "rows.jsonl", made)
+    with pytest.raises(Faults, match="2 rows of ") as caught:
+        list(TaskRows(task).items(evaluation=True))
+    for fault, row in zip(caught.value.faults, ("row 6", "row 101"), strict=True):
+        assert f"rows.jsonl, {row} (" in fault.where
+    # Rows before one that cannot be read are there all the same.
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write("{broken\n")
+    shown = TaskRows(task).items(evaluation=True)
+    assert next(shown).example.prompt == "aaabbabb t0"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from luthier.config.advice import how_to_set, without_chat
-from luthier.data.chat_rendering import Message, apply_template
+from luthier.data.chat_rendering import Message, Rendering, apply_template, expect_template
 from luthier.errors import DataError, ModelError
 from luthier.records import Turn
 
@@ -78,12 +78,26 @@ class ChatFormat:
         Raises:
             DataError: When the template fails on this conversation.
         """
+        return self.write(self.messages_of(system, (*turns, Turn(prompt, reply))), reply, where)
+
+    def messages_of(self, system: str, turns: Sequence[Turn]) -> list[Message]:
+        """Return exchanges as the messages that the template takes."""
         opening = f"{system}\n\n" if system and not self.takes_system else ""
         messages: list[Message] = [{"role": "system", "content": system}] if system and self.takes_system else []
-        for number, turn in enumerate((*turns, Turn(prompt, reply))):
+        for number, turn in enumerate(turns):
             messages.append({"role": "user", "content": (opening if not number else "") + turn.prompt})
             messages.append({"role": "assistant", "content": turn.reply})
-        return self.write(messages, reply, where)
+        return messages
+
+    def expect(self, conversations: Iterable[tuple[Sequence[Message], str, Tools]]) -> None:
+        """Announce messages, their last one and tools that will be given to :meth:`write`, which is faster then."""
+        asked: list[Rendering] = []
+        for messages, reply, tools in conversations:
+            arguments = self._arguments(tools)
+            asked.append((messages[:-1], arguments, True))
+            if self.brings_reasoning(reply):
+                asked.append((messages, arguments, False))
+        expect_template(self.tokenizer, asked)
 
     def write(self, messages: Sequence[Message], reply: str, where: str, tools: Tools = None) -> Conversation:
         """Return the text of messages up to the last one, which is the answer, and the answer as it is learned.
@@ -116,9 +130,8 @@ class ChatFormat:
         Raises:
             DataError: When the template fails on these messages.
         """
-        arguments = self.arguments if tools is None else {**self.arguments, "tools": tools}
         try:
-            return apply_template(self.tokenizer, list(messages), arguments, ask=ask)
+            return apply_template(self.tokenizer, list(messages), self._arguments(tools), ask=ask)
         except ModelError as fault:
             what = f"the model's chat template fails: {fault.what}"
             raise DataError(
@@ -126,6 +139,9 @@ class ChatFormat:
                 where=where,
                 fix=f"Correct the row, or {without_chat()}.",
             ) from None
+
+    def _arguments(self, tools: Tools) -> Mapping[str, object]:
+        return self.arguments if tools is None else {**self.arguments, "tools": tools}
 
     def brings_reasoning(self, reply: str) -> bool:
         """Say whether an answer begins with a block of reasoning of the template's kind."""

@@ -80,13 +80,13 @@ def render_spoken(chat: ChatFormat, spoken: Spoken, where: str) -> Conversation:
     Raises:
         DataError: When the template fails on the conversation, or leaves a part of it out.
     """
-    if not spoken.messages and not spoken.tools and spoken.answer is None:
+    if _is_simple(spoken):
         return chat.render(spoken.system, spoken.turns, spoken.prompt, spoken.reply, where)
-    messages = spoken.messages or (*messages_of_turns(spoken.turns), Message("user", spoken.prompt))
+    messages = _messages(spoken)
     plain = (
         not spoken.tools and spoken.answer is None and not any(item.more or item.role == "tool" for item in messages)
     )
-    tools = json.loads(spoken.tools) if spoken.tools else None
+    tools = _tools(spoken)
     try:
         found = chat.write([*_with_system(chat, spoken.system, messages), _answer(spoken)], spoken.reply, where, tools)
     except DataError:
@@ -100,6 +100,30 @@ def render_spoken(chat: ChatFormat, spoken: Spoken, where: str) -> Conversation:
         if not plain:
             raise DataError(f"the model's chat template leaves out {lost}", where=where, fix=_NO_TOOLS)
     return chat.render(spoken.system, spoken.turns, spoken.prompt, spoken.reply, where)
+
+
+def expect_conversations(chat: ChatFormat | None, examples: Sequence[Example], mask: Callable[[str], str]) -> None:
+    """Announce examples whose conversations will be given to :func:`render_spoken`, which is faster then."""
+    if chat is None or len(examples) < 2:
+        return
+    chat.expect(
+        (chat.messages_of(spoken.system, (*spoken.turns, Turn(spoken.prompt, spoken.reply))), spoken.reply, None)
+        if _is_simple(spoken)
+        else ([*_with_system(chat, spoken.system, _messages(spoken)), _answer(spoken)], spoken.reply, _tools(spoken))
+        for spoken in (spoken_of(example, mask) for example in examples)
+    )
+
+
+def _is_simple(spoken: Spoken) -> bool:
+    return not spoken.messages and not spoken.tools and spoken.answer is None
+
+
+def _messages(spoken: Spoken) -> tuple[Message, ...]:
+    return spoken.messages or (*messages_of_turns(spoken.turns), Message("user", spoken.prompt))
+
+
+def _tools(spoken: Spoken) -> list[dict[str, Any]] | None:
+    return json.loads(spoken.tools) if spoken.tools else None
 
 
 def as_dict(message: Message) -> dict[str, Any]:
@@ -152,7 +176,7 @@ def _call(
 ) -> Conversation:
     """Return the conversation with the call of a tool as the template writes it."""
     assert spoken.answer is not None
-    tools = json.loads(spoken.tools) if spoken.tools else None
+    tools = _tools(spoken)
     whole = chat.written([*_with_system(chat, spoken.system, messages), as_dict(spoken.answer)], where, tools)
     if not whole.startswith(found.text):
         what = "the model's chat template writes a call of a tool otherwise than an answer"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from luthier.errors import ModelError, first_line
@@ -11,6 +12,9 @@ from luthier.files.limited_worker import Stopped, shared_worker
 Message: TypeAlias = dict[str, Any]
 Asked: TypeAlias = tuple[str, Sequence[Message], Mapping[str, Any], bool]
 """A template, the messages, its arguments, and whether the generation prompt is wanted."""
+Rendering: TypeAlias = tuple[Sequence[Message], Mapping[str, Any], bool]
+"""The same without the template."""
+_RENDER = f"{__name__}:render_here"
 
 
 def apply_template(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, object], *, ask: bool) -> str:
@@ -25,22 +29,37 @@ def apply_template(tokenizer: Any, messages: Sequence[Message], arguments: Mappi
     Raises:
         ModelError: When the template fails, or breaks a limit; the message is the template's own.
     """
-    from transformers import PreTrainedTokenizerBase
-
-    if type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template:
-        # Code of the model's own, which the user trusts by name.
+    if has_own_code(tokenizer):
         own = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, **arguments)
         return str(own)
-    given = {**tokenizer.special_tokens_map, **arguments}
+    try:
+        return shared_worker().ask(_RENDER, _asked(tokenizer, messages, arguments, ask))
+    except Stopped as fault:
+        raise ModelError(str(fault)) from None
+
+
+def expect_template(tokenizer: Any, conversations: Iterable[Rendering]) -> None:
+    """Announce what :func:`apply_template` will be asked next: it is rendered together, under the limits of each."""
+    if has_own_code(tokenizer):
+        return
+    with contextlib.suppress(ModelError):  # who asks it is told
+        asked = [_asked(tokenizer, messages, arguments, ask) for messages, arguments, ask in conversations]
+        shared_worker().expect(_RENDER, asked)
+
+
+def has_own_code(tokenizer: Any) -> bool:
+    """Whether the tokenizer renders conversations by code of the model's own, which the user trusts by name."""
+    from transformers import PreTrainedTokenizerBase
+
+    return type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template
+
+
+def _asked(tokenizer: Any, messages: Sequence[Message], arguments: Mapping[str, object], ask: bool) -> Asked:
     try:
         template = tokenizer.get_chat_template(tools=arguments.get("tools"))
     except Exception as fault:  # several templates and none that is the default; values of a wrong type
         raise ModelError(first_line(fault)) from None
-    asked: Asked = (template, list(messages), given, ask)
-    try:
-        return shared_worker().ask(f"{__name__}:{render_here.__name__}", asked)
-    except Stopped as fault:
-        raise ModelError(str(fault)) from None
+    return template, list(messages), {**tokenizer.special_tokens_map, **arguments}, ask
 
 
 def render_here(asked: Asked) -> str:

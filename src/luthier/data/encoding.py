@@ -20,7 +20,7 @@ import numpy as np
 
 from luthier.data.around import around_texts
 from luthier.data.chat import ChatFormat, read_format, reasoning_tags
-from luthier.data.chat_messages import render_spoken, spoken_of
+from luthier.data.chat_messages import expect_conversations, render_spoken, spoken_of
 from luthier.data.cutting import cut_range, moved_span
 from luthier.data.layout import Layout
 from luthier.data.long_texts import LONG, in_batches, shortened
@@ -210,8 +210,6 @@ class Encoder:
     def _template_alone(self) -> Layout:
         return self._layout(Example("", "", "", "a", ("b",)))
 
-    # What ends an answer.
-
     def _end(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
         """Return what ends a target, and the tokens and texts at which generation ends."""
         eos = int(self.tokenizer.eos_token_id)
@@ -295,6 +293,7 @@ class Encoder:
     # Ids.
 
     def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded | Dropped]:
+        expect_conversations(self._chat, examples, self._special.mask)
         layouts = [self._layout(example) for example in examples]
         prompts = self._prompt_ids(layouts)
         targets = self._target_ids([(layout, layout.reply) for layout in layouts])

@@ -3,6 +3,9 @@
 No expression can reach the limits: the kernel holds them (``setrlimit``), and the parent ends what does not answer.
 The worker is started when it is first asked, ends with its parent, and is started anew after it was stopped. What is
 sent is pickled, by the parent alone; what comes back is JSON, so that nothing made by a template is ever unpickled.
+
+A question and its answer are several times as long on their way as a small template takes. What is announced
+(:meth:`LimitedWorker.expect`) goes together, each answer under the same limits as one that is asked for alone.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +38,12 @@ WALL_SECONDS = 60
 MEMORY = 512 * 2**20
 """Bytes that the worker may take beyond those that it has when it begins."""
 _LENGTH = struct.Struct("!I")
+_TOGETHER = 2**20
+"""Bytes of questions, and of answers, that go together."""
+_PATIENCE = 0.05
+"""Seconds that an answer may wait for others, so that they go together."""
+_NO_MORE = b"{}"
+"""Sent instead of the answers that would be too much to go together."""
 
 
 class Stopped(Exception):  # it says what happened, and is always caught
@@ -54,6 +63,24 @@ class LimitedWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._lock = threading.Lock()
+        self._ahead: dict[bytes, dict[str, Any] | None] = {}
+        self._received = bytearray()
+
+    def expect(self, function: str, arguments: Iterable[object]) -> None:
+        """Announce what will be asked next: it changes no answer, but how long they all take.
+
+        What was announced before is forgotten.
+
+        Args:
+            function: As of :meth:`ask`.
+            arguments: In the order in which they will be asked.
+        """
+        ahead: dict[bytes, dict[str, Any] | None] = {}
+        for argument in arguments:
+            with contextlib.suppress(RecursionError):  # who asks it is told
+                ahead[pickle.dumps((function, argument))] = None
+        with self._lock:
+            self._ahead = ahead
 
     def ask(self, function: str, argument: object) -> str:
         """Return what a function of the package returns, computed in the worker.
@@ -66,25 +93,80 @@ class LimitedWorker:
             LuthierError: What the function raised, of the same class.
             Stopped: It broke a limit.
         """
+        asked = pickle.dumps((function, argument))
         with self._lock:
-            process = self._started()
-            assert process.stdin is not None
-            assert process.stdout is not None
-            try:
-                _send(process.stdin, pickle.dumps((function, argument)))
-                ready, _, _ = select.select([process.stdout], [], [], WALL_SECONDS)
-                reply = _receive(process.stdout) if ready else None
-            except BrokenPipeError:
-                reply = None
-            except BaseException:
-                self._end()  # half an answer may lie in the pipe
-                raise
-            if reply is None:
-                raise Stopped(self._why())
-            answer = json.loads(reply)
-            if "stopped" in answer:
-                self._end()  # its memory is full of pieces
+            if asked in self._ahead and self._ahead[asked] is None:
+                self._look_ahead(asked)
+            answer = self._ahead.get(asked)
+            if answer is None:
+                answers, why = self._exchange([asked])
+                if not answers:
+                    raise Stopped(why)
+                answer = answers[0]
         return _unpacked(answer)
+
+    def _look_ahead(self, first: bytes) -> None:
+        """Ask what was announced, from a question on; what is not answered together is asked again when its turn is."""
+        waiting = [asked for asked, answer in self._ahead.items() if answer is None]
+        together, size = [first], len(first)
+        for asked in waiting[waiting.index(first) + 1 :]:
+            size += len(asked)
+            if size > _TOGETHER:
+                break
+            together.append(asked)
+        if len(together) == 1:
+            return
+        answers, why = self._exchange(together)
+        self._ahead.update(zip(together, answers, strict=False))
+        if why:  # one of the rest broke a limit: which, is seen where each is asked alone
+            for asked in together[len(answers) :]:
+                del self._ahead[asked]
+
+    def _exchange(self, together: list[bytes]) -> tuple[list[dict[str, Any]], str]:
+        """Return the answers to questions in their order, and why the process has ended without those that are missing.
+
+        Some are missing as well behind one that filled the memory, and where they are too much to go together.
+        """
+        process = self._started()
+        assert process.stdin is not None
+        answers: list[dict[str, Any]] = []
+        why = ""
+        try:
+            _send(process.stdin, pickle.dumps(together))
+            while len(answers) < len(together):
+                reply = self._reply(process)
+                if reply is None:
+                    why = self._why()
+                    break
+                if reply == _NO_MORE:
+                    break
+                answers.append(json.loads(reply))
+                if "stopped" in answers[-1]:
+                    self._end()  # its memory is full of pieces
+                    break
+        except BrokenPipeError:
+            why = self._why()
+        except BaseException:
+            self._end()  # half an answer may lie in the pipe
+            raise
+        return answers, why
+
+    def _reply(self, process: subprocess.Popen[bytes]) -> bytes | None:
+        """Return the next message of the process, or None where it has ended or does not answer."""
+        assert process.stdout is not None
+        received, deadline = self._received, time.monotonic() + WALL_SECONDS
+        while True:
+            if len(received) >= _LENGTH.size:
+                end = _LENGTH.size + _LENGTH.unpack_from(received)[0]
+                if len(received) >= end:
+                    reply = bytes(received[_LENGTH.size : end])
+                    del received[:end]
+                    return reply
+            ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            more = os.read(process.stdout.fileno(), 2**16) if ready else b""
+            if not more:
+                return None
+            received += more
 
     def close(self) -> None:
         """End the process."""
@@ -95,6 +177,7 @@ class LimitedWorker:
         if self._owner != os.getpid():
             self._process = None  # it belongs to the process that this one was forked from
         if self._process is None:
+            self._received.clear()
             command = [sys.executable, "-m", __name__, str(self._seconds), str(self._memory)]
             paths = [str(Path(luthier.errors.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OPENBLAS_NUM_THREADS": "1"}
@@ -147,8 +230,13 @@ def _unpacked(reply: dict[str, Any]) -> str:
 
 
 def _send(stream: IO[bytes], content: bytes) -> None:
-    stream.write(_LENGTH.pack(len(content)) + content)
+    _write(stream, content)
     stream.flush()
+
+
+def _write(stream: IO[bytes], content: bytes) -> None:
+    stream.write(_LENGTH.pack(len(content)))
+    stream.write(content)
 
 
 def _receive(stream: IO[bytes]) -> bytes | None:
@@ -169,14 +257,37 @@ def _serve(seconds: int, memory: int) -> None:
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing else may write between the answers
     functions: dict[str, Callable[[Any], str]] = {}
-    while (asked := _receive(source)) is not None:
+
+    def answer(asked: bytes) -> dict[str, object]:
         name, argument = pickle.loads(asked)
         if name not in functions:
             module, _, function = name.partition(":")
             functions[name] = getattr(importlib.import_module(module), function)
             _limit(memory, seconds)  # libraries are not counted
         _limit(None, seconds)
-        _send(sink, json.dumps(_answer(functions[name], argument, memory)).encode())
+        return _answer(functions[name], argument, memory)
+
+    while (together := _receive(source)) is not None:
+        _answer_all(pickle.loads(together), answer, sink)
+
+
+def _answer_all(together: list[bytes], answer: Callable[[bytes], dict[str, object]], sink: IO[bytes]) -> None:
+    """Send the answers to questions: none waits long for others, since the next one may end this process."""
+    size, sent = 0, time.monotonic()
+    for asked in together:
+        if size > _TOGETHER:
+            _write(sink, _NO_MORE)
+            break
+        found = answer(asked)
+        reply = json.dumps(found).encode()
+        _write(sink, reply)
+        size += len(reply)
+        if time.monotonic() - sent > _PATIENCE:
+            sink.flush()
+            sent = time.monotonic()
+        if "stopped" in found:
+            break
+    sink.flush()
 
 
 def _answer(function: Callable[[Any], str], argument: object, memory: int) -> dict[str, object]:

@@ -27,7 +27,7 @@ from luthier.tasks.rows.row_formats import (
     unread_columns,
 )
 from luthier.tasks.rows.splits import hash64
-from luthier.tasks.rows.templates import find_input
+from luthier.tasks.rows.templates import Template, find_input
 from luthier.tasks.schema import PromptTemplate, TargetSource, Task
 
 MARKED = "answers are marked as not to be learned: they are left out, and stand as history alone"
@@ -118,6 +118,28 @@ def render(
     template = task.evaluation_template if evaluation else _drawn(task, key)
     example = render_with(task, template, row, key=key, group=group, split=split, where=where)
     yield example if task.row_format is None else _with_columns(task, task.row_format, example, row, where, notes)
+
+
+def every_template(task: Task) -> Iterator[Template]:
+    """Yield every template of a task."""
+    for template in task.templates:
+        yield template.prompt
+        yield from template.targets.templates if template.targets else ()
+    for source in (task.targets, *task.split_targets.values()):
+        yield from source.templates
+    yield from task.choice_templates
+    yield from (one for one in (task.part, task.preamble) if one is not None)
+
+
+def templates_of(task: Task, key: str, *, split: str, evaluation: bool) -> tuple[Template, ...]:
+    """Return the templates that :func:`render` renders for a row that is made by templates; none for other rows."""
+    if not task.templates:
+        return ()
+    template = task.evaluation_template if evaluation else _drawn(task, key)
+    targets = (template.targets or task.split_targets.get(split, task.targets)).templates
+    rest = [one for one in (task.part, task.preamble) if one is not None]
+    choices = () if task.choices or task.choices_column is not None else task.choice_templates
+    return (template.prompt, *targets, *choices, *rest)
 
 
 def render_with(

@@ -7,14 +7,20 @@ from dataclasses import dataclass
 
 from luthier.errors import LuthierError
 from luthier.files.row_faults import RowFaults
-from luthier.records import Example
-from luthier.tasks.rendering import choices_given, render, row_id, split_key
+from luthier.records import Example, Row
+from luthier.tasks.rendering import choices_given, every_template, render, row_id, split_key, templates_of
 from luthier.tasks.rows import sources
 from luthier.tasks.rows.left_out import LeftOut
 from luthier.tasks.rows.notes import RowNotes
 from luthier.tasks.rows.sources import Source, given_splits, read_rows
 from luthier.tasks.rows.splits import NAMES, assign
+from luthier.tasks.rows.templates import expect_rendering
 from luthier.tasks.schema import Task
+
+_TOGETHER = 256
+"""Rows that are rendered together where that is done under limits."""
+_LARGE = 2**20
+"""Characters of rows from which on fewer are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,19 @@ class TaskExample:
     example: Example
     source: str
     row: int
+
+
+@dataclass(frozen=True, slots=True)
+class _PlacedRow:
+    """A row with its id, its group and its split, and whether it is put into words as in an evaluation."""
+
+    number: int
+    row: Row
+    where: str
+    key: str
+    group: str
+    split: str
+    evaluation: bool
 
 
 class TaskRows:
@@ -69,27 +88,21 @@ class TaskRows:
         self.notes.clear()
         for part, source in self.parts.items():
             faults = RowFaults(str(source))
-            for number, row in enumerate(read_rows(source), 1):
-                where = f"{source}, row {number}"
-                self.count += 1
+            for one in self._announced(self._placed(part, source, evaluation, faults)):
                 try:
-                    key = row_id(self.task, row, where)
-                    group, decides = split_key(self.task, row, key, where)
-                    split = assign(decides, self.task.fractions, self._carve) if part in ("all", "train") else part
-                    fixed = evaluation or split != "train"
                     for example in render(
                         self.task,
-                        row,
-                        key=key,
-                        group=group,
-                        split=split,
-                        evaluation=fixed,
-                        where=where,
+                        one.row,
+                        key=one.key,
+                        group=one.group,
+                        split=one.split,
+                        evaluation=one.evaluation,
+                        where=one.where,
                         notes=self.notes,
                     ):
-                        self.repeated_choices += choices_given(self.task, row) > len(example.choices)
-                        if only is None or split == only:
-                            yield TaskExample(place, split, example, str(source), number)
+                        self.repeated_choices += choices_given(self.task, one.row) > len(example.choices)
+                        if only is None or one.split == only:
+                            yield TaskExample(place, one.split, example, str(source), one.number)
                         place += 1
                 except LeftOut as fault:
                     self.left_out += 1
@@ -98,6 +111,51 @@ class TaskRows:
                 except LuthierError as fault:
                     faults.add(fault)
             faults.finish()
+
+    def _placed(self, part: str, source: Source, evaluation: bool, faults: RowFaults) -> Iterator[_PlacedRow]:
+        """Yield the rows of a source with their keys and splits; the faults of those that have none are kept."""
+        task = self.task
+        for number, row in enumerate(read_rows(source), 1):
+            where = f"{source}, row {number}"
+            self.count += 1
+            try:
+                key = row_id(task, row, where)
+                group, decides = split_key(task, row, key, where)
+            except LuthierError as fault:
+                faults.add(fault)
+                continue
+            split = assign(decides, task.fractions, self._carve) if part in ("all", "train") else part
+            yield _PlacedRow(number, row, where, key, group, split, evaluation or split != "train")
+
+    def _announced(self, rows: Iterator[_PlacedRow]) -> Iterator[_PlacedRow]:
+        """Yield rows, and announce what is rendered of them under limits, so that it is rendered together."""
+        if not any(template.is_limited for template in every_template(self.task)):
+            yield from rows
+            return
+        for batch in _batches(rows):
+            expect_rendering(
+                (template, one.row)
+                for one in batch
+                for template in templates_of(self.task, one.key, split=one.split, evaluation=one.evaluation)
+            )
+            yield from batch
+
+
+def _batches(rows: Iterator[_PlacedRow]) -> Iterator[list[_PlacedRow]]:
+    """Yield rows in lists, short where they are large; those before a row that cannot be read come first."""
+    batch: list[_PlacedRow] = []
+    size = 0
+    try:
+        for one in rows:
+            batch.append(one)
+            size += sum(len(value) for value in one.row.values() if isinstance(value, str | list | tuple | dict))
+            if len(batch) == _TOGETHER or size >= _LARGE:
+                yield batch
+                batch, size = [], 0
+    except LuthierError:
+        yield batch
+        raise
+    yield batch
 
 
 def source_parts(task: Task) -> dict[str, Source]:

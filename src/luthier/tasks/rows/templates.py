@@ -9,7 +9,7 @@ Every other one is rendered by :mod:`luthier.files.limited_worker`, under limits
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import jinja2
@@ -55,6 +55,17 @@ class Template:
         except (ValueError, SyntaxError) as fault:  # a number of thousands of digits; too deeply nested for Python
             raise TaskError(f"a template that cannot be compiled ({fault})", where=self.where) from None
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether it is rendered by the worker, however small the row is."""
+        if self.trusted:
+            return False
+        try:
+            self.check()
+        except TaskError:
+            return False
+        return not shape_of(self.source).plain
+
     def render(self, row: Row) -> str:
         """Return the text for a row.
 
@@ -71,6 +82,13 @@ class Template:
             raise TaskError(f"the template was stopped: {fault}", where=self.where, fix="Make it simpler.") from None
         except RecursionError:
             raise TaskError("the row is nested too deeply for a template", where=self.where) from None
+
+
+def expect_rendering(asked: Iterable[tuple[Template, Row]]) -> None:
+    """Announce what will be rendered next: what goes to the worker goes there together, under the limits of each."""
+    items = [(template.source, template.where, row) for template, row in asked if template.is_limited]
+    if items:
+        shared_worker().expect(f"{__name__}:{render_row.__name__}", items)
 
 
 def render_row(asked: tuple[str, str, Row]) -> str:
