@@ -293,7 +293,7 @@ def test_hostile_chat_template_is_stopped(template: str, monkeypatch: pytest.Mon
     started = time.perf_counter()
     with pytest.raises(ModelError, match=r"the chat template fails: it (needs|took) more than"):
         encoder_of(template)
-    assert time.perf_counter() - started < 10
+    assert time.perf_counter() - started < 60  # a second of computing, on a machine with other work
     worker.close()
 
 
