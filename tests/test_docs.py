@@ -197,7 +197,7 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
 def test_every_page_is_found_from_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     linked = {found["target"].partition("#")[0] for found in _LINK.finditer(index)}
-    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    pages = {path.name for kind in ("*.md", "*.ipynb") for path in (ROOT / "docs").glob(kind)} - {"index.md"}
     assert pages | {"course/README.md"} == linked
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 import luthier.errors as errors
@@ -41,3 +43,11 @@ def test_many_faults_are_counted() -> None:
 def test_a_near_name_is_suggested_and_all_are_listed() -> None:
     assert did_you_mean("epoch", ["steps", "epochs"]) == "Did you mean 'epochs'? Known: epochs, steps."
     assert did_you_mean("zzz", ["steps", "epochs"]) == "Known: epochs, steps."
+
+
+def test_an_error_comes_whole_out_of_another_process() -> None:
+    inner = DataError("first", where="a.yaml", fix="Mend it.")
+    for error in (inner, Faults("rows are wrong", [inner, DataError("second")], shown=1)):
+        other = pickle.loads(pickle.dumps(error))
+        assert (type(other), str(other)) == (type(error), str(error))
+    assert (other.faults[0].where, other.faults[0].fix) == ("a.yaml", "Mend it.")

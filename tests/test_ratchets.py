@@ -18,9 +18,9 @@ FUNCTION_LINES = 60
 FILE_LINES = 400
 PARAMETERS = 8
 """Of a function: ``self`` and ``cls`` are not counted, ``*args`` and ``**kwargs`` are one each."""
-PUBLIC_NAMES = 50
+PUBLIC_NAMES = 51
 """In ``luthier.__all__``: raised on purpose alone, with the page of the documentation that a new name needs."""
-TOTAL_LINES = 39_000
+TOTAL_LINES = 40_000
 """Of all files together: raised on purpose alone, for a capability that needs the room."""
 
 KNOWN: dict[str, int] = {}
@@ -30,6 +30,10 @@ their size. They may only shrink; one that has come below its limit is taken out
 DICTATED: dict[str, str] = {
     "luthier.tasks.rows.sandbox:_Environment._generate": "overrides a method of jinja2",
     "luthier.tasks.rows.sandbox:_Environment.call": "overrides a method of jinja2",
+    "luthier.config.base:Settings.__init__": "overrides a method of pydantic",
+    "luthier.config.base:Settings.__new__": "overrides a method of pydantic",
+    "luthier.config.base:Settings.model_validate": "overrides a method of pydantic",
+    "luthier.config.base:Settings.model_validate_json": "overrides a method of pydantic",
     "luthier.evaluation.lm_eval:LuthierLM._loglikelihood_tokens": "lm-eval calls it",
     "luthier.inference.beams:_StopStrings.__call__": "transformers calls it",
     "luthier.inference.ct2_convert:_convert.Loaded.load_model": "overrides a method of ctranslate2",

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from luthier.records import Dropped, Encoded, Example, Message, Prediction, Score, Turn
     from luthier.report.page import write_report
     from luthier.results.records import RunCosts, RunResults, read_costs, read_results
-    from luthier.tasks.loader import load_task
+    from luthier.tasks.loader import load_examples, load_task
     from luthier.version import __version__
 
 __all__ = [
@@ -95,6 +95,7 @@ __all__ = [
     "add_adapter",
     "compare",
     "evaluate",
+    "load_examples",
     "load_model",
     "load_task",
     "merge",
@@ -141,7 +142,7 @@ _HOMES = {
     "luthier.models.load": ("load_model",),
     "luthier.records": ("Dropped", "Encoded", "Example", "Message", "Prediction", "Score", "Turn"),
     "luthier.report.page": ("write_report",),
-    "luthier.tasks.loader": ("load_task",),
+    "luthier.tasks.loader": ("load_examples", "load_task"),
     "luthier.version": ("__version__",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -154,6 +155,7 @@ if not TYPE_CHECKING:  # hidden, so that a type checker finds a name that does n
         if name not in _HOME_OF:
             raise AttributeError(f"module 'luthier' has no attribute '{name}'")
         importlib.import_module("luthier.threads").prepare_threads()  # before torch is loaded, if it is not yet
+        importlib.import_module("luthier.quiet").quiet_notebook()
         value = getattr(importlib.import_module(_HOME_OF[name]), name)
         globals()[name] = value
         return value

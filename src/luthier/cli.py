@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from luthier.config.show_tasks import PreviewTaskConfig, ShowTaskConfig
     from luthier.config.store import CleanStoreConfig, ListStoreConfig, StoreSizeConfig
     from luthier.config.tune import TuneConfig
+    from luthier.display import Displayed
 
 SUMMARY = "Fine-tune a language model on your task, and know what you gained, what it cost, and what it forgot."
 _FILE, _SET, _JSON = "settings_file", "assignments", "json"
@@ -193,43 +194,20 @@ def _tune(settings: TuneConfig, _: bool) -> None:
 
 def _merge(settings: MergeConfig, _: bool) -> None:
     from luthier.experiments.merge import merge
-    from luthier.report.merged import merged_table
 
-    found = merge(settings)
-    _print(
-        merged_table(
-            difference=found.greatest_difference,
-            allowed=found.tolerance,
-            metric=found.metric,
-            before=found.metric_before,
-            after=found.metric_after,
-            examples=found.examples,
-        )
-    )
+    _show(merge(settings))
     echo(f"A whole model, for any program that reads transformers' layout: {settings.out}")
 
 
 def _evaluate(settings: EvaluateConfig, as_json: bool) -> None:
     from luthier.experiments.evaluate import evaluate
-    from luthier.report.evaluation import EvaluationRow, evaluation_json, evaluation_table
+    from luthier.report.evaluation import evaluation_json, row_of
 
-    rows = [
-        EvaluationRow(
-            item.task.name,
-            item.task.chance,
-            item.scores,
-            item.shots_used,
-            item.dropped,
-            item.parts,
-            item.coarser,
-            item.same,
-        )
-        for item in evaluate(settings)
-    ]
+    found = evaluate(settings)
     if as_json:
-        deliver_json(evaluation_json(rows))
+        deliver_json(evaluation_json([row_of(item) for item in found]))
     else:
-        _print(evaluation_table(rows))
+        _show(found)
 
 
 def _predict(settings: PredictConfig, _: bool) -> None:
@@ -366,6 +344,13 @@ def _print(renderable: Any) -> None:
     from luthier.console import open_console
 
     open_console().print(renderable)
+
+
+def _show(record: Displayed) -> None:
+    from luthier.report.displays import parts
+
+    for part in parts(record):
+        _print(part)
 
 
 def _show_run(run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -20,6 +21,15 @@ class PlainConsole(Console):
         """Render as rich does, each text with its control characters written out."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=on_terminal(segment.text))
+
+
+def printed(parts: Iterable[RenderableType], *, width: int) -> str:
+    """Return what a console of so many columns shows of some parts, without colours."""
+    out = io.StringIO()
+    console = PlainConsole(file=out, width=width, markup=False, emoji=False, color_system=None, force_jupyter=False)
+    for part in parts:
+        console.print(part)
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().split("\n"))
 
 
 def open_console(*, stderr: bool = False) -> PlainConsole:

@@ -40,6 +40,9 @@ class LuthierError(Exception):
         self.fix = fix
         super().__init__(str(self))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.what,), {"where": self.where, "fix": self.fix}  # whole in another process too
+
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
         return f"{head}\n  → {self.fix}" if self.fix else head
@@ -94,6 +97,9 @@ class Faults(LuthierError):
         self.faults = tuple(faults)
         self.shown = shown
         super().__init__(what)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.what, self.faults), {"shown": self.shown}
 
     def __str__(self) -> str:
         lines = [self.what + ":"]

@@ -6,6 +6,11 @@ import os
 import warnings
 
 
+def quiet_notebook() -> None:
+    """Turn off the warning of other libraries that bars in a notebook need widgets: Luthier's own need none."""
+    warnings.filterwarnings("ignore", message="IProgress not found")
+
+
 def quiet_libraries() -> None:
     """Turn off progress bars, warnings and notices of other libraries for the rest of the process."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

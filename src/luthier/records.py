@@ -7,11 +7,14 @@ A row is a plain ``dict[str, object]`` as the source has it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from luthier.display import Displayed
 
 Row: TypeAlias = dict[str, object]
 TokenIds: TypeAlias = npt.NDArray[np.int32]
@@ -147,7 +150,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class Score(Displayed):
     """One number, with its confidence interval and everything that is needed to reproduce it.
 
     Attributes:
@@ -163,6 +166,8 @@ class Score:
         spread: Standard deviation of the value over training runs (seeds); None for a single run.
     """
 
+    view: ClassVar[str] = "score"
+
     metric: str
     value: float
     n: int
@@ -173,3 +178,10 @@ class Score:
     confidence: float = 0.95
     variance: Variance = "examples"
     spread: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Score {self}>"
+
+    def __str__(self) -> str:
+        interval = "" if math.isnan(self.low) else f" [{self.low:.4g}, {self.high:.4g}]"
+        return f"{self.metric} {self.value:.4g}{interval}, n = {self.n:,}"

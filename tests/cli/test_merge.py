@@ -92,9 +92,9 @@ def test_a_folder_or_a_file_in_the_way(workshop: Workshop, refused: Refused, tmp
 
 
 def test_no_adapter(workshop: Workshop, refused: Refused, tmp_path: Path) -> None:
-    refused(*command(workshop, tmp_path / "nowhere", tmp_path / "whole"), says=("no luthier.json", "nowhere"))
+    refused(*command(workshop, tmp_path / "nowhere", tmp_path / "whole"), says=("there is no such folder", "nowhere"))
     bare = ("merge", tmp_path / "nowhere", "--model", workshop.model, "--out", tmp_path / "whole")
-    refused(*bare, says=("no luthier.json", "nowhere"))
+    refused(*bare, says=("there is no such folder", "nowhere"))
 
 
 def test_the_adapter_s_own_task_is_a_built_in_one_or_must_be_named(

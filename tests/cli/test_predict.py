@@ -172,7 +172,7 @@ def test_from_python(workshop: Workshop) -> None:
         model.generate(["a dog", " "])
     with pytest.raises(DataError, match="two choices or more"):
         model.classify(["a dog"], ["red", "red"])
-    with pytest.raises(DataError, match="a list of texts"):
+    with pytest.raises(DataError, match="one text was given where a list of prompts belongs"):
         model.generate("a dog")
 
 

@@ -608,7 +608,7 @@ WRONG_ADAPTERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "a missing tensor": (_remove_tensor, ("tensor '", "lora_A.weight' (8, 48) is missing", "train it again")),
     "half a file": (_half_weights, ("adapter_model.safetensors: damaged", "train it again")),
     "other numbers": (_change_weight, ("gives other logits than when it was stored", "train it again")),
-    "no folder": (shutil.rmtree, ("not an adapter", "Give the folder that `tune` wrote")),
+    "no folder": (shutil.rmtree, ("there is no such folder", "Give the folder that `tune` wrote")),
 }
 
 

@@ -32,6 +32,16 @@ class EncodingConfig(Settings):
     """Reasoning that a row holds apart from its answer (``reasoning_content``): learned before it, left out, or an
     error."""
 
+    @field_validator("chat_arguments", mode="before")
+    @classmethod
+    def _plain_values(cls, given: object) -> object:
+        """Refuse everything else with one message, instead of one for each member of the union."""
+        values = given.items() if isinstance(given, Mapping) else ()
+        wrong = next((name for name, value in values if not isinstance(value, bool | int | float | str)), None)
+        if wrong is not None:
+            raise ValueError(f"the value of '{wrong}' is no text, number or truth value")
+        return given
+
     @field_validator("chat_arguments")
     @classmethod
     def _not_ours(cls, given: Mapping[str, object]) -> Mapping[str, object]:

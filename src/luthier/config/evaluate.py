@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 
-from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings
+from luthier.config.base import DeviceSettings, ModelSettings, Name, RemakingSettings, UserPath
 from luthier.config.data import EvaluationDataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import EngineConfig
@@ -15,15 +13,15 @@ from luthier.config.evaluation import EngineConfig
 class EvaluateConfig(RemakingSettings, DeviceSettings, ModelSettings):
     """Everything that ``luthier eval`` depends on."""
 
-    tasks: tuple[str, ...] = ("all",)
+    tasks: tuple[Name, ...] = ("all",)
     """Built-in names, named sets of tasks, task YAMLs or data files; ``all`` stands for every built-in task."""
-    adapter: Path | None = None
+    adapter: UserPath | None = None
     """A folder that ``luthier tune`` wrote, or an adapter in PEFT's layout; the model alone when not given."""
     any_base: bool = False
     """Accept an adapter that was trained on another base."""
     shots: int = Field(default=0, ge=0)
     """Exemplars before each prompt, as many as fit."""
-    answers: Path | None = None
+    answers: UserPath | None = None
     """Folder for a file of each task's answers, with their prompts and the rows that they are from."""
     data: EvaluationDataConfig = EvaluationDataConfig()
     """Which examples are used."""

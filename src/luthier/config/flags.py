@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from luthier.config.validation import renamed_keys
 from luthier.config.verbs import VERBS, Flag, Verb, belongs, settings_class
 from luthier.errors import ConfigError
 
@@ -84,16 +85,16 @@ def refuse_option(verb: Verb, name: str) -> None:
     Raises:
         ConfigError: The option was renamed, or belongs to other verbs; nothing is raised for any other option.
     """
-    renamed = settings_class(verb).renamed if verb.settings else {}
+    renamed = renamed_keys(settings_class(verb)) if verb.settings else {}
     new_key = renamed.get(name.lstrip("-").replace("-", "_"))
     for flag in verb.flags:
         if flag.key == new_key or name == f"-{flag.former_short}":
             what = f"'{name}' is called '{flag.option}' now"
             raise ConfigError(what, where="the command line", fix=f"Write {flag.option}.")
-    owners = [other for other in VERBS if name in [flag.option for flag in other.flags]]
+    owners = [f"`luthier {other.name}`" for other in VERBS if name in [flag.option for flag in other.flags]]
     if owners:
         fix = f"Leave it out; see `luthier {verb.name} --help`."
-        raise ConfigError(belongs(name, owners, verb), where="the command line", fix=fix)
+        raise ConfigError(belongs(name, owners, f"`luthier {verb.name}`"), where="the command line", fix=fix)
 
 
 def _field(schema: type[BaseModel], path: Sequence[str]) -> FieldInfo:
@@ -107,11 +108,13 @@ def _field(schema: type[BaseModel], path: Sequence[str]) -> FieldInfo:
 
 def _kind(annotation: Any) -> Kind:
     parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _kind(parts[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         kinds = {_kind(part) for part in parts if part is not types.NoneType}
         return kinds.pop() if len(kinds) == 1 else "seeds" if kinds == {"whole", "words"} else "text"
     if typing.get_origin(annotation) is tuple:
-        return "path" if parts[0] is Path else "words"
+        return "path" if _kind(parts[0]) == "path" else "words"
     kinds_of: dict[Any, Kind] = {bool: "switch", int: "whole", float: "number", Path: "path"}
     return kinds_of.get(annotation, "text")
 

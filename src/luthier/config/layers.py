@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from luthier.config.assignments import nested, overlay, parse_assignments
-from luthier.config.base import Settings
 from luthier.config.flags import options_of
 from luthier.config.relative_paths import refuse_other_files, relative_to
 from luthier.config.validation import validate
@@ -17,7 +18,7 @@ from luthier.config.yaml_file import load_yaml
 
 def read_settings(
     verb: Verb, flags: Mapping[str, Any], *, file: Path | None = None, assignments: Sequence[str] = ()
-) -> Settings:
+) -> BaseModel:
     """Read and validate the settings of a verb.
 
     Args:

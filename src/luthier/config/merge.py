@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from luthier.config.base import DeviceSettings, ModelSettings
+from luthier.config.base import DeviceSettings, ModelSettings, Name, UserPath
 from luthier.config.data import EncodingConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import InferenceConfig
@@ -16,11 +15,11 @@ from luthier.config.evaluation import InferenceConfig
 class MergeConfig(DeviceSettings, ModelSettings):
     """Everything that ``luthier merge`` depends on."""
 
-    adapter: Path
+    adapter: UserPath
     """A folder that ``luthier tune`` wrote, or an adapter in PEFT's layout."""
-    out: Path
+    out: UserPath
     """New folder for the merged model."""
-    task: str | None = None
+    task: Name | None = None
     """The task on whose examples the merge is proved; the task that the adapter was trained on when not given."""
     sample: int = Field(default=32, ge=1)
     """Examples on which the merge is proved."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from luthier.config.base import Settings
+from luthier.config.base import Name, Settings, UserPath
 
 
 class NewTaskConfig(Settings):
     """Everything that ``luthier tasks new`` depends on."""
 
-    data: str
+    data: Name
     """A data file, a folder of splits, or ``hf:owner/name[:config]``."""
-    out: Path | None = None
+    out: UserPath | None = None
     """The task YAML that is written; beside the data, and named after it, when not given."""

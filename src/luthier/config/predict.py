@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from luthier.config.base import DeviceSettings, ModelSettings
+from luthier.config.base import DeviceSettings, ModelSettings, Name, UserPath
 from luthier.config.data import EncodingConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import InferenceConfig
@@ -21,21 +21,21 @@ class PredictConfig(DeviceSettings, ModelSettings):
 
     renamed: ClassVar[Mapping[str, str]] = {"store": "runs"}
 
-    rows: Path
+    rows: UserPath
     """The rows to answer: JSONL, JSON, CSV, TSV or Parquet; ``-`` reads standard input."""
-    out: Path = Path(STDIO)
+    out: UserPath = Path(STDIO)
     """The file of answers, written in the format of its suffix; ``-`` writes to standard output."""
     format: Literal["jsonl", "json", "csv", "tsv", "parquet"] | None = None
     """The format of the rows where neither the content nor the suffix of the file says it."""
-    adapter: Path | None = None
+    adapter: UserPath | None = None
     """A folder that ``luthier tune`` wrote, or an adapter in PEFT's layout; the model alone when not given."""
     any_base: bool = False
     """Accept an adapter that was trained on another base."""
-    task: str | None = None
+    task: Name | None = None
     """The task whose prompt is used: a built-in name, a task YAML, or a data file; the adapter's own when not given."""
     shots: int = Field(default=0, ge=0)
     """Exemplars of the task before each prompt, as many as fit."""
-    runs: Path = Path("runs")
+    runs: UserPath = Path("runs")
     """Folder of the store, in which answers are kept so that a killed command goes on."""
     data: EncodingConfig = EncodingConfig()
     """How prompts become tokens; what is not given is as it was when the adapter was trained."""

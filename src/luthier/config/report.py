@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from luthier.config.base import Settings
+from luthier.config.base import Settings, UserPath
 
 
 class ReportConfig(Settings):
     """Everything that ``luthier report`` depends on."""
 
-    run: Path
+    run: UserPath
     """The folder of a finished run."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
-from luthier.config.base import Seed, Settings
+from luthier.config.base import Seed, Settings, UserPath
 
 
 class ScoreConfig(Settings):
@@ -16,9 +15,9 @@ class ScoreConfig(Settings):
 
     renamed: ClassVar[Mapping[str, str]] = {"test": "significance"}
 
-    predictions: tuple[Path, ...]
+    predictions: tuple[UserPath, ...]
     """Files of predictions, one for each system."""
-    references: tuple[Path, ...] = ()
+    references: tuple[UserPath, ...] = ()
     """Files with the right answers, several for several references; none where the predictions hold them."""
     metrics: tuple[str, ...] = ("rouge",)
     """Names of metrics, with their options, such as ``rouge,bleu:tokenize=zh``."""
@@ -26,7 +25,7 @@ class ScoreConfig(Settings):
     """Score each value of this column by itself as well."""
     explain: str = ""
     """Show how the score of this example (its id or its line) comes about, instead of scores."""
-    per_example: Path | None = None
+    per_example: UserPath | None = None
     """Write one row for each example to this file (JSONL, or TSV by its ending)."""
     prediction_column: str = ""
     """The column of the predictions; recognised when not given."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from luthier.config.base import Settings
+from luthier.config.base import Name, Settings
 
 
 class ShowTaskConfig(Settings):
     """Everything that ``luthier tasks show`` depends on."""
 
-    task: str
+    task: Name
     """A built-in name, a task YAML, or a data file."""
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from luthier.config.arm_settings import ArmItem
-from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings, Seed, Tasks, TaskSettings
+from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings, Seed, Tasks, TaskSettings, UserPath
 from luthier.config.data import TrainingDataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import InferenceConfig
@@ -17,7 +15,7 @@ class TuneConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSettings):
 
     arm: ArmItem = "lora"
     """The arm that is trained: the name of a preset such as ``lora`` or ``full``, or an arm spelled out."""
-    save: Path | None = None
+    save: UserPath | None = None
     """New folder for the adapter or the whole model; it stays in the store when not given."""
     training_seed: Seed | None = None
     """The seed of the random weights, the order of the data and dropout alone; ``seed`` when not given."""

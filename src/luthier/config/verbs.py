@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from luthier.config.base import Settings
+    from pydantic import BaseModel
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,18 @@ class Verb:
     json: bool = False
 
 
-def settings_class(verb: Verb) -> type[Settings]:
+def settings_class(verb: Verb) -> type[BaseModel]:
     """Import the settings class of a verb that has one."""
     module, _, name = verb.settings.partition(":")
-    found: type[Settings] = getattr(importlib.import_module(module), name)
+    found: type[BaseModel] = getattr(importlib.import_module(module), name)
     return found
 
 
-def belongs(what: str, owners: Sequence[Verb], verb: Verb) -> str:
-    """Say that a setting or a flag belongs to other verbs."""
-    *most, last = [f"`luthier {owner.name}`" for owner in owners]
+def belongs(what: str, owners: Sequence[str], own: str) -> str:
+    """Say that a setting or a flag belongs to other verbs, or to other classes of settings."""
+    *most, last = owners
     named = f"{', '.join(most)} and {last}" if most else last
-    return f"'{what}' belongs to {named}; `luthier {verb.name}` does not use it"
+    return f"'{what}' belongs to {named}; {own} does not use it"
 
 
 def verb_of(schema: type) -> Verb | None:

@@ -7,10 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from luthier.config.data import EncodingConfig
-from luthier.errors import ConfigError, ModelError
+from luthier.errors import ConfigError, LuthierError, ModelError, first_line
 from luthier.methods.adapter_io import CARD, is_published, read_card
 from luthier.methods.peft_files import read_config
 from luthier.tasks.build import read_task
@@ -66,8 +64,8 @@ def encoding_of_adapter(folder: Path) -> dict[str, Any]:
     stated = read_card(folder).encoding if (folder / CARD).exists() else {}
     try:
         EncodingConfig.model_validate(stated)
-    except ValidationError as fault:
-        what = f"its encoding is damaged: {fault.errors()[0]['msg']}"
+    except LuthierError as fault:
+        what = f"its encoding is damaged: {first_line(fault)}"
         raise ModelError(what, where=str(folder / CARD), fix="Fetch or train it again.") from None
     return stated
 

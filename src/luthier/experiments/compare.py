@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from luthier.arguments import require_settings
 from luthier.config.compare import CompareConfig
 from luthier.experiments.execution import executor_of
 from luthier.experiments.outcomes import read_base, read_outcomes
@@ -28,6 +29,7 @@ def compare(config: CompareConfig) -> Path:
         LuthierError: Whatever is wrong with the configuration, the data or the model, before anything is trained; and
             where the training of every arm has failed. An arm that fails beside others is named in the results.
     """
+    require_settings(config, CompareConfig, "compare")
     started = datetime.now(UTC)
     with using_store(config.runs, remake_damaged=config.remake_damaged), executor_of(config) as executor:
         plan = read_plan(config)

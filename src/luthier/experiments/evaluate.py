@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
+from luthier.arguments import require_settings
 from luthier.config.evaluate import EvaluateConfig
 from luthier.config.evaluation import EngineConfig
+from luthier.display import Displayed
 from luthier.errors import LuthierError, collecting, raise_faults
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.engines import Engines, device_for, open_engines
@@ -44,7 +47,7 @@ from luthier.threads import threads_in_words
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluated(Displayed):
     """One task, measured.
 
     Attributes:
@@ -58,6 +61,8 @@ class Evaluated:
         same: Share of answers that are then the same.
     """
 
+    view: ClassVar[str] = "evaluated task"
+
     task: Task
     scores: tuple[Score, ...]
     shots_used: tuple[int, int]
@@ -67,8 +72,17 @@ class Evaluated:
     coarser: Change | None = None
     same: float | None = None
 
+    def __repr__(self) -> str:
+        return f"<Evaluated {self.task.name}: {self.scores[0]}>"
 
-def evaluate(config: EvaluateConfig) -> list[Evaluated]:
+
+class Evaluation(Displayed, list[Evaluated]):
+    """The tasks that were measured, in order."""
+
+    view: ClassVar[str] = "evaluation"
+
+
+def evaluate(config: EvaluateConfig) -> Evaluation:
     """Measure a model on tasks; what was answered before is found in the store.
 
     Args:
@@ -77,6 +91,7 @@ def evaluate(config: EvaluateConfig) -> list[Evaluated]:
     Raises:
         LuthierError: Whatever is wrong with tasks, model or adapter, before anything is answered.
     """
+    require_settings(config, EvaluateConfig, "evaluate")
     faults: list[LuthierError] = []
     loaded = [with_data_settings(task, config.data) for task in _load_tasks(config.tasks, faults)]
     with collecting(faults):
@@ -102,7 +117,7 @@ def evaluate(config: EvaluateConfig) -> list[Evaluated]:
         with using_store(config.runs, remake_damaged=config.remake_damaged):
             engines = open_engines(evaluation.engine, model, attached, context)
             evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed, config.answers)
-            return [evaluator.evaluate(item) for item in prepared]
+            return Evaluation(evaluator.evaluate(item) for item in prepared)
     finally:
         if attached is not None:
             attached.detach()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from luthier.arguments import require_settings
 from luthier.config.advice import how_to_set
 from luthier.config.merge import MergeConfig
 from luthier.errors import ConfigError, DataError
@@ -32,6 +33,7 @@ def merge(config: MergeConfig) -> Merged:
         ModelError: When the adapter cannot be merged, or the merged model gives other logits; nothing is written then.
         LuthierError: Whatever is wrong with task, model or adapter.
     """
+    require_settings(config, MergeConfig, "merge")
     save, split = config.out, config.split
     if save.exists():
         raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --out.")

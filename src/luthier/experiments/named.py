@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
+
 from luthier.config.arms import make_arms
-from luthier.config.base import Settings
 from luthier.config.training import TrainingConfig
 from luthier.errors import LuthierError, collecting, raise_faults
 from luthier.methods.names import require_method
@@ -15,7 +16,7 @@ ALL = "all"
 """In place of a task's name: every built-in task."""
 
 
-def require_names(settings: Settings) -> None:
+def require_names(settings: BaseModel) -> None:
     """Check that the arms, methods, tasks and model that the settings of a verb name exist; nothing else is read.
 
     Raises:

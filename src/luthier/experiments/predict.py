@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+from luthier.arguments import require_settings
 from luthier.config.data import EncodingConfig
 from luthier.config.predict import STDIO, PredictConfig
+from luthier.display import Displayed
 from luthier.errors import ConfigError, DataError
 from luthier.evaluation.adapter_task import base_of_adapter, encoding_of_adapter, task_of_adapter
 from luthier.evaluation.answering import choice_probabilities
@@ -39,7 +42,7 @@ _PRINTED = tuple(name for name in WRITTEN if name != "parquet")
 
 
 @dataclass(frozen=True, slots=True)
-class AnsweredRows:
+class AnsweredRows(Displayed):
     """Rows with their answers.
 
     Attributes:
@@ -49,9 +52,14 @@ class AnsweredRows:
         unparsed: In how many generated texts no answer was found.
     """
 
+    view: ClassVar[str] = "answered rows"
+
     rows: tuple[Row, ...]
     unanswered: int
     unparsed: int
+
+    def __repr__(self) -> str:
+        return f"<AnsweredRows: {len(self.rows):,} rows, {self.unanswered:,} without an answer>"
 
 
 def predict(config: PredictConfig) -> AnsweredRows:
@@ -65,6 +73,7 @@ def predict(config: PredictConfig) -> AnsweredRows:
         DataError: When rows cannot be read or put into words.
         LuthierError: Whatever is wrong with task, model or adapter.
     """
+    require_settings(config, PredictConfig, "predict")
     to_file = config.out != Path(STDIO)
     if to_file:
         _check_place(config)

@@ -19,7 +19,7 @@ from luthier.experiments.summaries import data_summary, model_summary, task_summ
 from luthier.files.atomic import writing
 from luthier.metrics.prediction_log import write_predictions
 from luthier.results.recommendation import recommend
-from luthier.results.records import RunCosts, RunResults, write_json
+from luthier.results.records import COSTS, RESULTS, RunCosts, RunResults, write_json
 from luthier.results.scores import all_pairs
 from luthier.version import __version__
 
@@ -45,10 +45,10 @@ def write_run(
     with writing(run):
         _write_logs(plan, run, outcomes)
         write_json(
-            run / "costs.json",
+            run / COSTS,
             RunCosts(str(plan.model.device), torch.get_num_threads(), costs, execution_since(started)),
         )
-        write_json(run / "results.json", results)
+        write_json(run / RESULTS, results)
 
 
 def _results(

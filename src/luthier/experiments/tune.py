@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import torch
 
+from luthier.arguments import require_settings
 from luthier.config.arms import replays
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
 from luthier.config.evaluation import EvaluationConfig
 from luthier.config.tune import TuneConfig
+from luthier.display import Displayed
 from luthier.errors import ConfigError
 from luthier.experiments.plan import read_plan
 from luthier.experiments.trained_arms import train
@@ -22,7 +25,24 @@ from luthier.threads import threads_in_words
 from luthier.training.trained import Trained
 
 
-def tune(config: TuneConfig) -> tuple[Trained, Path]:
+class _Tuned(NamedTuple):
+    trained: Trained
+    folder: Path
+
+
+class Tuned(Displayed, _Tuned):
+    """A finished training, and the folder of its adapter or whole model; as a pair, ``trained, folder``."""
+
+    __slots__ = ()
+
+    view: ClassVar[str] = "tuned"
+
+    def __repr__(self) -> str:
+        known = self.trained.result
+        return f"<Tuned: {known.trainable_parameters:,} weights, {known.steps:,} steps, in {self.folder}>"
+
+
+def tune(config: TuneConfig) -> Tuned:
     """Train one arm.
 
     Args:
@@ -34,6 +54,7 @@ def tune(config: TuneConfig) -> tuple[Trained, Path]:
     Raises:
         ConfigError: When the arm trains nothing, or the folder exists.
     """
+    require_settings(config, TuneConfig, "tune")
     save = config.save
     if save is not None and save.exists():
         raise ConfigError("something is there already", where=str(save), fix="Choose another folder with --save.")
@@ -46,12 +67,12 @@ def tune(config: TuneConfig) -> tuple[Trained, Path]:
     with using_store(config.runs, remake_damaged=config.remake_damaged):
         trained = train(plan, plan.arms[0], plan.arms[0].seeds[0])
         if save is None:
-            return trained, trained.adapter
+            return Tuned(trained, trained.adapter)
         adapter = trained.adapter
         with writing(save), temporary_folder(save.parent) as folder:
             shutil.copytree(adapter, folder, dirs_exist_ok=True)
             finish_folder(folder, save)
-    return trained, save
+    return Tuned(trained, save)
 
 
 def _comparison_of(config: TuneConfig) -> CompareConfig:

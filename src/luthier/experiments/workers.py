@@ -25,7 +25,7 @@ from luthier.config.compare import CompareConfig
 from luthier.errors import WorkerError
 from luthier.experiments.fault_messages import fault_from_json
 from luthier.experiments.units import Unit, next_unit
-from luthier.progress import progress, say
+from luthier.progress import progress, repeat, say
 from luthier.threads import THREAD_VARIABLES
 
 ATTEMPTS = 3
@@ -87,18 +87,18 @@ def run_in_workers(
         WorkerError: When workers keep dying at the same unit.
     """
     pool = _Pool(config, units, done, threads)
-    try:
-        pool.start(min(count, len(units)))
-        with progress("comparison", len(units), "units") as advance:
+    with progress("comparison", len(units), "units") as advance:
+        try:
+            pool.start(min(count, len(units)))
             while pool.unfinished:
                 name = pool.wait()
                 if name is not None:
                     advance(1, name)
-    except KeyboardInterrupt:
-        pool.stop()
-        raise
-    finally:
-        pool.end()
+        except KeyboardInterrupt:
+            pool.stop()
+            raise
+        finally:
+            pool.end()
 
 
 class _Pool:
@@ -219,4 +219,4 @@ def _repeat(worker: _Worker) -> None:
     """Repeat what a worker says to people."""
     assert worker.process.stderr is not None
     for line in worker.process.stderr:
-        say(line.rstrip("\n"))
+        repeat(line.rstrip("\n"))

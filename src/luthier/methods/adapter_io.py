@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from luthier.arguments import as_name, as_path, require_kind
 from luthier.config.advice import how_to_set, lower_rate
 from luthier.errors import DivergenceError, LuthierError, ModelError, raise_faults
 from luthier.files.digests import file_digest
@@ -85,9 +86,9 @@ def read_card(folder: Path) -> Card:
     try:
         return TypeAdapter(Card).validate_json(path.read_bytes())
     except OSError:
-        raise ModelError(
-            f"no {CARD}: not an adapter made by Luthier", where=str(folder), fix="Give the folder that `tune` wrote."
-        ) from None
+        there = folder.is_dir()
+        what = f"no {CARD}: not an adapter made by Luthier" if there else "there is no such folder"
+        raise ModelError(what, where=str(folder), fix="Give the folder that `tune` wrote.") from None
     except ValidationError as invalid:
         raise ModelError(f"damaged: {invalid.errors()[0]['msg']}", where=str(path), fix="Train it again.") from None
 
@@ -146,7 +147,10 @@ def add_adapter(model: LanguageModel, name: str, folder: Path | str, *, any_base
     Raises:
         ModelError: When the name is taken, the base is another one, or the folder is damaged.
     """
-    model.adapters.put(name, load_adapter(model, Path(folder), any_base=any_base))
+    require_kind(model, LanguageModel, where="add_adapter(model)", fix="Load it: luthier.load_model(…).")
+    called, place = as_name(name, where="add_adapter(name)"), as_path(folder, where="add_adapter(folder)")
+    model.adapters.require_new(called)
+    model.adapters.put(called, load_adapter(model, place, any_base=any_base))
 
 
 def _load_published(model: LanguageModel, folder: Path, *, any_base: bool) -> Attached:

@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from luthier.display import Displayed
 from luthier.errors import ModelError
 from luthier.kernels.verification import Tolerance, compare, evaluation_mode, logits_tolerance
 from luthier.methods.base import Attached
@@ -35,7 +36,7 @@ class Mergeable(Protocol):
 
 
 @dataclass(frozen=True)
-class Merged:
+class Merged(Displayed):
     """The result of a verified merge.
 
     Attributes:
@@ -48,6 +49,8 @@ class Merged:
         metric: What the metric is called; "" when not asked for.
     """
 
+    view: ClassVar[str] = "merged"
+
     greatest_difference: float
     tolerance: float
     metric_before: float | None
@@ -55,6 +58,9 @@ class Merged:
     undo: Callable[[], None]
     examples: int = 0
     metric: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Merged: logits differ by {self.greatest_difference:.2g} at most, {self.tolerance:.2g} were allowed>"
 
 
 def merge(

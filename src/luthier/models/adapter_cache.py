@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Protocol
 
+from luthier.arguments import as_name
 from luthier.errors import ModelError, did_you_mean
 
 
@@ -43,9 +44,17 @@ class AdapterCache:
             ModelError: When the name is taken.
         """
         attached.detach()
+        self.require_new(name)
+        self._adapters[name] = attached
+
+    def require_new(self, name: str) -> None:
+        """Check that there is no adapter of this name yet.
+
+        Raises:
+            ModelError: When there is.
+        """
         if name in self._adapters:
             raise ModelError(f"there is an adapter '{name}' already", where=name, fix="Give it another name.")
-        self._adapters[name] = attached
 
     def require_free(self) -> None:
         """Check that no adapter is in use: an adapter is attached to the base, never to another adapter.
@@ -63,8 +72,10 @@ class AdapterCache:
         Raises:
             ModelError: When there is no adapter of that name.
         """
-        if name is not None and name not in self._adapters:
-            raise ModelError(f"no adapter '{name}'", fix=did_you_mean(name, self._adapters))
+        if name is not None and as_name(name, where="using(name)") not in self._adapters:
+            first = "Add it first: luthier.add_adapter(model, name, folder)."
+            fix = did_you_mean(name, self._adapters) if self._adapters else first
+            raise ModelError(f"no adapter '{name}'", where="using(name)", fix=fix)
         before = self._on
         self._change(name)
         try:

@@ -74,6 +74,10 @@ class LanguageModel(ABC):
         self.capabilities: dict[ModuleSignature, Any] = {}
         self._autocast: torch.dtype | Literal["auto"] | None = "auto"
 
+    def __repr__(self) -> str:
+        size = f"{self.parameters:,} parameters, {self.max_length:,} tokens"
+        return f"<{type(self).__name__} {self.name!r}, {size}, on {self.device}>"
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from luthier.arguments import as_name
 from luthier.data.model_tokens import ModelTokens
 from luthier.errors import ModelError, first_line, listed
 from luthier.files.digests import file_digest
@@ -41,7 +42,7 @@ _CORRECT = "Correct config.json."
 _VOCABULARIES = {"vocab.txt", "merges.txt"}
 
 
-def load_model(name: str, *, device: str | None = None, trust_remote_code: bool = False) -> LanguageModel:
+def load_model(name: str | Path, *, device: str | None = None, trust_remote_code: bool = False) -> LanguageModel:
     """Load a decoder-only or encoder-decoder language model with its tokenizer.
 
     With a model on the CPU, matrix products of the process are computed by the library with the wider kernels: see
@@ -58,6 +59,7 @@ def load_model(name: str, *, device: str | None = None, trust_remote_code: bool 
     Raises:
         ModelError: When there is no such model, it has no safetensors or no tokenizer, or it is not a language model.
     """
+    name = as_name(name, where="load_model(name)")
     folder = find_folder(name, trust_remote_code=trust_remote_code)
     written = check_folder(folder)
     record = read_record(folder)
@@ -272,7 +274,7 @@ def pick_device(device: str | None) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as fault:
+    except (RuntimeError, AssertionError, TypeError) as fault:
         raise ModelError(
             f"no device '{device}' here ({first_line(fault)})", where="--device", fix="Use cpu, cuda or mps."
         ) from None

@@ -16,14 +16,44 @@ def cost_table(results: RunResults, costs: RunCosts) -> Table:
     training = ("Trained params", "Stored", "Peak memory", "Train time", "Train tok/s")
     titles = (*training, "Gen. tok/s", "Request (merged)", "Prompt tokens")
     rows = tuple(_cost_row(arm, costs.arms.get(arm.name, ArmCosts()), results.model.parameters) for arm in results.arms)
-    threads = f", {costs.threads} thread{'' if costs.threads == 1 else 's'}" if costs.threads else ""
     note = (
-        f"Measured on {costs.device}{threads}{_seeds_note(results)}. Train tok/s counts supervised tokens, Gen. tok/s "
+        f"Measured on {_place(costs)}{_seeds_note(results)}. Train tok/s counts supervised tokens, Gen. tok/s "
         "answers in batches. Request: the time of one alone, in brackets with the method merged into the weights, "
         f"where it can be. Prompt tokens: mean per request, exemplars included. {ABSENT} was not measured."
         f"{_known_note(results, costs)}"
     )
     return Table("cost", "Cost", (Column("Arm", number=False), *(Column(t) for t in titles)), rows, note)
+
+
+def measured_table(costs: RunCosts) -> Table:
+    """One row for each arm: what was measured of it, without what its results say."""
+    titles = ("Peak memory", "Train time", "Train tok/s", "Gen. tok/s", "Request (merged)")
+    rows = tuple((Cell(name), *_measured(cost)) for name, cost in costs.arms.items())
+    note = (
+        f"Measured on {_place(costs)}. Train tok/s counts supervised tokens, Gen. tok/s answers in batches. Request: "
+        f"the time of one alone, in brackets with the method merged into the weights. {ABSENT} was not measured."
+    )
+    return Table("measured", "Cost", (Column("Arm", number=False), *(Column(t) for t in titles)), rows, note)
+
+
+def _place(costs: RunCosts) -> str:
+    """Return where it was measured, and with how many threads."""
+    return (
+        f"{costs.device}, {costs.threads} thread{'' if costs.threads == 1 else 's'}" if costs.threads else costs.device
+    )
+
+
+def _measured(cost: ArmCosts) -> tuple[Cell, ...]:
+    return (
+        Cell(formatting.size(cost.peak_memory_bytes)),
+        Cell(
+            formatting.seconds(cost.training_seconds),
+            f"search {formatting.seconds(cost.search_seconds)}" if cost.search_seconds is not None else "",
+        ),
+        Cell(formatting.rate(cost.supervised_tokens_per_second)),
+        Cell(formatting.rate(cost.generation_tokens_per_second)),
+        _request(cost),
+    )
 
 
 def _seeds_note(results: RunResults) -> str:
@@ -45,14 +75,7 @@ def _cost_row(arm: ArmResult, cost: ArmCosts, parameters: int | None) -> tuple[C
         Cell(arm.name),
         Cell(formatting.count(arm.trainable_parameters), formatting.share(arm.trainable_parameters, parameters)),
         Cell(formatting.size(arm.stored_bytes)),
-        Cell(formatting.size(cost.peak_memory_bytes)),
-        Cell(
-            formatting.seconds(cost.training_seconds),
-            f"search {formatting.seconds(cost.search_seconds)}" if cost.search_seconds is not None else "",
-        ),
-        Cell(formatting.rate(cost.supervised_tokens_per_second)),
-        Cell(formatting.rate(cost.generation_tokens_per_second)),
-        _request(cost),
+        *_measured(cost),
         Cell(formatting.decimal(arm.prompt_tokens, 0)),
     )
 

@@ -118,6 +118,6 @@ def verdict(change: Change | None, higher_better: bool) -> str:
     return "good" if (change.value > 0) == higher_better else "bad"
 
 
-def retained_tasks(results: RunResults) -> list[str]:
+def retained_tasks(arms: Sequence[ArmResult]) -> list[str]:
     """Return the names of the retained tasks in the order in which arms list them."""
-    return list(dict.fromkeys(item.task for arm in results.arms for item in arm.retained))
+    return list(dict.fromkeys(item.task for arm in arms for item in arm.retained))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from luthier.records import Score
 from luthier.report.intervals import Intervals, intervals_of
@@ -36,6 +37,14 @@ class EvaluationRow:
     parts: Mapping[str, tuple[Score, ...]]
     coarser: Change | None = None
     same: float | None = None
+
+
+def row_of(found: Any) -> EvaluationRow:
+    """Return the row of a task that ``evaluate`` has measured, which lies above this package."""
+    task, used = found.task, found.shots_used
+    return EvaluationRow(
+        task.name, task.chance, found.scores, used, found.dropped, found.parts, found.coarser, found.same
+    )
 
 
 def evaluation_table(rows: Sequence[EvaluationRow]) -> DrawnTable:

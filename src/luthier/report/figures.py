@@ -53,7 +53,7 @@ def figures(
     legend: bool,
 ) -> list[Figure]:
     """Draw all that the run has something for; ``legend`` inside each chart, for where none stands beside them."""
-    tasks = len(derived.retained_tasks(results))
+    tasks = len(derived.retained_tasks(results.arms))
     heat = retention.forgetting_heat_map(results, width=max(WIDTH, 64 * tasks))
     made = [
         _figure("quality", "answer", quality.primary_scores(results)),

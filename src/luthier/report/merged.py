@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from luthier.report import formatting
 from luthier.report.formatting import ABSENT
 from luthier.report.tables import Cell, Column, Table
-from luthier.report.terminal import DrawnTable, draw
 
 
-def merged_table(
-    *, difference: float, allowed: float, metric: str, before: float | None, after: float | None, examples: int
-) -> DrawnTable:
-    """Draw a proved merge.
+class ProvedMerge(Protocol):
+    """A merge, and what was measured before and after it: see :class:`luthier.methods.merging.Merged`."""
 
-    Args:
-        difference: Greatest difference of any logit.
-        allowed: Greatest that was allowed.
-        metric: Name of the metric.
-        before: Its value, unmerged.
-        after: Its value, merged.
-        examples: On how many examples all of this was measured.
-    """
+    greatest_difference: float
+    tolerance: float
+    metric: str
+    metric_before: float | None
+    metric_after: float | None
+    examples: int
+
+
+def merged_table(merged: ProvedMerge) -> Table:
+    """Return the table of a proved merge."""
+    before, after, examples = merged.metric_before, merged.metric_after, merged.examples
     digits = formatting.digits_for((before, after))
     moved = None if before is None or after is None else after - before
-    logits = ("logits", ABSENT, ABSENT, f"{difference:.2g}", f"{allowed:.2g}")
-    scores = (metric, formatting.decimal(before, digits), formatting.decimal(after, digits))
+    logits = ("logits", ABSENT, ABSENT, f"{merged.greatest_difference:.2g}", f"{merged.tolerance:.2g}")
+    scores = (merged.metric, formatting.decimal(before, digits), formatting.decimal(after, digits))
     rows = (logits, (*scores, formatting.signed(moved, digits), ABSENT))
     titles = ("Unmerged", "Merged", "Difference", "Allowed")
     columns = (Column("Compared", number=False), *(Column(title) for title in titles))
     note = f"On {examples:,} example{'' if examples == 1 else 's'}; of logits the greatest difference of any."
     cells = tuple(tuple(Cell(text) for text in row) for row in rows)
-    return draw(Table("merged", "Merge", columns, cells, note))
+    return Table("merged", "Merge", columns, cells, note)

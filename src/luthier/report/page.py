@@ -11,39 +11,38 @@ import functools
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import vl_convert
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from luthier.arguments import as_path
 from luthier.errors import LuthierError
 from luthier.files.atomic import write_atomically
-from luthier.report import answer_tables, derived, formatting, tables
+from luthier.report import derived, formatting
 from luthier.report.answers import SideBySide, read_logs, side_by_side
 from luthier.report.calibration import calibrations
 from luthier.report.charts.parts import MULTIPLE
 from luthier.report.citing import bibtex, repeating
-from luthier.report.cost_tables import cost_table, storage_table
+from luthier.report.contents import all_tables
 from luthier.report.curves import Curve, RunKey, read_curve
 from luthier.report.explanations import correction_words, signatures_once
 from luthier.report.exports import FORMATS, exported, write_exports
 from luthier.report.figures import VEGA_LITE, Figure, figures, png
+from luthier.report.html import resource, template
 from luthier.report.markdown import markdown
 from luthier.report.palette import arm_styles, theme
-from luthier.report.run_tables import runs_table
 from luthier.report.tables import Table
-from luthier.results.records import ArmResult, RunCosts, RunResults, read_costs, read_results
+from luthier.report.words import arm_in_words, said, settings_in_words, words
+from luthier.results.records import RunCosts, RunResults, read_costs, read_results
 from luthier.visible import visible
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: str | Path) -> Path:
     """Write ``report.html``, ``report.md``, ``charts/*.png`` and ``tables/*`` into a run's folder.
 
     Reads ``results.json``, ``costs.json``, the prediction logs and the training logs; needs no model. The same inputs
@@ -58,6 +57,7 @@ def write_report(run: Path) -> Path:
     Raises:
         StoreError: When the results are missing or damaged, or the folder cannot be written.
     """
+    run = as_path(run, where="write_report(run)")
     results, costs = read_results(run), read_costs(run)
     curves, gaps = _read_curves(run, results)
     logs = read_logs(run, results)
@@ -67,7 +67,7 @@ def write_report(run: Path) -> Path:
     pictures = figures(results, costs, curves, measured, legend=True)
     for figure in pictures:
         write_atomically(run / "charts" / f"{figure.key}.png", png(figure))
-    made = _all_tables(results, costs)
+    made = all_tables(results, costs)
     write_exports(run / "tables", made)
     text = markdown(results, costs, made, pictures, missing)
     write_atomically(run / "report.md", _utf8(text))
@@ -98,43 +98,27 @@ def _read_curves(run: Path, results: RunResults) -> tuple[dict[RunKey, Curve], t
     return curves, tuple(gaps)
 
 
-def _all_tables(results: RunResults, costs: RunCosts) -> list[Table]:
-    made = [
-        tables.quality_table(results),
-        cost_table(results, costs),
-        storage_table(results),
-        tables.scores_table(results),
-        tables.retention_table(results),
-        tables.pairs_table(results),
-        runs_table(results),
-        answer_tables.answers_table(results),
-        answer_tables.classes_table(results),
-        *answer_tables.confusion_tables(results),
-    ]
-    return [table for table in made if table]
-
-
 def render(
     results: RunResults, costs: RunCosts, drawn: Sequence[Figure], answers: SideBySide, gaps: Sequence[str]
 ) -> str:
     """Return the page's HTML; the arms' names stand beside the charts, so these need no legend."""
-    bundle, script = _bundle(), _resource("page.js")
-    made = _all_tables(results, costs)
+    bundle, script = _bundle(), resource("page.js")
+    made = all_tables(results, costs)
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"script-src {_source_hash(bundle)} {_source_hash(script)}"
     )
-    page: str = _template().render(
+    page: str = template("page.html.j2").render(
         results=results,
         costs=costs,
         policy=policy,
-        style=Markup(_resource("page.css")),  # our own file
+        style=Markup(resource("page.css")),  # our own file
         bundle=Markup(bundle),  # the charting libraries
         script=Markup(script),  # our own file
         data=Markup(_json_for_html(_page_data(results, drawn, answers, made))),
         styles=arm_styles([arm.name for arm in results.arms]),
-        settings_of=_settings_of,
-        breakable=_breakable,
+        settings_of=settings_in_words,
+        arm_in_words=arm_in_words,
         shown=_shown_first(results),
         tables={table.key: table for table in made},
         formats=FORMATS,
@@ -144,7 +128,6 @@ def render(
         bibtex=visible(bibtex(results)),
         headline=results.recommendation.headline
         or ("Recommendation" if results.recommendation.decided else "No clear winner"),
-        marks=tables.MARKS,
         figures=drawn,
         run_labels=_run_labels(results),
         answers=answers,
@@ -175,11 +158,6 @@ def _run_labels(results: RunResults) -> list[str]:
     """Return what each training run is called, by its place among the runs of an arm."""
     longest = max((arm.per_seed for arm in results.arms), key=len, default=())
     return [f"seed {run.seed}" for run in longest]
-
-
-def _breakable(name: str) -> Markup:
-    """Let a long name be broken after its underscores and dashes."""
-    return Markup(re.sub(r"([_/-])", r"\1<wbr>", str(escape(visible(name)))))
 
 
 def _shown_first(results: RunResults, most: int = 4) -> list[int]:
@@ -240,13 +218,13 @@ def _plain(value: Any) -> Any:
 def _flatten(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     """Yield every number and text of a nested mapping with the names that lead to it."""
     for key, item in value.items():
-        name = f"{above} › {_words(key)}" if above else _words(key)
+        name = f"{above} › {words(key)}" if above else words(key)
         if isinstance(item, Mapping):
             yield from _flatten(item, name)
         elif isinstance(item, list | tuple):
-            yield name, _said(item) or formatting.ABSENT
+            yield name, said(item) or formatting.ABSENT
         else:
-            yield name, _said(item)
+            yield name, said(item)
 
 
 def _environment_rows(results: RunResults, costs: RunCosts) -> list[tuple[str, str]]:
@@ -257,25 +235,6 @@ def _environment_rows(results: RunResults, costs: RunCosts) -> list[tuple[str, s
     return list(_flatten({"Luthier": results.luthier, **known, "threads": threads or None, **done}))
 
 
-def _settings_of(arm: ArmResult) -> list[tuple[str, str]]:
-    given = {**arm.settings, **(asdict(arm.training) if arm.training else {})}
-    return [(_words(key), _said(value)) for key, value in given.items() if value not in (None, "", [], (), {})]
-
-
-def _words(key: object) -> str:
-    return str(key).replace("_", " ")
-
-
-def _said(value: object) -> str:
-    if value is None or value == "":
-        return formatting.ABSENT
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(_said(part) for part in value)
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
 @functools.cache
 def _bundle() -> str:
     text: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
@@ -284,24 +243,6 @@ def _bundle() -> str:
     return text
 
 
-def _resource(name: str) -> str:
-    return resources.files("luthier.report").joinpath(name).read_text(encoding="utf-8")
-
-
 def _source_hash(script: str) -> str:
     """Return a script's name in a content security policy (CSP Level 3, section 2.3.1)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-@functools.cache
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("luthier.report", ""),
-        autoescape=True,
-        # Whatever the template writes; what is markup already is our own.
-        finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2")

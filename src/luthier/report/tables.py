@@ -5,7 +5,7 @@ Terminal, Markdown and page draw the same tables, so that they say the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -74,7 +74,7 @@ def quality_table(results: RunResults) -> Table:
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             Cell(arm.name),
-            Cell("failed") if arm.failed else _value(score, digits, intervals),
+            Cell("failed") if arm.failed else value_cell(score, digits, intervals),
             Cell("first arm", tone="muted")
             if index == 0
             else change_cell(arm.against_first, digits, intervals, higher_better=better),
@@ -133,7 +133,8 @@ def interval_note(arms: Iterable[ArmResult], intervals: Intervals) -> str:
     return f"{held}; ± standard deviation over {most} training runs" if most > 1 else held
 
 
-def _value(score: Score | None, digits: int, intervals: Intervals) -> Cell:
+def value_cell(score: Score | None, digits: int, intervals: Intervals) -> Cell:
+    """Write a score with its interval."""
     if score is None:
         return Cell(ABSENT)
     main = formatting.with_spread(formatting.decimal(score.value, digits), score.spread, digits)
@@ -174,10 +175,15 @@ def _token_loss(arm: ArmResult, digits: int, intervals: Intervals) -> Cell:
 
 def retention_table(results: RunResults) -> Table | None:
     """One row for each retained task and trained arm, before against after; ``None`` when none was measured."""
-    found = [(arm, item) for arm in results.arms for item in arm.retained]
-    order = {task: index for index, task in enumerate(derived.retained_tasks(results))}
+    return retention_of(results.arms)
+
+
+def retention_of(arms: Sequence[ArmResult]) -> Table | None:
+    """Return the table of what some arms retained; ``None`` when nothing was measured."""
+    found = [(arm, item) for arm in arms for item in arm.retained]
+    order = {task: index for index, task in enumerate(derived.retained_tasks(arms))}
     found.sort(key=lambda pair: order[pair[1].task])
-    found += [(arm, arm.token_loss) for arm in results.arms if arm.token_loss]
+    found += [(arm, arm.token_loss) for arm in arms if arm.token_loss]
     if not found:
         return None
     intervals = intervals_of(shown for _, item in found for shown in (item.before, item.after, item.change))
@@ -186,7 +192,7 @@ def retention_table(results: RunResults) -> Table | None:
     # What is asked for stands first: on a narrow page or terminal it is in view.
     titles = ("Change", "Before", "After")
     columns = (Column("Task", number=False), Column("Arm", number=False), *(Column(title) for title in titles))
-    trained = [arm for arm in results.arms if derived.trained(arm)]
+    trained = [arm for arm in arms if derived.trained(arm)]
     note = (
         "Tasks that were not trained on, measured with the method detached (before) and attached (after)"
         f"{interval_note(trained, intervals)}. ↑ higher is better, ↓ lower is better; ▲ gained and ▼ forgotten where "
@@ -206,8 +212,8 @@ def _retention_row(arm: ArmResult, item: RetentionResult, intervals: Intervals, 
         Cell(named[0], f"{named[1]} {arrow}{chance}") if names_task else Cell(""),
         Cell(arm.name, _detectable(item.change, digits)),
         change_cell(item.change, digits, intervals, higher_better=item.higher_is_better),
-        _value(item.before, digits, intervals),
-        _value(item.after, digits, intervals),
+        value_cell(item.before, digits, intervals),
+        value_cell(item.after, digits, intervals),
     )
 
 
@@ -234,7 +240,7 @@ def _column_of(results: RunResults, metric: str, intervals: Intervals) -> Callab
     digits = formatting.digits_for(values)
 
     def cell(arm: ArmResult) -> Cell:
-        return _value(next((score for score in arm.scores if score.metric == metric), None), digits, intervals)
+        return value_cell(next((score for score in arm.scores if score.metric == metric), None), digits, intervals)
 
     return cell
 

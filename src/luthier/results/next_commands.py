@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from luthier.config.arm_settings import ArmConfig
 from luthier.config.arms import PRESETS
 from luthier.config.compare import CompareConfig
 from luthier.config.data import EncodingConfig
 from luthier.config.training import TrainingConfig
 from luthier.config.tune import TuneConfig
+from luthier.errors import LuthierError
 from luthier.results.records import ArmResult, RunResults
 
 NEW_ROWS, ANSWERS = "new.csv", "answers.csv"
@@ -74,7 +73,7 @@ def _configuration(results: RunResults) -> dict[str, Any] | None:
     """Return every setting of a run, or None where they are not this version's."""
     try:
         return CompareConfig.model_validate(results.config).identity()
-    except ValidationError:
+    except LuthierError:
         return None
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from luthier.errors import StoreError
+from luthier.arguments import as_path
+from luthier.display import Displayed
+from luthier.errors import StoreError, did_you_mean, listed
 from luthier.files.atomic import write_atomically
 from luthier.records import Score, Variance
 from luthier.results.answers import AnswerSummary
@@ -29,6 +31,8 @@ from luthier.results.summaries import (
     TaskSummary,
     TrainingSummary,
 )
+
+RESULTS, COSTS = "results.json", "costs.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ class SeedResult:
 
 
 @dataclass(frozen=True, slots=True)
-class ArmResult:
+class ArmResult(Displayed):
     """Everything that is known of one arm and does not depend on the clock.
 
     Attributes:
@@ -171,6 +175,8 @@ class ArmResult:
         failed: Why its training failed, and so nothing of it was measured; "" where it did not.
     """
 
+    view: ClassVar[str] = "arm"
+
     name: str
     method: str | None
     shots: int
@@ -195,6 +201,10 @@ class ArmResult:
     per_seed: tuple[SeedResult, ...] = ()
     answers: AnswerSummary | None = None
     failed: str = ""
+
+    def __repr__(self) -> str:
+        score = f", {self.scores[0]}" if self.scores else ", failed" if self.failed else ""
+        return f"<ArmResult {self.name}{score}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +234,7 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
-class RunResults:
+class RunResults(Displayed):
     """The content of ``results.json``.
 
     Attributes:
@@ -243,6 +253,8 @@ class RunResults:
         environment: Versions, hardware and commit; None where this was not recorded.
     """
 
+    view: ClassVar[str] = "run"
+
     luthier: str
     run: str
     config: dict[str, Any]
@@ -255,6 +267,10 @@ class RunResults:
     confidence: float = 0.95
     threads: int | None = None
     environment: Environment | None = None
+
+    def __repr__(self) -> str:
+        arms = ", ".join(arm.name for arm in self.arms)
+        return f"<RunResults {self.run}: {self.task.name} on {self.model.name}, arms {arms}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +304,7 @@ class ArmCosts:
 
 
 @dataclass(frozen=True, slots=True)
-class RunCosts:
+class RunCosts(Displayed):
     """The content of ``costs.json``.
 
     Attributes:
@@ -298,10 +314,15 @@ class RunCosts:
         execution: Command and dates; None where this was not recorded.
     """
 
+    view: ClassVar[str] = "costs"
+
     device: str
     threads: int
     arms: dict[str, ArmCosts] = field(default_factory=dict)
     execution: Execution | None = None
+
+    def __repr__(self) -> str:
+        return f"<RunCosts on {self.device}, arms {', '.join(self.arms)}>"
 
 
 def write_json(path: Path, record: RunResults | RunCosts) -> None:
@@ -309,11 +330,14 @@ def write_json(path: Path, record: RunResults | RunCosts) -> None:
     write_atomically(path, json.dumps(asdict(record), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def _read(path: Path, kind: type[Any]) -> Any:
+def _read(run: Path, name: str, kind: type[Any]) -> Any:
+    path = run / name
+    if not path.exists():
+        raise _no_run(run, path)
     try:
         return TypeAdapter(kind).validate_python(upgraded(from_json(path.read_bytes())))
-    except OSError:
-        raise StoreError("no finished results here", where=str(path), fix="Run `luthier compare` first.") from None
+    except OSError as fault:
+        raise StoreError(f"cannot be read ({fault.strerror})", where=str(path), fix="Check the file.") from None
     except ValidationError as invalid:
         item = invalid.errors()[0]
         key = ".".join(str(part) for part in item["loc"])
@@ -323,21 +347,38 @@ def _read(path: Path, kind: type[Any]) -> Any:
         raise StoreError(f"damaged: {broken}", where=str(path), fix="Run the same command again.") from None
 
 
-def read_results(run: Path) -> RunResults:
+def _no_run(run: Path, path: Path) -> StoreError:
+    """Return what is wrong with a folder that has no results: it is none, it is a file, or runs lie in it or beside."""
+    if run.is_file():
+        fix = f"Give the folder that it lies in: {run.parent}." if run.suffix == path.suffix else "Give a run's folder."
+        return StoreError("this is a file, and a run is a folder", where=str(run), fix=fix)
+    if not run.is_dir():
+        beside = did_you_mean(run.name, names) if (names := _runs_in(run.parent)) else "Run `luthier compare` first."
+        return StoreError("there is no such folder", where=str(run), fix=beside)
+    inside = _runs_in(run)
+    fix = f"Give one of the runs in it: {listed(inside)}." if inside else "Run `luthier compare` first."
+    return StoreError("no finished results here", where=str(path), fix=fix)
+
+
+def _runs_in(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob(f"*/{RESULTS}"))
+
+
+def read_results(run: str | Path) -> RunResults:
     """Read ``results.json`` of a run's folder.
 
     Raises:
-        StoreError: When it is missing or damaged.
+        StoreError: When it is missing or damaged, or this is no run.
     """
-    results: RunResults = _read(run / "results.json", RunResults)
+    results: RunResults = _read(as_path(run, where="read_results(run)"), RESULTS, RunResults)
     return results
 
 
-def read_costs(run: Path) -> RunCosts:
+def read_costs(run: str | Path) -> RunCosts:
     """Read ``costs.json`` of a run's folder.
 
     Raises:
-        StoreError: When it is missing or damaged.
+        StoreError: When it is missing or damaged, or this is no run.
     """
-    costs: RunCosts = _read(run / "costs.json", RunCosts)
+    costs: RunCosts = _read(as_path(run, where="read_costs(run)"), COSTS, RunCosts)
     return costs

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from luthier.arguments import as_name, as_whole, require_kind
 from luthier.config.data import DataConfig, EncodingConfig, TrainingDataConfig
 from luthier.errors import DataError, TaskError, did_you_mean
 from luthier.records import Example
@@ -46,7 +47,7 @@ class TaskData:
     digest: str
 
 
-def load_task(name_or_path: str) -> Task:
+def load_task(name_or_path: str | Path) -> Task:
     """Load a task.
 
     Args:
@@ -56,9 +57,9 @@ def load_task(name_or_path: str) -> Task:
         TaskError: When there is none of this name, or it is wrong.
         DataError: When a data file cannot be read.
     """
-    built_in = LIBRARY / name_or_path / "task.yaml"
+    name_or_path = as_name(name_or_path, where="load_task(name_or_path)")
     if name_or_path in library_names():
-        return read_task(built_in)
+        return read_task(LIBRARY / name_or_path / "task.yaml")
     path = user_path(name_or_path)
     require_task(name_or_path)
     if path.suffix in YAML:
@@ -150,8 +151,12 @@ def load_examples(
     Raises:
         DataError: When the task has no such split, or rows cannot be read.
     """
+    require_kind(task, Task, where="load_examples(task)", fix="Load it: luthier.load_task(…).")
+    if limit is not None:
+        limit = as_whole(limit, least=1, where="load_examples(limit)")
+    seed = as_whole(seed, least=0, where="load_examples(seed)")
     if split not in NAMES:
-        raise DataError(f"no split is called '{split}'", where=task.where, fix=did_you_mean(split, NAMES))
+        raise DataError(f"no split is called '{split}'", where=task.where, fix=did_you_mean(str(split), NAMES))
     index = SplitIndex(TaskRows(task), seed)
     wanted = index.chosen(split, limit)
     if not wanted.any():

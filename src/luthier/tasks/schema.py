@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import ClassVar, Literal
 
+from luthier.display import Displayed
 from luthier.metrics.extraction import Extraction
 from luthier.records import Row
 from luthier.tasks.rows.row_formats import RowFormat
@@ -64,7 +66,7 @@ class ExemplarSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Task(Displayed):
     """A task, whose rows can be read.
 
     Attributes:
@@ -105,6 +107,8 @@ class Task:
         digest: Of everything above that decides what is rendered and measured; not of the rows.
     """
 
+    view: ClassVar[str] = "task"
+
     name: str
     version: str
     description: str
@@ -140,6 +144,9 @@ class Task:
     where: str
     digest: str
 
+    def __repr__(self) -> str:
+        return f"<Task {self.name}, version {self.version}: {self.description}>"
+
     @property
     def has_choices(self) -> bool:
         """Whether the answer is one of a closed set."""
@@ -154,3 +161,46 @@ class Task:
     def evaluation_template(self) -> PromptTemplate:
         """The one template of every evaluation: the first that is held out, else the first."""
         return next((template for template in self.templates if template.held_out), self.templates[0])
+
+    def facts(self) -> dict[str, str]:
+        """Return what the task says beside its templates, each under a short name."""
+        choices = (
+            ", ".join(self.choices) if self.choices else ("of each row" if self.has_choices else "none: free text")
+        )
+        beside = f"{Path(self.where).parent}/"
+        facts = {
+            "what": self.description,
+            # What lies beside the task is named as the task names it.
+            "sources": ", ".join(f"{split}: {source}".replace(beside, "") for split, source in self.sources.items()),
+            "choices": choices,
+            "metrics": f"{', '.join(self.metrics)}; decided by {self.primary}",
+            "chance": "" if self.chance is None else f"{self.chance:g}",
+            "answer": f"at most {self.max_new_tokens} tokens"
+            + (f", ends at {', '.join(map(repr, self.stop))}" if self.stop else ""),
+            "extract": ""
+            if self.extraction is None
+            else f"the {self.extraction.which} match of {self.extraction.find}",
+            "few-shot": self._exemplars(),
+            "chat template": "used where the model has one" if self.chat else "not used",
+            "language": self.language,
+            "licence": self.licence,
+            "citation": self.citation,
+            "digest": self.digest,
+        }
+        return {name: value for name, value in facts.items() if value}
+
+    def wordings(self) -> dict[str, str]:
+        """Return the preamble, if there is one, and the templates under their names, that of evaluations first."""
+        preamble = {} if self.preamble is None else {"preamble": self.preamble.source.removesuffix("\n")}
+        evaluation = self.evaluation_template if self.templates else None
+        ordered = sorted(self.templates, key=lambda item: item is not evaluation)
+        uses = {item.name: ["evaluation"] * (item is evaluation) + ["held out"] * item.held_out for item in ordered}
+        titles = {name: f"{name} ({', '.join(use)})" if use else name for name, use in uses.items()}
+        return preamble | {titles[item.name]: item.prompt.source for item in ordered}
+
+    def _exemplars(self) -> str:
+        source = self.exemplars
+        if source.rows:
+            return f"{self.few_shot} of {len(source.rows)} fixed exemplars"
+        how = "the first of" if source.order == "first" else "drawn from"
+        return f"{self.few_shot} exemplars, {how} the {source.split} split"

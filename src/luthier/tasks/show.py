@@ -37,34 +37,9 @@ def list_tasks() -> Table:
 def show_task(task: Task) -> RenderableType:
     """Return everything that a task says."""
     table = Table(show_header=False, title=Text(f"{task.name}, version {task.version}"))
-    choices = ", ".join(task.choices) if task.choices else ("of each row" if task.has_choices else "none: free text")
-    facts = {
-        "what": task.description,
-        "sources": "\n".join(f"{split}: {source}" for split, source in task.sources.items()),
-        "choices": choices,
-        "metrics": f"{', '.join(task.metrics)}; decided by {task.primary}",
-        "chance": _chance(task),
-        "answer": f"at most {task.max_new_tokens} tokens" + (f", ends at {task.stop}" if task.stop else ""),
-        "extract": _extraction(task),
-        "few-shot": _exemplars(task),
-        "chat template": "used where the model has one" if task.chat else "not used",
-        "language": task.language,
-        "licence": task.licence,
-        "citation": task.citation,
-        "digest": task.digest,
-    }
-    for name, value in facts.items():
-        if value:
-            table.add_row(*_texts(name, value))
-    panels = [
-        Panel(Text(item.source.removesuffix("\n")), title=Text("preamble"))
-        for item in (task.preamble,)
-        if item is not None
-    ]
-    panels += [
-        Panel(Text(item.prompt.source), title=Text(item.name + (" (held out)" if item.held_out else "")))
-        for item in task.templates
-    ]
+    for name, value in task.facts().items():
+        table.add_row(*_texts(name, value))
+    panels = [Panel(Text(source), title=Text(name)) for name, source in task.wordings().items()]
     return Group(table, *panels)
 
 
@@ -121,18 +96,6 @@ def _panel(number: int, example: Example) -> Panel:
     if example.choices:
         text.append(f"\nchoices: {', '.join(example.choices)}", style="dim")
     return Panel(text, title=Text(f"row {number} · {example.template}"), title_align="left")
-
-
-def _exemplars(task: Task) -> str:
-    source = task.exemplars
-    if source.rows:
-        return f"{task.few_shot} of {len(source.rows)} fixed exemplars"
-    how = "the first of" if source.order == "first" else "drawn from"
-    return f"{task.few_shot} exemplars, {how} the {source.split} split"
-
-
-def _extraction(task: Task) -> str:
-    return "" if task.extraction is None else f"the {task.extraction.which} match of {task.extraction.find}"
 
 
 def _chance(task: Task) -> str:

@@ -99,7 +99,7 @@ def forgetting_heat_map(results: RunResults, *, width: int = WIDTH) -> Chart | N
         return None
     most = max(1.0, *(abs(record["change"]) for record in records))
     arms = [arm.name for arm in results.arms if any(record["arm"] == arm.name for record in records)]
-    tasks = [task for task in derived.retained_tasks(results) if any(record["task"] == task for record in records)]
+    tasks = [task for task in derived.retained_tasks(results.arms) if any(record["task"] == task for record in records)]
     parts = _heat_parts(records, arms, tasks, most)
     mean = ", mean of training runs" if derived.several_runs(results) else ""
     notes = f"Change after training{mean}, points (gain +, loss −); bold where it is significant, Holm-corrected"

@@ -1,0 +1,133 @@
+"""Records as a notebook shows them, and as they are printed: the tables of the page and of the terminal.
+
+:mod:`luthier.display` names this module, and the records name their views. What lies above this package, or beside it,
+is known here by its attributes alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+from rich.console import RenderableType
+from rich.text import Text
+
+from luthier.console import printed
+from luthier.records import Score
+from luthier.report import tables
+from luthier.report.contents import all_tables
+from luthier.report.cost_tables import measured_table
+from luthier.report.evaluation import evaluation_table, row_of
+from luthier.report.html import resource, template
+from luthier.report.merged import merged_table
+from luthier.report.record_tables import Described, answered_table, score_table, task_table, tuned_table
+from luthier.report.tables import Table
+from luthier.report.terminal import draw, notes
+from luthier.report.words import arm_in_words, settings_in_words
+from luthier.results.records import ArmResult, RunCosts, RunResults
+
+_OPEN = 30
+"""Rows of a table that is not folded in a notebook."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is shown of a record.
+
+    Attributes:
+        tables: In order.
+        head: What stands above them, in words.
+        folded: Tables that a notebook shows on request, and that are not printed.
+        texts: Titles and texts that are shown as they are.
+        notes: What stands below, in words.
+    """
+
+    tables: Sequence[Table]
+    head: Sequence[str] = ()
+    folded: Sequence[Table] = ()
+    texts: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
+
+
+def as_html(record: Any) -> str:
+    """Return a record as HTML for a notebook: escaped, without a script, readable on light and dark."""
+    style = Markup(resource("displays.css"))  # our own file
+    return template("displays.html.j2").render(view=_view(record), style=style)
+
+
+def as_text(record: Any) -> str:
+    """Return a record as a terminal shows it, as wide as the terminal is, without colours."""
+    return printed(parts(record), width=shutil.get_terminal_size().columns)
+
+
+def _view(record: Any) -> View:
+    return VIEWS[record.view](record)
+
+
+def parts(record: Any) -> Iterable[RenderableType]:
+    """Yield what a terminal shows of a record."""
+    view = _view(record)
+    yield from map(Text, filter(None, view.head))
+    yield from map(draw, view.tables)
+    for title, text in view.texts:
+        yield Text(f"{title}:\n{text}\n")
+    yield from map(Text, view.notes)
+
+
+def _run(results: RunResults) -> View:
+    """Show the recommendation and the tables of a run; the cost table needs its costs: see :func:`_costs`."""
+    made = all_tables(results, None)
+    shown = ("quality", "retention", "answers")
+    first = [table for table in made if table.key in shown and len(table.rows) <= _OPEN]
+    said = results.recommendation
+    return View(
+        first, (said.headline, said.sentence), [table for table in made if table not in first], (), notes(results)
+    )
+
+
+def _arm(arm: ArmResult) -> View:
+    found = [score_table(arm.scores) if arm.scores else None, tables.retention_of([arm])]
+    settings = ", ".join(f"{key} {value}" for key, value in settings_in_words(arm))
+    below = [f"Failed: {arm.failed}"] * bool(arm.failed) + [f"Settings: {settings}."] * bool(settings)
+    return View(
+        [table for table in found if table is not None],
+        (f"{arm.name}: {arm_in_words(arm)}",),
+        notes=[*below, *arm.notes],
+    )
+
+
+def _score(score: Score) -> View:
+    return View([score_table([score])], notes=(score.signature,))
+
+
+def _costs(costs: RunCosts) -> View:
+    return View([measured_table(costs)])
+
+
+def _evaluation(measured: Sequence[Any]) -> View:
+    """Show tasks as ``luthier eval`` does; of a single one every score."""
+    first = evaluation_table([row_of(item) for item in measured]).table
+    more = [score_table(item.scores, of=item.task.name) for item in measured if len(item.scores) > 1]
+    return View([first], folded=more)
+
+
+def _task(task: Described) -> View:
+    return View([task_table(task)], texts=list(task.wordings().items()))
+
+
+VIEWS: dict[str, Callable[[Any], View]] = {
+    "run": _run,
+    "arm": _arm,
+    "score": _score,
+    "costs": _costs,
+    "evaluation": _evaluation,
+    "evaluated task": lambda found: _evaluation([found]),
+    "answered rows": lambda found: View([answered_table(found)]),
+    "tuned": lambda found: View([tuned_table(found.trained, found.folder)]),
+    "merged": lambda found: View([merged_table(found)]),
+    "task": _task,
+}
+"""What is shown of each kind of record, by the name of its view."""
