@@ -189,19 +189,19 @@ Command: TypeAlias = Callable[[Place], tuple[object, ...]]
 def _tune(at: Place, save: Path) -> tuple[object, ...]:
     return (
         *("tune", "-m", at.model, "-t", at / "colour.yaml", "--arm", "lora", "--save", save),
-        *("--out", at.runs, *QUICK_TRAINING),
+        *("--runs", at.runs, *QUICK_TRAINING),
     )
 
 
 def _compare(at: Place, *more: object) -> tuple[object, ...]:
     return (
         *("compare", "-m", at.model, "-t", at / "colour.yaml", "--arms", "zero_shot,lora", "--retain", "none"),
-        *("--retention-text", at / "text.txt", "--out", at.runs, "--name", "done", *QUICK, *more),
+        *("--retention-text", at / "text.txt", "--runs", at.runs, "--name", "done", *QUICK, *more),
     )
 
 
 def _eval(at: Place, task: str) -> tuple[object, ...]:
-    return ("eval", "-m", at.model, "-t", at / f"{task}.yaml", "-o", at.runs, *QUICK_EVAL)
+    return ("eval", "-m", at.model, "-t", at / f"{task}.yaml", "--runs", at.runs, *QUICK_EVAL)
 
 
 def _fresh(at: Place, name: str) -> Path:
@@ -231,9 +231,9 @@ TAKEN: tuple[Command, ...] = (
     _score("--explain", f"0{WORD}"),
     lambda at: ("score", "-p", at / "scored.jsonl", "-p", at / "scored.jsonl", "--per-example", at / "per.jsonl"),
     lambda at: ("report", at.runs / "done"),
-    lambda at: ("store", "list", "-o", at.runs),
-    lambda at: ("store", "size", "-o", at.runs),
-    lambda at: ("store", "clean", "-o", at.runs, "--everything", "--only-say"),
+    lambda at: ("store", "list", "--runs", at.runs),
+    lambda at: ("store", "size", "--runs", at.runs),
+    lambda at: ("store", "clean", "--runs", at.runs, "--everything", "--only-say"),
     lambda at: ("tasks", "list"),
     lambda at: ("tasks", "show", at / "colour.yaml"),
     lambda at: ("tasks", "preview", at / "colour.yaml", "--rows", 3),
@@ -245,7 +245,7 @@ REFUSED: tuple[Command, ...] = (
     lambda at: _compare(at, "--name", f"run{WORD}"),
     lambda at: _compare(at, "--retain", f"task{WORD}"),
     lambda at: _compare(at, f"--{WORD}"),
-    lambda at: ("tune", "-m", at / "raises", "-t", at / "colour.yaml", "-o", at.runs, *QUICK_TRAINING),
+    lambda at: ("tune", "-m", at / "raises", "-t", at / "colour.yaml", "--runs", at.runs, *QUICK_TRAINING),
     lambda at: ("merge", at / "missing", "-o", at / "merged"),
     lambda at: (*_eval(at, "echo"), "-m", at / "missing"),
     lambda at: (*_eval(at, "echo"), "-m", at / "raises"),
@@ -259,7 +259,7 @@ REFUSED: tuple[Command, ...] = (
     lambda at: ("report", at / "missing"),
     lambda at: ("store", "list", f"--{WORD}"),
     lambda at: ("store", "size", WORD),
-    lambda at: ("store", "clean", "-o", at.runs, f"--{WORD}"),
+    lambda at: ("store", "clean", "--runs", at.runs, f"--{WORD}"),
     lambda at: ("tasks", "list", WORD),
     lambda at: ("tasks", "show", at / f"bad{WORD}.yaml"),
     lambda at: ("tasks", "preview", at / "half.jsonl", "--split", WORD),

@@ -440,7 +440,7 @@ def test_model_that_is_a_file(workshop: Workshop, refused: Refused) -> None:
 
 def test_learning_rate_that_blows_up(workshop: Workshop, refused: Refused) -> None:
     flags = ("--set", "training.learning_rate=1e30", "--set", "training.steps=4")
-    tune = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--out", workshop.runs, *QUICK_TRAINING)
+    tune = ("tune", "-m", workshop.model, "-t", workshop.job / "echo.yaml", "--runs", workshop.runs, *QUICK_TRAINING)
     ran = refused(
         *tune, "--arm", "full", *flags, says=("step ", "is not finite", "this batch: train-", "learning_rate")
     )
