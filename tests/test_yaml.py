@@ -98,13 +98,13 @@ def test_unknown_users_home_is_a_path_that_does_not_exist() -> None:
         load_task("~nosuchuser/task.yaml")
     with pytest.raises(ModelError, match="~nosuchuser"):
         find_folder("~nosuchuser/model")
-    with pytest.raises(TaskError, match="no built-in task"):
+    with pytest.raises(ConfigError, match="no name and no path"):
         load_task("a\0b")
 
 
 def test_unknown_users_home_in_settings_is_an_error_of_the_setting(tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
-    settings.write_text("model: ~nosuchuser/model\nout: ~nosuchuser/runs\ntask: tickets\n")
+    settings.write_text("model: ~nosuchuser/model\nruns: ~nosuchuser/runs\ntask: tickets\n")
     for ran in (luthier("tune", str(settings)), luthier("tasks", "new", "~nosuchuser/rows.csv")):
         assert ran.code == 2
         assert "Traceback" not in ran.err

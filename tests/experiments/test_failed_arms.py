@@ -38,7 +38,7 @@ def run(job: Path, out: Path, arms: list[Any], *flags: object) -> tuple[Ran, Pat
     """Compare by the command line; return what it said, and the run's folder."""
     ran = luthier(
         *("compare", "-m", tiny_folder("llama"), "-t", job / "echo.yaml", "--set", f"arms={json.dumps(arms)}"),
-        *("--retain", "none", "--retention-text", "none", "--out", out, "--name", "run", *QUICK, *flags),
+        *("--retain", "none", "--retention-text", "none", "--runs", out, "--name", "run", *QUICK, *flags),
     )
     return ran, out / "run"
 
@@ -85,7 +85,7 @@ def test_a_trial_at_a_rate_of_1e38_fails_and_the_others_decide(
     ran, _ = run(job, tmp_path, [TOO_FAST], "--search", 3)
     assert ran.code == 2, "alone it leaves nothing to compare"
     assert says in ran.err
-    assert "Lower training.learning_rate" in ran.err
+    assert "Lower the learning rate: --set training.learning_rate=RATE" in ran.err
 
 
 def test_arms_that_diverge_are_failed_and_the_others_are_as_without_them(job: Path, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_loss_at_the_end_is_held_against_that_at_the_beginning(tmp_path: Pat
     worse = write_log(tmp_path / "worse.jsonl", [1.5, 2.5, *[1.0] * 16, 2.0, 3.0])
     assert ended_worse(worse) == (
         "training ended worse than it began (loss 2.000 at first, 2.500 at the end). "
-        "Lower training.learning_rate, or train longer."
+        "Lower the learning rate: --set training.learning_rate=RATE, or train longer."
     )
     assert ended_worse(write_log(tmp_path / "better.jsonl", [3.0, 2.0, *[9.0] * 16, 2.5, 1.5])) == ""
     assert ended_worse(write_log(tmp_path / "equal.jsonl", [2.0] * 20)) == ""

@@ -161,9 +161,10 @@ def test_what_computes_imports_by_statements_only() -> None:
     package = Path(luthier.__file__).parent
     dynamic = {"import_module", "__import__", "spec_from_file_location", "run_path", "run_module"}
     entries = ("luthier.experiments.search", "luthier.evaluation.jobs", "luthier.inference.ct2_convert")
-    # Names for users, from which nothing inside imports; the settings of other verbs, read for their messages; and the
-    # guarded process, whose functions are named by modules that import them by statements too.
-    not_computing = {"luthier", "luthier.config.verbs", "luthier.files.limited_worker"}
+    # Names for users, from which nothing inside imports; the settings of other verbs, read for their messages; the
+    # guarded process, whose functions are named by modules that import them by statements too; and what draws a
+    # finished record in a notebook.
+    not_computing = {"luthier", "luthier.config.verbs", "luthier.display", "luthier.files.limited_worker"}
     for name, path in reached_modules(package, entries).items():
         if name in not_computing:
             continue

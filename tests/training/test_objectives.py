@@ -139,7 +139,7 @@ def test_cross_entropy_needs_no_reference_and_logs_what_it_always_did(tmp_path: 
     assert not (tmp_path / "store").exists()
     run(model, attached, tmp_path / "work", steps=1)
     (line,) = read_log(tmp_path / "work" / "log.jsonl")
-    names = ("step", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "memory_bytes")
+    names = ("step", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "memory_bytes", "micro_tokens")
     assert tuple(line) == names
     assert supervised_tokens(CrossEntropy(), ROWS) == 32
 
