@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -262,7 +263,8 @@ def test_a_real_allocation_that_fails_is_recovered_from(tmp_path: Path) -> None:
     """Passes of 120 tokens fit beside what is there, and passes of 960 do not."""
     model = write_folder(tmp_path / "model", "llama", hidden_size=128, intermediate_size=1024)
     command = [sys.executable, "-c", REAL, str(model), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    own = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "memory ran out in a pass of 960 tokens; step 1 is made again" in done.stderr
     assert 120 <= int(done.stdout) <= 480
