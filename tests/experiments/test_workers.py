@@ -64,11 +64,11 @@ def test_a_killed_worker_is_replaced_and_nothing_differs(
     killed = threading.Event()
 
     def kill_once() -> None:
-        """Kill whichever worker trains, once it has written a checkpoint."""
+        """Kill the worker that trains, once it has written a checkpoint."""
         while not killed.is_set():
             for folder in (tmp_path / "runs" / "store" / "models").glob("*.work/step-*"):
                 if int(folder.name.removeprefix("step-")) >= 5:
-                    _kill_a_worker_of(os.getpid())
+                    os.kill(_holder(folder.parent.with_suffix(".lock")), signal.SIGKILL)
                     killed.set()
                     return
             time.sleep(0.005)
@@ -86,17 +86,15 @@ def test_a_killed_worker_is_replaced_and_nothing_differs(
     assert (run / "results.json").read_bytes() == whole
 
 
-def _kill_a_worker_of(parent: int) -> None:
-    """Kill the child process that has used most of the processor: the one that trains."""
-    children = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def _holder(lock: Path) -> int:
+    """The process that holds a lock: it has the lock's file open."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
+            if link.readlink() == lock:
+                return int(link.parts[2])
+        except OSError:  # a process that has ended, or a file that it has closed
             continue
-        if int(fields[1]) == parent:
-            children.append((int(fields[11]) + int(fields[12]), int(stat.parent.name)))
-    os.kill(max(children)[1], signal.SIGKILL)
+    raise AssertionError(f"nobody holds {lock}")
 
 
 def test_a_fault_in_a_worker_is_raised_as_it_is(tmp_path: Path, pythonpath: None) -> None:
