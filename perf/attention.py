@@ -22,7 +22,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from luthier.kernels.attention import attend_end_to_end
 from luthier.kernels.cpu_attention import ExampleLengths
-from luthier.kernels.onednn_matmul import multiply_by_onednn
+from luthier.kernels.onednn_matmul import has_onednn, multiplying_by_onednn
 
 HERE = Path(__file__).parent
 SHAPES = {  # heads, key heads, head size, lengths of the examples
@@ -90,12 +90,13 @@ def main() -> None:
         "| shape | torch's kernel | in pieces, products by MKL | ratio | products by oneDNN | ratio |",
         "|---|---|---|---|---|---|",
     ]
-    wide = multiply_by_onednn()
+    wide = has_onednn()
     for name, shape in SHAPES.items():
         kernel, by_mkl = before[name]
         cells = [f"{kernel * 1e3:.1f}", f"{by_mkl * 1e3:.1f}", f"{kernel / by_mkl:.2f}"]
         if wide:
-            again, by_onednn = seconds([fused(*shape), pieces(*shape)])
+            with multiplying_by_onednn():
+                again, by_onednn = seconds([fused(*shape), pieces(*shape)])
             cells += [f"{by_onednn * 1e3:.1f}", f"{again / by_onednn:.2f}"]
         lines.append(f"| {name} | {' | '.join(cells if wide else [*cells, '–', '–'])} |")
     print("\n".join(lines))

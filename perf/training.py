@@ -13,7 +13,7 @@ Every measurement runs in a process of its own, so that its peak memory is known
                   without contamination computes
 
 A mode whose losses are not those of the default mode is not a correct peer, and is marked as such. Peers run with their
-defaults. Where Luthier multiplies by oneDNN instead of MKL (``luthier.kernels.onednn_matmul``), it is measured without
+defaults. Where Luthier computes with other kernels than torch (``luthier.models.kernel_choice``), it is measured without
 that, too, to separate the effect of avoided computation from that of wider kernels. The share of the peak counts the
 arithmetic that the loss needs (no padding, vocabulary logits of targets alone, LoRA without gradients of the base's
 weights) against square matrix products timed in the same run, by the faster of the two libraries. The table is written
@@ -57,15 +57,17 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from luthier.config.computing import KernelsConfig
 from luthier.config.training import TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.kernels.allocator import keep_freed_memory
-from luthier.kernels.onednn_matmul import multiply_by_onednn
+from luthier.kernels.onednn_matmul import has_onednn, multiplying_by_onednn
 from luthier.kernels.peak_memory import peak_bytes, reset_peak
 from luthier.methods.base import Attached
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
+from luthier.models.kernel_choice import choose_kernels
 from luthier.models.language_model import LanguageModel
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.records import Encoded
@@ -116,7 +118,7 @@ COLUMNS = (
     *("shape", "method", "who", "supervised tokens/s", "÷ best peer", "of the peak"),
     *("MiB at most", "÷ least peer", "loss differs by"),
 )
-OURS = ("luthier, by MKL", "luthier")
+OURS = ("luthier, torch's kernels", "luthier")
 MODES = {"llama": ("default", "grouped", "padding-free"), "t5": ("default", "grouped")}
 
 
@@ -218,8 +220,8 @@ def measure(job: Job) -> Found:
     runner = ours if job.who in OURS else theirs
     if job.who in OURS:
         keep_freed_memory()  # as the command line does
-    if job.who == "luthier" and job.device == "cpu":
-        multiply_by_onednn()  # as loading a model does
+    if job.who == "luthier":
+        model.kernels = choose_kernels(model.module, KernelsConfig())  # as loading a model does
     reset_peak(device)
     before = peak_bytes(device) or 0
     clock = Clock(job.device)
@@ -374,7 +376,10 @@ def needed_flops(job: Job) -> tuple[float, int]:
 def matmul_peaks(clock: str, device: str) -> list[float]:
     """Floating-point operations a second of square matrix products: by torch alone, and by oneDNN if used."""
     alone = matmul_peak(clock, device)
-    return [alone, matmul_peak(clock, device)] if device == "cpu" and multiply_by_onednn() else [alone]
+    if device != "cpu" or not has_onednn():
+        return [alone]
+    with multiplying_by_onednn():
+        return [alone, matmul_peak(clock, device)]
 
 
 def matmul_peak(clock: str, device: str) -> float:

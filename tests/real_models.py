@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from luthier.models.gguf import cache_root
+from luthier.user_path import cache_root
 
 
 @dataclass(frozen=True)

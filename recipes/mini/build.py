@@ -61,7 +61,6 @@ PRETRAINING = TrainingConfig(
     learning_rate=2e-3,
     warmup=0.02,
     final_learning_rate_fraction=0.05,
-    precision="bf16",
     weight_decay=0.1,
     betas=(0.9, 0.95),
     validations=10,
@@ -72,7 +71,6 @@ INSTRUCTION = TrainingConfig(
     batch_size=32,
     micro_tokens=6144,
     learning_rate=1.5e-3,
-    precision="bf16",
     warmup=0.05,
     weight_decay=0.01,
     validations=6,
@@ -115,7 +113,7 @@ def pretrain(out: Path) -> Path:
     """Pretrain on the corpus, each document separately; one document in 200 is kept for validation."""
 
     def make() -> LanguageModel:
-        model = load_model(str(make_base(out)), device=None)
+        model = load_model(str(make_base(out)), device=None, precision="bf16")
         read = as_examples(model, corpus(out))
         held_out, kept = read[::200], [document for number, document in enumerate(read) if number % 200]
         say(f"pretraining on {target_tokens(kept):,} tokens")
@@ -129,7 +127,7 @@ def instruct(out: Path) -> Path:
     """Tune the pretrained model on the mixture of the built-in tasks that are not held out."""
 
     def make() -> LanguageModel:
-        model = load_model(str(pretrain(out)), device=None)
+        model = load_model(str(pretrain(out)), device=None, precision="bf16")
         examples = training_mixture(model, corpus(out), out / "fresh", seed=SEED)
         held_out = validation_mixture(model, seed=SEED)
         say(f"instruction tuning on {len(examples):,} examples")
@@ -145,7 +143,7 @@ def drill(out: Path, number: int) -> Path:
     def make() -> LanguageModel:
         before = drill(out, number - 1) if number else instruct(out)
         torch.set_num_threads(1)
-        model = load_model(str(before), device=None)
+        model = load_model(str(before), device=None, precision="bf16")
         examples = drill_mixture(model, corpus(out), out / f"rows-{number}", number=number, seed=SEED + 1 + number)
         held_out = validation_mixture(model, seed=SEED)
         say(f"drill {number} on {len(examples):,} examples")

@@ -1,7 +1,8 @@
-"""Paths as a user writes them."""
+"""Paths as a user writes them, and the folder of what Luthier keeps for all of a user's runs."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -11,3 +12,11 @@ def user_path(name: str | Path) -> Path:
         return Path(name).expanduser()
     except RuntimeError:
         return Path(name)
+
+
+def cache_root() -> Path:
+    """Return Luthier's cache: ``$LUTHIER_CACHE``, or ``luthier`` in the user's cache."""
+    given = os.environ.get("LUTHIER_CACHE")
+    if given:
+        return user_path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "luthier"

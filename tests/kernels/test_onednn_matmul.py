@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from luthier.kernels import onednn_matmul as products
-from luthier.kernels.onednn_matmul import addmm, bmm, mm
+from luthier.kernels.onednn_matmul import addmm, bmm, mm, multiplying_by_onednn
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 
@@ -29,8 +29,10 @@ LAYOUTS: dict[str, Callable[[int, int], Tensor]] = {
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _inside() -> Iterator[None]:
     torch.manual_seed(0)
+    with multiplying_by_onednn():
+        yield
 
 
 def assert_precise(found: Tensor, exact: Tensor) -> None:
@@ -122,7 +124,7 @@ import torch
 torch.set_num_threads(1)
 from torch import nn
 from torch.profiler import profile
-from luthier.kernels.onednn_matmul import multiply_by_onednn
+from luthier.kernels.onednn_matmul import multiplying_by_onednn
 
 def trained():
     torch.manual_seed(0)
@@ -134,35 +136,36 @@ def trained():
     return products, [loss.detach(), *(weight.grad for weight in model.parameters())]
 
 none, expected = trained()
-assert multiply_by_onednn(always=True) and multiply_by_onednn(always=True)
-some, found = trained()
-with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
-    off, again = trained()
-print(none, some, off)
-for one, other, switched_off in zip(found, expected, again, strict=True):
+with multiplying_by_onednn(), multiplying_by_onednn():
+    some, found = trained()
+    with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+        off, again = trained()
+outside, own = trained()
+print(none, some, off, outside)
+for one, other, switched_off, left_alone in zip(found, expected, again, own, strict=True):
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
-    assert torch.equal(switched_off, other)
+    assert torch.equal(switched_off, other) and torch.equal(left_alone, other)
 """
 
 
-def test_a_training_step_is_the_same_and_the_switch_turns_it_off() -> None:
+def test_a_training_step_is_the_same_and_what_is_outside_is_torchs_own() -> None:
     """Of two layers, two products forward and three backward: the input needs no gradient."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["0", "5", "0"]
+    assert done.stdout.split() == ["0", "5", "0", "0"]
 
 
 MANY_SHAPES = """
 import torch
 torch.set_num_threads(1)
-from luthier.kernels.onednn_matmul import multiply_by_onednn
-assert multiply_by_onednn(always=True)
+from luthier.kernels.onednn_matmul import multiplying_by_onednn
 resident = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
 states, weight = torch.randn(3000, 192), torch.randn(192, 512)
-states[:2999] @ weight
-before = resident()
-for rows in torch.randperm(2000, generator=torch.Generator().manual_seed(0))[:400].tolist():
-    states[: 1000 + rows] @ weight
+with multiplying_by_onednn():
+    states[:2999] @ weight
+    before = resident()
+    for rows in torch.randperm(2000, generator=torch.Generator().manual_seed(0))[:400].tolist():
+        states[: 1000 + rows] @ weight
 print(resident() - before)
 """
 

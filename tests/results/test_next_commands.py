@@ -15,8 +15,8 @@ from luthier.config.layers import read_settings
 from luthier.config.tune import TuneConfig
 from luthier.config.verbs import VERBS
 from luthier.results.next_commands import next_commands
-from luthier.results.records import Recommendation, RunResults, Search
-from luthier.results.summaries import DataSummary, ModelSummary, TaskSummary
+from luthier.results.records import Recommendation, RunResults
+from luthier.results.summaries import DataSummary, ModelSummary, Search, TaskSummary
 
 SKETCH = {sketch.name: sketch for sketch in SKETCHES}
 MODEL = ModelSummary("mini", "d", "decoder", 1, 1, 1)

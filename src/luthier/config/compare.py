@@ -11,7 +11,6 @@ from pydantic import Field, field_validator
 
 from luthier.config.arm_settings import ArmItem
 from luthier.config.base import (
-    DeviceSettings,
     ModelSettings,
     NameOrNone,
     RemakingSettings,
@@ -19,6 +18,7 @@ from luthier.config.base import (
     Tasks,
     TaskSettings,
 )
+from luthier.config.computing import ComputingSettings
 from luthier.config.data import DataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import EvaluationConfig
@@ -26,7 +26,7 @@ from luthier.config.search import SearchConfig
 from luthier.config.training import TrainingConfig
 
 
-class CompareConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSettings):
+class CompareConfig(RemakingSettings, ComputingSettings, TaskSettings, ModelSettings):
     """Everything that ``luthier compare`` depends on."""
 
     renamed: ClassVar[Mapping[str, str]] = {**RemakingSettings.renamed, "retain_text": "retention_text"}

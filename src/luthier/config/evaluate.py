@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from luthier.config.base import DeviceSettings, ModelSettings, Name, RemakingSettings, UserPath
+from luthier.config.base import ModelSettings, Name, RemakingSettings, UserPath
+from luthier.config.computing import ComputingSettings
 from luthier.config.data import EvaluationDataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import EngineConfig
 
 
-class EvaluateConfig(RemakingSettings, DeviceSettings, ModelSettings):
+class EvaluateConfig(RemakingSettings, ComputingSettings, ModelSettings):
     """Everything that ``luthier eval`` depends on."""
 
     tasks: tuple[Name, ...] = ("all",)

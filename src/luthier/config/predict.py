@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from luthier.config.base import DeviceSettings, ModelSettings, Name, UserPath
+from luthier.config.base import ModelSettings, Name, UserPath
+from luthier.config.computing import ComputingSettings
 from luthier.config.data import EncodingConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import InferenceConfig
@@ -16,7 +17,7 @@ from luthier.config.evaluation import InferenceConfig
 STDIO = "-"
 
 
-class PredictConfig(DeviceSettings, ModelSettings):
+class PredictConfig(ComputingSettings, ModelSettings):
     """Everything that ``luthier predict`` depends on; of an adapter its own base is the model where none is named."""
 
     renamed: ClassVar[Mapping[str, str]] = {"store": "runs"}

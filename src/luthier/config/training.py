@@ -53,8 +53,6 @@ class TrainingConfig(Settings):
     """Validations without a gain after which training stops early."""
     checkpoint_seconds: float = Field(default=60, ge=0)
     """Seconds between the checkpoints from which a killed run resumes; 0 writes one after every step."""
-    precision: Literal["auto", "float32", "bf16"] = "auto"
-    """The precision of matrix products; weights stay float32. ``auto`` is bf16 on CUDA and float32 on a CPU."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     frozen_cache_mib: int = Field(default=1024, ge=0)

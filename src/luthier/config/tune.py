@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from luthier.config.arm_settings import ArmItem
-from luthier.config.base import DeviceSettings, ModelSettings, RemakingSettings, Seed, Tasks, TaskSettings, UserPath
+from luthier.config.base import ModelSettings, RemakingSettings, Seed, Tasks, TaskSettings, UserPath
+from luthier.config.computing import ComputingSettings
 from luthier.config.data import TrainingDataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import InferenceConfig
 from luthier.config.training import TrainingConfig
 
 
-class TuneConfig(RemakingSettings, DeviceSettings, TaskSettings, ModelSettings):
+class TuneConfig(RemakingSettings, ComputingSettings, TaskSettings, ModelSettings):
     """Everything that ``luthier tune`` depends on."""
 
     arm: ArmItem = "lora"

@@ -51,6 +51,8 @@ class Computation:
         engine: Signature of the engine.
         device: Type of the device.
         dtype: Type of the weights.
+        products: Type of matrix products.
+        kernels: What computes them, and attention.
         threads: Threads of torch on a CPU, whose number changes the last bits of sums; 0 on an accelerator.
         code: Digest of the code that computes.
     """
@@ -60,6 +62,8 @@ class Computation:
     engine: str
     device: str
     dtype: str
+    products: str
+    kernels: tuple[str, ...]
     threads: int
     code: str
 
@@ -77,6 +81,8 @@ def computation_of(model: LanguageModel, context: EvaluationContext) -> Computat
         engine=context.engine.signature if context.engine else TORCH,
         device=model.device.type,
         dtype=str(model.module.dtype),
+        products=model.product_type,
+        kernels=model.kernels.key_inputs(),
         threads=torch.get_num_threads() if on_cpu else 0,
         code=code_digest(ENTRY_MODULES),
     )

@@ -20,8 +20,9 @@ from luthier.metrics.overlap.unicode_words import unread_references
 from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.results.answers import summarise_answers, warnings_about_answers
 from luthier.results.costs import mean_costs
-from luthier.results.records import ArmCosts, ArmResult, RetentionResult, Search, SeedResult
+from luthier.results.records import ArmCosts, ArmResult, RetentionResult, SeedResult
 from luthier.results.scores import Logs, corrected_retention, retention_over_seeds, score_over_seeds
+from luthier.results.summaries import Search
 from luthier.training.trained import Trained
 
 _CONTEXT_OF_TEXT = {"split": "heldout"}

@@ -10,6 +10,7 @@ import torch
 from luthier.arguments import require_settings
 from luthier.config.compare import CompareConfig
 from luthier.experiments.execution import executor_of
+from luthier.experiments.lower_precision import computes_lower
 from luthier.experiments.outcomes import read_base, read_outcomes
 from luthier.experiments.plan import name_of_run, read_plan, require_test
 from luthier.experiments.run_folder import write_run
@@ -38,8 +39,13 @@ def compare(config: CompareConfig) -> Path:
         run = config.runs / name_of_run(plan)
         with writing(run):
             run.mkdir(parents=True, exist_ok=True)
-        retaining = bool(plan.retained or plan.texts)
-        executor.execute(plan, plan_units(plan.arms, searching=config.search.trials > 0, retaining=retaining))
+        units = plan_units(
+            plan.arms,
+            searching=config.search.trials > 0,
+            retaining=bool(plan.retained or plan.texts),
+            lower_precision=computes_lower(plan),
+        )
+        executor.execute(plan, units)
         outcomes = read_outcomes(plan)
         write_run(plan, run, outcomes, read_base(plan), started=started)
     return run

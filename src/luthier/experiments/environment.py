@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 import luthier.version
+from luthier.models.kernel_choice import processor_name
 from luthier.results.summaries import Environment, Execution
 
 _PACKAGES = (
@@ -31,7 +32,7 @@ def environment_of(device: torch.device) -> Environment:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return Environment(
         system=f"{platform.system()} {platform.machine()}",
-        processor=_processor(),
+        processor=processor_name(),
         cores=os.cpu_count(),
         device=name,
         python=platform.python_version(),
@@ -80,12 +81,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
-
-
-def _processor() -> str:
-    """Return the processor's name; Linux alone keeps it from Python."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

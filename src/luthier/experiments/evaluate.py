@@ -96,7 +96,13 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     loaded = [with_data_settings(task, config.data) for task in _load_tasks(config.tasks, faults)]
     with collecting(faults):
         device = device_for(config.evaluation.engine, config.device)
-        model = load_model(config.model, device=device, trust_remote_code=config.trust_remote_code)
+        model = load_model(
+            config.model,
+            device=device,
+            precision=config.precision,
+            kernels=config.kernels,
+            trust_remote_code=config.trust_remote_code,
+        )
     raise_faults("nothing can be measured", faults)
     adapter = config.adapter
     attached = load_adapter(model, adapter, any_base=config.any_base) if adapter else None

@@ -66,7 +66,13 @@ def read_inputs(config: CompareConfig) -> Inputs:
     with collecting(faults):
         task = with_data_settings(load_task(config.task), config.data)
     with collecting(faults):
-        model = load_model(config.model, device=config.device, trust_remote_code=config.trust_remote_code)
+        model = load_model(
+            config.model,
+            device=config.device,
+            precision=config.precision,
+            kernels=config.kernels,
+            trust_remote_code=config.trust_remote_code,
+        )
     with collecting(faults):
         shots = task.few_shot if task else 0
         arms = make_arms(config.arms, training=config.training, few_shots=shots, seeds=config.training_seeds)

@@ -90,7 +90,13 @@ def predict(config: PredictConfig) -> AnsweredRows:
     examples, silent = unlabelled_examples(task, enumerate(rows, 1), where)
     if not examples:
         raise DataError(f"no row asks anything ({silent['1']})", where=where, fix="Look at the rows and the template.")
-    model = load_model(_model_name(config), device=config.device, trust_remote_code=config.trust_remote_code)
+    model = load_model(
+        _model_name(config),
+        device=config.device,
+        precision=config.precision,
+        kernels=config.kernels,
+        trust_remote_code=config.trust_remote_code,
+    )
     attached = load_adapter(model, config.adapter, any_base=config.any_base) if config.adapter else None
     try:
         model.keep_free(model.virtual_tokens)

@@ -13,6 +13,7 @@ import torch
 
 from luthier.experiments.arm_results import arm_costs, arm_result, curve_path, failed_result, log_path
 from luthier.experiments.environment import environment_of, execution_since
+from luthier.experiments.lower_precision import read_lower_precision
 from luthier.experiments.outcomes import ArmOutcome, FailedArm, RetentionLogs
 from luthier.experiments.plan import Plan
 from luthier.experiments.summaries import data_summary, model_summary, task_summary
@@ -46,7 +47,13 @@ def write_run(
         _write_logs(plan, run, outcomes)
         write_json(
             run / COSTS,
-            RunCosts(str(plan.model.device), torch.get_num_threads(), costs, execution_since(started)),
+            RunCosts(
+                str(plan.model.device),
+                torch.get_num_threads(),
+                costs,
+                execution_since(started),
+                plan.model.kernels.why,
+            ),
         )
         write_json(run / RESULTS, results)
 
@@ -83,6 +90,9 @@ def _results(
         confidence=evaluation.confidence,
         threads=torch.get_num_threads(),
         environment=environment_of(plan.model.device),
+        precision=plan.model.product_type,
+        lower_precision=read_lower_precision(plan),
+        kernels=plan.model.kernels.key_inputs(),
     )
 
 

@@ -16,6 +16,7 @@ from luthier.evaluation.run import run
 from luthier.evaluation.text_loss import text_job
 from luthier.experiments.failures import failure_of, keep_failure
 from luthier.experiments.libraries import import_lazy_libraries
+from luthier.experiments.lower_precision import compare_precisions, precision_jobs
 from luthier.experiments.plan import Plan, name_of_run
 from luthier.experiments.search import search_arm, search_is_finished, settled
 from luthier.experiments.trained_arms import entry_of, train
@@ -85,6 +86,9 @@ class UnitRunner:
                 self._train(unit)
             except DivergenceError as fault:
                 keep_failure(plan, unit, fault)
+        elif unit.kind == "precision":
+            self._adapter.detach()
+            compare_precisions(plan)
         elif unit.kind == "time":
             timing = timing_of(plan, unit)
             if not timing.entry.finished:
@@ -137,6 +141,8 @@ def is_finished(plan: Plan, unit: Unit) -> bool:
     entry = trained_entry(plan, unit)
     if unit.kind == "train":
         return entry is not None and entry.finished
+    if unit.kind == "precision":
+        return precision_jobs(plan).finished
     if unit.kind == "time":
         return timing_of(plan, unit).entry.finished
     jobs = [target_job(plan, unit)[0]] if unit.kind == "evaluate" else retention_jobs(plan, unit)

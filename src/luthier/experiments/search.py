@@ -28,7 +28,7 @@ from luthier.files.store import About, Entry, open_entry, reading
 from luthier.methods.registry import find_method
 from luthier.methods.search_space import LogRange, Space, defaults_of, space_of
 from luthier.progress import say
-from luthier.results.records import Search
+from luthier.results.summaries import Search
 from luthier.training.train_arm import OnValidation
 
 _STATES = {

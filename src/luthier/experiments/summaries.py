@@ -106,7 +106,6 @@ def training_summary(config: TrainingConfig, learning_rate: float, micro_tokens:
         validations=config.validations,
         validation_examples=config.validation_examples,
         patience=config.patience,
-        precision=config.precision,
         activation_checkpointing=config.activation_checkpointing,
         frozen_cache_mib=config.frozen_cache_mib,
     )

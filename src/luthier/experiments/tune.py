@@ -88,6 +88,8 @@ def _comparison_of(config: TuneConfig) -> CompareConfig:
         seed=config.seed,
         seeds=None if config.training_seed is None else (config.training_seed,),
         device=config.device,
+        precision=config.precision,
+        kernels=config.kernels,
         trust_remote_code=config.trust_remote_code,
         data=DataConfig(**config.data.model_dump()),
         training=config.training,

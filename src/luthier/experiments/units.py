@@ -8,9 +8,11 @@ from typing import Any, Literal, TypeAlias
 
 from luthier.config.arms import Arm
 
-Kind: TypeAlias = Literal["search", "train", "evaluate", "retain", "time"]
-_FIRST = ("search", "train", "retain", "evaluate", "time")
+Kind: TypeAlias = Literal["search", "train", "evaluate", "retain", "precision", "time"]
+_FIRST = ("search", "train", "retain", "evaluate", "precision", "time")
 """Kinds by what should begin first where several processes work: others wait for searches and trainings."""
+
+_OF_THE_BASE: tuple[Kind, ...] = ("retain", "precision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,8 @@ class Unit:
 
     Attributes:
         kind: ``search`` chooses an arm's hyper-parameters, ``train`` trains it with one seed, ``evaluate`` answers the
-            target's test split, ``retain`` answers the retained tasks and text, ``time`` times single requests.
+            target's test split, ``retain`` answers the retained tasks and text, ``precision`` answers some examples in
+            float32 too, ``time`` times single requests.
         arm: Name of the arm; "" is the base.
         seed: Of the training; None where nothing is trained.
         needs: Units that must be done first, by their names.
@@ -46,15 +49,19 @@ class Unit:
         return cls(fields["kind"], fields["arm"], fields["seed"], tuple(fields["needs"]))
 
 
-def plan_units(arms: Sequence[Arm], *, searching: bool, retaining: bool) -> tuple[Unit, ...]:
+def plan_units(
+    arms: Sequence[Arm], *, searching: bool, retaining: bool, lower_precision: bool = False
+) -> tuple[Unit, ...]:
     """Return the units of a comparison, in an order in which one process may run them.
 
     Args:
         arms: What is compared.
         searching: Whether hyper-parameters are searched.
         retaining: Whether there are retained tasks or texts.
+        lower_precision: Whether products are computed in a lower precision than float32.
     """
-    base = (Unit("retain", ""),) if retaining else ()
+    asked = {"retain": retaining, "precision": lower_precision}
+    base = [Unit(kind, "") for kind in _OF_THE_BASE if asked[kind]]
     return (*base, *(unit for arm in arms for unit in _units_of(arm, searching=searching, retaining=retaining)))
 
 

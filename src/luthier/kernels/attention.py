@@ -69,6 +69,21 @@ def attend_end_to_end(
     if q.device.type == "cpu" and not dropout and q.shape[-1] == v.shape[-1]:
         scale = q.shape[-1] ** -0.5 if scaling is None else scaling
         return attend_in_pieces(q, k, v, bias, lengths=lengths, causal=causal, scale=scale)
+    return attend_fused(q, k, v, bias, lengths=lengths, causal=causal, scaling=scaling, dropout=dropout)
+
+
+def attend_fused(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    *,
+    lengths: ExampleLengths,
+    causal: bool,
+    scaling: float | None,
+    dropout: float,
+) -> Tensor:
+    """Attend as :func:`attend_end_to_end` does, by torch's fused kernels on every device."""
     if causal and bias is not None:
         bias = bias + _future(bias)
     parts = []

@@ -1,20 +1,22 @@
-"""Matrix products in float32 on processors whose width torch leaves unused.
+"""Matrix products in float32 by oneDNN, on processors whose width torch leaves unused.
 
 torch multiplies float32 matrices by MKL, which has kernels of 512 bits for Intel's processors alone. oneDNN, the other
-library that comes with torch, has them for every processor that can run them: where that is another maker's, it
-multiplies twice as fast, in the same precision. So ``aten::mm``, ``aten::addmm`` and ``aten::bmm``, to which every
-linear layer, attention and their gradients are reduced, are computed by oneDNN there, in the whole process.
+library that comes with torch, has them for every processor that can run them: on some it multiplies twice as fast, in
+the same precision, on others no faster (:mod:`luthier.kernels.probe` measures which). Inside
+:func:`multiplying_by_onednn`, ``aten::mm``, ``aten::addmm`` and ``aten::bmm``, to which every linear layer, attention
+and their gradients are reduced, are computed by oneDNN. Outside they are torch's own, bit for bit.
 
 torch's own switch turns it off: ``with torch.backends.mkldnn.flags(enabled=False):``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-import re
 import warnings
-from pathlib import Path
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -31,19 +33,24 @@ _KERNELS_KEPT = "64"
 """Shapes of products for which oneDNN keeps its kernel: those of attention as well."""
 
 
-def multiply_by_onednn(*, always: bool = False) -> bool:
-    """Compute products of float32 matrices on the CPU by oneDNN, for the rest of the process.
+_inside: ContextVar[bool] = ContextVar("multiplying by oneDNN", default=False)
 
-    Args:
-        always: Also where MKL is likely to be as fast.
 
-    Returns:
-        Whether oneDNN computes them now.
-    """
-    onednn: bool = torch.backends.mkldnn.is_available()
-    if not (onednn and (always or _is_narrow_in_mkl())):
-        return False
-    return _override() is not None
+@contextlib.contextmanager
+def multiplying_by_onednn() -> Iterator[None]:
+    """Compute products of float32 matrices on the CPU by oneDNN inside, in this thread; gradients too."""
+    before = _inside.set(True)
+    try:
+        _override()
+        yield
+    finally:
+        _inside.reset(before)
+
+
+def has_onednn() -> bool:
+    """Whether this torch comes with oneDNN."""
+    found: bool = torch.backends.mkldnn.is_available()
+    return found
 
 
 @functools.cache
@@ -60,16 +67,6 @@ def _override() -> torch.library.Library:
         if _keeps_float32():
             library.impl("bmm", bmm, "CPU")
     return library
-
-
-def _is_narrow_in_mkl() -> bool:
-    """Whether this processor has registers of 512 bits and is not made by Intel."""
-    mkl: bool = torch.backends.mkl.is_available()
-    if not mkl or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return False
-    cpu_info = Path("/proc/cpuinfo")
-    maker = re.search(r"^vendor_id\s*:\s*(\S+)", cpu_info.read_text(), re.MULTILINE) if cpu_info.exists() else None
-    return maker is not None and maker[1] != "GenuineIntel"
 
 
 def _keeps_float32() -> bool:
@@ -100,7 +97,7 @@ def bmm(first: Tensor, second: Tensor) -> Tensor:
     """``first @ second``: ``(b, n, k)``, ``(b, k, m)`` → ``(b, n, m)``.
 
     torch uses oneDNN for them only where rounding to bf16 is allowed, and oneDNN rounds where that is faster: on
-    processors with bf16 units. :func:`multiply_by_onednn` verifies first that this processor does not round.
+    processors with bf16 units. :func:`multiplying_by_onednn` verifies first that this processor does not round.
     """
     found = first.new_empty(*first.shape[:2], second.shape[-1])
     if first.shape[1] < _ROWS or not _is_for_onednn(first, second, axes=3):
@@ -116,7 +113,8 @@ def bmm(first: Tensor, second: Tensor) -> Tensor:
 
 def _is_for_onednn(first: Tensor, second: Tensor, *, axes: int = 2) -> bool:
     return (
-        first.dtype is torch.float32
+        _inside.get()
+        and first.dtype is torch.float32
         and second.dtype is torch.float32
         and first.ndim == second.ndim == axes
         and first.shape[-1] == second.shape[-2]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -20,13 +21,14 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from luthier.kernels.activation_checkpointing import recomputes
-from luthier.kernels.attention import attend_end_to_end
+from luthier.kernels.attention import attend_end_to_end, attend_fused
 from luthier.kernels.attention_swap import attention_implementation
 from luthier.kernels.block_stacks import last_stack
 from luthier.kernels.cpu_attention import ExampleLengths
 from luthier.kernels.memory_efficient import memory_efficient_layers
 
-NAME = "luthier_varlen"
+NAME, FUSED = "luthier_varlen", "luthier_varlen_fused"
+"""Attention functions: in pieces on a CPU, or by torch's fused kernels everywhere."""
 
 
 def bounds(lengths: Sequence[int], device: torch.device) -> Tensor:
@@ -45,6 +47,7 @@ class AttentionOptions(TypedDict, total=False):
             has none, whatever is given.
         cu_seq_lens_q: Bounds of the examples among the queries: int32 ``(examples + 1,)``.
         cu_seq_lens_k: Bounds of the examples among the keys.
+        fused: Whether torch's fused kernels are used on a CPU too; handed by ``FUSED``, not by models.
         encoder_cu_seq_lens: Bounds of the examples in the encoder's states: the keys of attention that is not causal.
     """
 
@@ -55,6 +58,7 @@ class AttentionOptions(TypedDict, total=False):
     cu_seq_lens_q: Tensor | None
     cu_seq_lens_k: Tensor | None
     encoder_cu_seq_lens: Tensor | None
+    fused: bool
 
 
 def attend(
@@ -98,21 +102,29 @@ def attend(
     if window is not None and longest > window:
         raise NotImplementedError(f"padding-free attention over {longest} tokens, with a window of {window}")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, H, D)
-    found = attend_end_to_end(q, k, v, bias, lengths=lengths, causal=causal, scaling=scaling, dropout=dropout)
+    by = attend_fused if options.get("fused") else attend_end_to_end
+    found = by(q, k, v, bias, lengths=lengths, causal=causal, scaling=scaling, dropout=dropout)
     return found[None], None
 
 
-AttentionInterface.register(NAME, attend)  # without a mask function beside it, models make no mask
+# Without mask functions beside them, models make no mask.
+AttentionInterface.register(NAME, attend)
+AttentionInterface.register(FUSED, partial(attend, fused=True))
 
 
 @contextlib.contextmanager
-def padding_free(module: PreTrainedModel) -> Iterator[None]:
-    """Let every part of a model attend by :func:`attend` inside; in training also use memory-efficient layers."""
+def padding_free(module: PreTrainedModel, name: str = NAME) -> Iterator[None]:
+    """Let every part of a model attend by :func:`attend` inside; in training also use memory-efficient layers.
+
+    Args:
+        module: The model.
+        name: ``NAME`` or ``FUSED``.
+    """
     biased = [part for part in module.modules() if hasattr(part, "has_relative_attention_bias")]
     hooks = [part.register_forward_pre_hook(_bias_of_the_longest, with_kwargs=True) for part in biased]
     efficient = memory_efficient_layers(module) if torch.is_grad_enabled() else contextlib.nullcontext()
     try:
-        with attention_implementation(module, NAME), efficient:
+        with attention_implementation(module, name), efficient:
             yield
     finally:
         for hook in hooks:
@@ -218,5 +230,6 @@ def _after_attention(module: Any) -> list[nn.Module]:
 
 def recomputation_contexts(module: PreTrainedModel) -> tuple[contextlib.AbstractContextManager[None], ...]:
     """Return the contexts of activation checkpointing: recomputation uses the attention of the first forward pass."""
-    padding_free_now = module.config._attn_implementation == NAME
-    return contextlib.nullcontext(), padding_free(module) if padding_free_now else contextlib.nullcontext()
+    now = module.config._attn_implementation
+    again = padding_free(module, now) if now in (NAME, FUSED) else contextlib.nullcontext()
+    return contextlib.nullcontext(), again

@@ -90,7 +90,7 @@ class DecoderModel(LanguageModel):
         }
         stored = self.frozen_activations
         frozen = contextlib.nullcontext() if stored is None else stored.replaying(batch)
-        with self.precision(), padding_free(self.module), frozen:
+        with self.precision(), padding_free(self.module, self.attention), frozen:
             if own_output_layer or not is_plain(self.module.get_output_embeddings()):
                 logits = self.module(**inputs, logits_to_keep=places).logits[0].float()  # (S, V)
                 return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")

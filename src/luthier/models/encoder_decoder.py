@@ -68,7 +68,7 @@ class EncoderDecoderModel(LanguageModel):
         of_prompts, of_targets = bounds(asked, self.device), bounds(answered, self.device)
         targets = self._joined([item.target_ids for item in batch])
         encoder, decoder = self.module.get_encoder(), self.module.get_decoder()
-        with self.precision(), padding_free(self.module):
+        with self.precision(), padding_free(self.module, self.attention):
             with positions_restart(encoder, asked):
                 ids = self._joined([item.prompt_ids for item in batch])[None]  # (1, P)
                 states = encoder(input_ids=ids, cu_seq_lens_q=of_prompts, cu_seq_lens_k=of_prompts).last_hidden_state

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from luthier.files.atomic import finish_folder, temporary_folder, writing
 from luthier.files.digests import file_digest
 from luthier.files.foreign import foreign
 from luthier.progress import say
-from luthier.user_path import user_path
+from luthier.user_path import cache_root
 
 _MAGIC = b"GGUF"
 _RECORD = "gguf.json"
@@ -87,14 +86,6 @@ def read_record(folder: Path) -> GGUFRecord | None:
         return GGUFRecord(**json.loads((folder / _RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def cache_root() -> Path:
-    """Return Luthier's cache: ``$LUTHIER_CACHE``, or ``luthier`` in the user's cache."""
-    given = os.environ.get("LUTHIER_CACHE")
-    if given:
-        return user_path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "luthier"
 
 
 def _require_whole(path: Path) -> None:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from luthier.data.model_tokens import ModelTokens
 from luthier.errors import ModelError
 from luthier.files.safetensors_models import read_module
+from luthier.kernels.onednn_matmul import multiplying_by_onednn
+from luthier.kernels.variable_length import FUSED, NAME
 from luthier.models.adapter_cache import AdapterCache
+from luthier.models.kernel_choice import Kernels
 from luthier.models.soft_prompt import SoftPrompt
 from luthier.records import Encoded, TokenIds
 
@@ -52,6 +55,8 @@ class LanguageModel(ABC):
         max_length: Tokens of prompt and target together (decoder), or of each (encoder-decoder).
         end_ids: Tokens that end an answer.
         forced_begin: Token that begins every answer of an encoder-decoder (BART's, mBART's language), or None.
+        products: Type of matrix products; None is the weights' own.
+        kernels: What computes on a CPU.
         soft_prompt: Virtual tokens that a method has put before every prompt, or None.
         adapters: Adapters kept in memory by name; see :meth:`using`.
         capabilities: Which inference paths are verified, by the classes of the modules at that time; kept by
@@ -72,7 +77,8 @@ class LanguageModel(ABC):
         self.soft_prompt: SoftPrompt | None = None
         self.adapters = AdapterCache()
         self.capabilities: dict[ModuleSignature, Any] = {}
-        self._autocast: torch.dtype | Literal["auto"] | None = "auto"
+        self.products: torch.dtype | None = None
+        self.kernels = Kernels()
 
     def __repr__(self) -> str:
         size = f"{self.parameters:,} parameters, {self.max_length:,} tokens"
@@ -147,22 +153,36 @@ class LanguageModel(ABC):
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
-        """Compute in bf16 on CUDA and in the weights' own type elsewhere, or as :meth:`in_precision` says."""
-        dtype = self._autocast if self._autocast != "auto" else torch.bfloat16 if self.device.type == "cuda" else None
-        if dtype is None:
-            yield
-            return
-        with torch.autocast(self.device.type, dtype=dtype):
-            yield
+        """Compute inside as all of the model's passes are: products in their type, by the kernels that were chosen."""
+        with self.computing():
+            if self.products is None:
+                yield
+                return
+            with torch.autocast(self.device.type, dtype=self.products):
+                yield
+
+    def computing(self) -> contextlib.AbstractContextManager[None]:
+        """Compute with the kernels that were chosen inside; for backward passes, which autocast must not touch."""
+        return multiplying_by_onednn() if self.kernels.matmul == "onednn" else contextlib.nullcontext()
+
+    @property
+    def attention(self) -> str:
+        """The attention function of examples that lie end to end."""
+        return FUSED if self.kernels.attention == "fused" else NAME
 
     @contextlib.contextmanager
-    def in_precision(self, dtype: torch.dtype | Literal["auto"] | None) -> Iterator[None]:
-        """Compute matrix products in this dtype inside; None is the weights' own, "auto" the default of the device."""
-        before, self._autocast = self._autocast, dtype
+    def in_precision(self, dtype: torch.dtype | None) -> Iterator[None]:
+        """Compute matrix products in this type inside; None is the weights' own."""
+        before, self.products = self.products, dtype
         try:
             yield
         finally:
-            self._autocast = before
+            self.products = before
+
+    @property
+    def product_type(self) -> str:
+        """The type of matrix products: ``float32`` or ``bfloat16``."""
+        return str(self.products or self.module.dtype).removeprefix("torch.")
 
     @abstractmethod
     def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:

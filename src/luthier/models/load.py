@@ -9,23 +9,24 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
-from luthier.arguments import as_name
+from luthier.arguments import as_name, shown
+from luthier.config.computing import KernelsConfig, Precision
 from luthier.data.model_tokens import ModelTokens
-from luthier.errors import ModelError, first_line, listed
+from luthier.errors import ConfigError, ModelError, did_you_mean, first_line, listed
 from luthier.files.digests import file_digest
 from luthier.files.foreign import foreign, reason
 from luthier.files.json_object import read_object, require_plain_files
 from luthier.files.safetensors_models import read_module, tensor_shapes, weight_files
-from luthier.kernels.onednn_matmul import multiply_by_onednn
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
 from luthier.models.folder_checks import check_folder, check_sizes, check_total
 from luthier.models.gguf import gguf_folder, read_record
+from luthier.models.kernel_choice import choose_kernels
 from luthier.models.language_model import LanguageModel
 from luthier.models.names import EMBEDDED, require_model
 from luthier.progress import say
@@ -34,6 +35,7 @@ from luthier.user_path import user_path
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 # Folders inside a repository hold the same weights for other programs.
 _OTHER_FORMATS = ["*/*"]
+_MEASURED = KernelsConfig()
 _UNBOUNDED = 1_000_000
 _RELATIVE_POSITIONS = 2048
 # Tokens without an embedding that a tokenizer may have beyond its added ones: Code Llama's are ordinary.
@@ -42,24 +44,37 @@ _CORRECT = "Correct config.json."
 _VOCABULARIES = {"vocab.txt", "merges.txt"}
 
 
-def load_model(name: str | Path, *, device: str | None = None, trust_remote_code: bool = False) -> LanguageModel:
+def load_model(
+    name: str | Path,
+    *,
+    device: str | None = None,
+    precision: Precision = "auto",
+    kernels: KernelsConfig = _MEASURED,
+    trust_remote_code: bool = False,
+) -> LanguageModel:
     """Load a decoder-only or encoder-decoder language model with its tokenizer.
 
-    With a model on the CPU, matrix products of the process are computed by the library with the wider kernels: see
-    :mod:`luthier.kernels.onednn_matmul`.
+    On a CPU the kernels are chosen that are faster for this model on this processor, measured once: see
+    :mod:`luthier.models.kernel_choice`. What else the process computes is left as it is.
 
     Args:
         name: ``mini``, a folder in the Hugging Face layout, a GGUF file, or an id on the hub.
         device: As torch spells it; the best there is when not given.
+        precision: Of matrix products: ``auto`` is bf16 on CUDA and float32 on a CPU.
+        kernels: What computes on a CPU.
         trust_remote_code: Run Python code that comes with the model.
 
     Returns:
-        The model in evaluation mode, float32.
+        The model in evaluation mode, its weights float32.
 
     Raises:
+        ConfigError: When there is no such precision.
         ModelError: When there is no such model, it has no safetensors or no tokenizer, or it is not a language model.
     """
     name = as_name(name, where="load_model(name)")
+    if precision not in get_args(Precision):
+        fix = did_you_mean(str(precision), get_args(Precision))
+        raise ConfigError(f"no precision {shown(precision)}", where="load_model(precision)", fix=fix)
     folder = find_folder(name, trust_remote_code=trust_remote_code)
     written = check_folder(folder)
     record = read_record(folder)
@@ -73,15 +88,23 @@ def load_model(name: str | Path, *, device: str | None = None, trust_remote_code
     module = _read_module(folder, config, written, trust_remote_code)
     compare_vocabulary(tokenizer, module.get_input_embeddings().num_embeddings, where=str(folder))
     module.to(place).eval()
-    if module.device.type == "cpu":
-        multiply_by_onednn()
     _contiguous_before_output_layer(module)
+    computed = choose_kernels(module, kernels)
+    if precision == "bf16" and computed.bf16 is not None and computed.bf16 > 1:
+        say(f"precision: on this processor products in bf16 take {computed.bf16:.1f} times as long as in float32")
     digest = folder_digest(folder, code=trust_remote_code)
     kind = EncoderDecoderModel if config.is_encoder_decoder else DecoderModel
     with foreign("the model does not compute", where=where, fix=_CORRECT):
         model = kind(name, folder, digest, module, tokenizer, limit)
+        model.products, model.kernels = products_of(precision, place), computed
         _require_logits(model)
     return model
+
+
+def products_of(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """Return the type of matrix products of a precision on a device; None is the weights' own."""
+    lower = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return torch.bfloat16 if lower else None
 
 
 def _require_logits(model: LanguageModel) -> None:

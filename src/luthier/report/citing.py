@@ -36,7 +36,7 @@ def repeating(results: RunResults, costs: RunCosts) -> list[tuple[str, str]]:
         ("Command", execution.command if execution else ""),
         ("Finished", execution.finished if execution else ""),
         ("Versions", _joined(f"Luthier {results.luthier}", *shown)),
-        ("Machine", _joined(*machine, f"{threads} threads" if threads else "")),
+        ("Machine", _joined(*machine, f"{threads} threads" if threads else "", results.precision)),
         ("Model", _joined(model.name, weights, f"digest {model.digest}" if model.digest else "")),
         ("Licence of the model", model.licence),
         ("Data", _joined(f"{task.name} {task.version}".strip(), f"digest {data.digest}" if data.digest else "")),

@@ -232,7 +232,13 @@ def _environment_rows(results: RunResults, costs: RunCosts) -> list[tuple[str, s
     threads = results.threads or costs.threads
     known = asdict(results.environment) if results.environment else {}
     done = asdict(costs.execution) if costs.execution else {}
-    return list(_flatten({"Luthier": results.luthier, **known, "threads": threads or None, **done}))
+    computing = {
+        "threads": threads or None,
+        "precision": results.precision or None,
+        "kernels": ", ".join(results.kernels) or None,
+        "measured": costs.kernels or None,
+    }
+    return list(_flatten({"Luthier": results.luthier, **known, **computing, **done}))
 
 
 @functools.cache

@@ -26,6 +26,7 @@ CORRECTED = (
 )
 """Why an interval may leave out zero and have no mark."""
 
+_PRECISION_DIGITS = 4
 LOSS_TITLE = "Token loss (nats) ↓"
 
 
@@ -102,7 +103,7 @@ def _quality_note(results: RunResults, intervals: Intervals) -> str:
         f"{results.task.name}, {n:,} test examples{held}. Difference: paired, from the first arm. ▲ better and ▼ worse "
         f"where it is significant. {CORRECTED} Other tasks: mean change after training, and below it the "
         "worst task. Token loss: its change on plain text, in nats per token; + is worse."
-        f"{_guessing_note(results)}{_weights_note(results)}"
+        f"{_guessing_note(results)}{_weights_note(results)}{precision_note(results)}"
     )
 
 
@@ -110,6 +111,24 @@ def _weights_note(results: RunResults) -> str:
     """Say which weights every arm begins with, where they are not those that were published."""
     model = results.model
     return f" Weights: {model.file}, dequantised from {model.quantisation}." if model.quantisation else ""
+
+
+def precision_note(results: RunResults) -> str:
+    """Say what a lower precision of matrix products changes: of the base's answers and of the references' loss."""
+    found = results.lower_precision
+    if found is None:
+        return ""
+    metric, loss = found.metric_change, found.loss_change
+    return (
+        f" Matrix products in {found.precision}: on {found.examples} test examples the base gave "
+        f"{found.same_answers} answers as in float32; {found.metric} {_shift(metric)}, "
+        f"loss of the references {_shift(loss)} nats per token."
+    )
+
+
+def _shift(change: Change) -> str:
+    low, high = (formatting.signed(end, _PRECISION_DIGITS) for end in (change.low, change.high))
+    return f"{formatting.signed(change.value, _PRECISION_DIGITS)} [{low}, {high}]"
 
 
 def _guessing_note(results: RunResults) -> str:

@@ -28,6 +28,7 @@ from luthier.results.summaries import (
     Environment,
     Execution,
     ModelSummary,
+    Search,
     TaskSummary,
     TrainingSummary,
 )
@@ -89,31 +90,6 @@ class RetentionResult:
     after: Score
     change: Change
     scale: float | None = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What a search on the validation split tried and chose.
-
-    Attributes:
-        trials: Trainings that were begun.
-        pruned: Those that were stopped early.
-        failed: Those whose loss, weights or score were not finite.
-        space: What was searched, in words.
-        chosen: What is used.
-        score: Its validation score.
-        default_score: That of the defaults, which were the first trial.
-        failures: Which trials failed, and why.
-    """
-
-    trials: int
-    pruned: int
-    failed: int
-    space: dict[str, str]
-    chosen: dict[str, float]
-    score: float
-    default_score: float | None
-    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +210,27 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
+class LowerPrecision:
+    """What matrix products in a lower precision change, seen on the base's answers to some test examples.
+
+    Attributes:
+        precision: Of matrix products, e.g. ``bfloat16``.
+        examples: How many were answered in both.
+        metric: The task's primary output.
+        metric_change: Of that output, ``lower - float32``, paired.
+        loss_change: Of the loss of the references, in nats per token, likewise.
+        same_answers: Examples with the same answer in both.
+    """
+
+    precision: str
+    examples: int
+    metric: str
+    metric_change: Change
+    loss_change: Change
+    same_answers: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunResults(Displayed):
     """The content of ``results.json``.
 
@@ -251,6 +248,9 @@ class RunResults(Displayed):
         threads: Threads that each computation had; None where this was not recorded. With another number the last
             digits differ.
         environment: Versions, hardware and commit; None where this was not recorded.
+        precision: Of matrix products; "" where this was not recorded.
+        lower_precision: What that precision changes; None in float32.
+        kernels: What computed products and attention on a CPU, e.g. ``("onednn", "pieces")``.
     """
 
     view: ClassVar[str] = "run"
@@ -267,6 +267,9 @@ class RunResults(Displayed):
     confidence: float = 0.95
     threads: int | None = None
     environment: Environment | None = None
+    precision: str = ""
+    lower_precision: LowerPrecision | None = None
+    kernels: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         arms = ", ".join(arm.name for arm in self.arms)
@@ -312,6 +315,7 @@ class RunCosts(Displayed):
         threads: Threads that each computation had; 0 where this is not known.
         arms: By name.
         execution: Command and dates; None where this was not recorded.
+        kernels: Why the kernels of ``results.json`` were chosen: what was measured on this processor.
     """
 
     view: ClassVar[str] = "costs"
@@ -320,6 +324,7 @@ class RunCosts(Displayed):
     threads: int
     arms: dict[str, ArmCosts] = field(default_factory=dict)
     execution: Execution | None = None
+    kernels: str = ""
 
     def __repr__(self) -> str:
         return f"<RunCosts on {self.device}, arms {', '.join(self.arms)}>"

@@ -155,7 +155,6 @@ class TrainingSummary:
         validations: How many times the validation split is measured.
         validation_examples: Examples on which validation generates answers.
         patience: Validations without a gain after which training stops early.
-        precision: Of matrix products.
         activation_checkpointing: Whether activations are computed anew in the backward pass.
         frozen_cache_mib: Memory for the states of examples below the first trained block.
     """
@@ -175,9 +174,33 @@ class TrainingSummary:
     validations: int | None = None
     validation_examples: int | None = None
     patience: int | None = None
-    precision: str | None = None
     activation_checkpointing: bool | None = None
     frozen_cache_mib: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a search on the validation split tried and chose.
+
+    Attributes:
+        trials: Trainings that were begun.
+        pruned: Those that were stopped early.
+        failed: Those whose loss, weights or score were not finite.
+        space: What was searched, in words.
+        chosen: What is used.
+        score: Its validation score.
+        default_score: That of the defaults, which were the first trial.
+        failures: Which trials failed, and why.
+    """
+
+    trials: int
+    pruned: int
+    failed: int
+    space: dict[str, str]
+    chosen: dict[str, float]
+    score: float
+    default_score: float | None
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from luthier.training.log import TrainingLog
 from luthier.training.memory_fit import first_pass_size
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
 from luthier.training.outcome import ended_worse, require_finite
-from luthier.training.recipe import PRECISIONS, TrainingRecipe
+from luthier.training.recipe import TrainingRecipe
 from luthier.training.step import Training, take_step
 from luthier.training.stream import StepStream
 from luthier.training.trackers import tracking
@@ -220,8 +220,7 @@ def _training_mode(model: LanguageModel, config: TrainingConfig) -> Iterator[Non
     if config.activation_checkpointing:
         recompute_activations(model.module, partial(recomputation_contexts, model.module))
     try:
-        with model.in_precision(PRECISIONS[config.precision]):
-            yield
+        yield
     finally:
         model.module.eval()
         if config.activation_checkpointing:

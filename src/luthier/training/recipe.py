@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, Literal
-
-import torch
+from typing import Any, Generic
 
 from luthier.config.training import TrainingConfig
 from luthier.objectives.objective import Objective, R
 from luthier.objectives.penalty import Penalty
 
-PRECISIONS: dict[str, torch.dtype | Literal["auto"] | None] = {
-    "auto": "auto",
-    "float32": None,
-    "bf16": torch.bfloat16,
-}
-"""The type of matrix products, by ``training.precision``; see :meth:`LanguageModel.in_precision`."""
 _CHANGES_NO_BIT = {"checkpoint_seconds", "trackers"}
 """Training settings that change neither the weights nor the choice of the best of them."""
 

@@ -18,7 +18,7 @@ from luthier.objectives.objective import R
 from luthier.records import Encoded
 from luthier.training.compute import ComputeSettings
 from luthier.training.pass_size import planned_pass_size
-from luthier.training.recipe import PRECISIONS, TrainingRecipe
+from luthier.training.recipe import TrainingRecipe
 
 ENTRY_MODULES = ("luthier.training.reference", "luthier.objectives.registry")
 _FILE = "reference.safetensors"
@@ -65,7 +65,6 @@ def _entry(model: LanguageModel, recipe: TrainingRecipe[R], digest: str, out: Pa
         "model": model.digest,
         "records": digest,
         "objective": recipe.key_inputs()["objective"],
-        "precision": recipe.config.precision,
         "micro_tokens": recipe.config.micro_tokens,
         "compute": ComputeSettings.of(model).key_inputs(),
         "code": code_digest(ENTRY_MODULES),
@@ -80,11 +79,10 @@ def _compute(model: LanguageModel, recipe: TrainingRecipe[R], sequences: Sequenc
     training = model.module.training
     model.module.eval()
     lengths = [len(sequence.prompt_ids) + len(sequence.target_ids) for sequence in sequences]
-    with model.in_precision(PRECISIONS[recipe.config.precision]):
-        for places in plan_batches(lengths, planned_pass_size(model, recipe.config), enough=ENOUGH):
-            batch = [sequences[place] for place in places]
-            logprobs = model.target_logprobs(batch).float().cpu()
-            for place, own in zip(places, torch.split(logprobs, [len(item.target_ids) for item in batch]), strict=True):
-                found[place] = own
+    for places in plan_batches(lengths, planned_pass_size(model, recipe.config), enough=ENOUGH):
+        batch = [sequences[place] for place in places]
+        logprobs = model.target_logprobs(batch).float().cpu()
+        for place, own in zip(places, torch.split(logprobs, [len(item.target_ids) for item in batch]), strict=True):
+            found[place] = own
     model.module.train(training)
     return found

@@ -128,7 +128,8 @@ def _gradient_that_fits(
             reference=reference,
         )
         try:
-            return *_accumulate_gradients(training, batches, records), micro_tokens
+            with training.model.computing():
+                return *_accumulate_gradients(training, batches, records), micro_tokens
         except Exception as fault:
             tokens, most = max(
                 (_tokens(training.recipe.objective, batch, even), len(batch.records)) for batch in batches
