@@ -13,11 +13,11 @@ Every measurement runs in a process of its own, so that its peak memory is known
                   without contamination computes
 
 A mode whose losses are not those of the default mode is not a correct peer, and is marked as such. Peers run with their
-defaults. Where Luthier computes with other kernels than torch (``luthier.models.kernel_choice``), it is measured without
-that, too, to separate the effect of avoided computation from that of wider kernels. The share of the peak counts the
-arithmetic that the loss needs (no padding, vocabulary logits of targets alone, LoRA without gradients of the base's
-weights) against square matrix products timed in the same run, by the faster of the two libraries. The table is written
-to ``perf/training.md`` as well.
+defaults. Luthier is measured with the kernels that it chooses for the model on this processor
+(``luthier.models.kernel_choice``), and without them, to separate the effect of avoided computation from theirs. The
+share of the peak counts the arithmetic that the loss needs (no padding, vocabulary logits of targets alone, LoRA
+without gradients of the base's weights) against square matrix products timed in the same run, by the faster of the two
+libraries. The table is written to ``perf/training.md`` as well.
 
 Measured and not adopted (CPU seconds of forward and backward passes of eight examples, interleaved, one thread, torch
 2.13, a machine with other work):

@@ -102,7 +102,6 @@ def test_every_field_of_the_training_settings_is_in_the_key_or_changes_no_bit(tm
         "validations": 2,
         "validation_examples": 1,
         "patience": 1,
-        "precision": "bf16",
         "activation_checkpointing": True,
         "frozen_cache_mib": 1,
     }

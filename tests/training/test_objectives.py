@@ -127,9 +127,9 @@ def test_the_reference_is_computed_once_and_keyed(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(reference_module, "_compute", forbidden)
     again = reference_logprobs(model, recipe(), PAIRS.records, PAIRS.digest, out=tmp_path)
     assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
-    for other_recipe, digest in ((recipe(), "other records"), (recipe(precision="bf16"), PAIRS.digest)):
-        with pytest.raises(BrokenOff):
-            reference_logprobs(model, other_recipe, PAIRS.records, digest, out=tmp_path)
+    for digest, products in (("other records", None), (PAIRS.digest, torch.bfloat16)):
+        with pytest.raises(BrokenOff), model.in_precision(products):
+            reference_logprobs(model, recipe(), PAIRS.records, digest, out=tmp_path)
 
 
 def test_cross_entropy_needs_no_reference_and_logs_what_it_always_did(tmp_path: Path) -> None:

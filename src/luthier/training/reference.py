@@ -31,7 +31,7 @@ def reference_logprobs(
 
     Args:
         model: With nothing attached, or with the adapter that training starts from.
-        recipe: Names the sequences of a record, the precision and the tokens of a forward pass.
+        recipe: Names the sequences of a record, and the tokens of a forward pass.
         records: What is trained or validated on.
         digest: Of the records.
         out: Folder of the store, where a later call finds them.
