@@ -1,4 +1,4 @@
-"""A file of a million rows is checked and split in bounded memory, by a process of its own."""
+"""A file of a million rows would be checked and split in bounded memory: what a row takes is measured on fewer."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-ROWS = 1_000_000
+FEW, MANY, ALL = 20_000, 120_000, 1_000_000
 LIMIT = 1.5 * 1024**3
 
 PROGRAM = """
-import json, resource, sys, time
+import json, re, sys, time
 sys.path.insert(0, sys.argv[2])
 from tiny import tiny_tokenizer
 from luthier.data.check import fatal
@@ -21,7 +22,7 @@ from luthier.tasks.check_task import run_check
 started = time.monotonic()
 report = run_check(sys.argv[1], tiny_tokenizer(), encoder_decoder=False, max_length=128)
 print(json.dumps({
-    "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "peak": int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024,
     "seconds": time.monotonic() - started,
     "rows": report.rows,
     "examples": {split.split: split.examples for split in report.splits},
@@ -31,12 +32,11 @@ print(json.dumps({
 """
 
 
-@pytest.mark.slow
-def test_million_rows_within_memory(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
+def checked(path: Path, rows: int) -> dict[str, Any]:
+    """Write a file of so many rows and check it in a process of its own."""
     with path.open("w") as file:
-        for number in range(ROWS):
-            # Row 0 again at every 1,000th: 999 duplicates, wherever row 0 was drawn to.
+        for number in range(rows):
+            # Row 0 again at every 1,000th: duplicates, wherever row 0 was drawn to.
             shown = 0 if number % 1000 == 0 else number
             row = {"prompt": f"the cat {shown} sat on the mat. once upon a time?", "completion": f"yes {shown}"}
             file.write(json.dumps(row) + "\n")
@@ -46,10 +46,18 @@ def test_million_rows_within_memory(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout)
-    print(found)
-    assert found["peak"] < LIMIT
-    assert found["rows"] == ROWS
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["rows"] == rows
     assert found["fatal"] == []
-    assert sum(found["examples"].values()) in (ROWS - 999, ROWS)
-    assert found["examples"]["test"] == pytest.approx(ROWS / 10, rel=0.02)
+    assert sum(found["examples"].values()) in (rows - (rows // 1000 - 1), rows)
+    assert found["examples"]["test"] == pytest.approx(rows / 10, rel=0.05)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is not told here")
+def test_a_million_rows_fit_into_the_memory(tmp_path: Path) -> None:
+    few, many = (checked(tmp_path / f"{rows}.jsonl", rows) for rows in (FEW, MANY))
+    of_a_row = (many["peak"] - few["peak"]) / (MANY - FEW)
+    print(f"{of_a_row:.0f} bytes a row beside {few['peak'] - FEW * of_a_row:,.0f}")
+    assert few["peak"] + of_a_row * (ALL - FEW) < LIMIT
