@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import example_run
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
 from luthier.models.names import EMBEDDED
 from small_job import write_rows
 
@@ -15,7 +18,7 @@ _SAID = {
     "negative": ("A dull book.", "The soup was cold.", "I left early.", "Never again."),
     "positive": ("A lovely film.", "The best bread in town.", "I laughed all evening.", "Come back soon."),
 }
-_WHEN = ("today", "on Monday", "in May", "at noon", "last week", "at home")
+_WHEN = ("today", "on Monday", "in May")
 _ANSWERS = ("It is very cold outside", "cold cold cold cold", "outside cold it is", "It is not cold outside")
 _RIGHT = "It is cold outside"
 _REVIEWS = """\
@@ -56,6 +59,13 @@ def write_run(folder: Path) -> None:
     example_run.build(folder / "runs" / "my_run", rows=20)
 
 
+def write_published(folder: Path) -> None:
+    """Write an adapter as others publish theirs, with PEFT alone."""
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(EMBEDDED["mini"]), LoraConfig(r=2))
+    model.peft_config["default"].base_model_name_or_path = "mini"
+    model.save_pretrained(folder / "published", save_embedding_layers=False)
+
+
 def _write_rows_to_learn(folder: Path) -> None:
     reviews = [
         {"id": number, "review": f"{text} {when}", "label": label}
@@ -67,7 +77,7 @@ def _write_rows_to_learn(folder: Path) -> None:
     new = [{"id": row["id"], "review": row["review"]} for row in reviews[:3]]
     write_rows(folder / "new.jsonl", new)
     _write_table(folder / "new.csv", new)
-    pairs = [{"prompt": f"Say {number}:", "completion": str(number)} for number in range(40)]
+    pairs = [{"prompt": f"Say {number}:", "completion": str(number)} for number in range(16)]
     write_rows(folder / "rows.jsonl", pairs)
     _write_table(folder / "rows.csv", [{"city": f"Town {n}", "land": ("Peru", "Chad")[n % 2]} for n in range(20)])
     for split, count in (("train", 6), ("dev", 2), ("test", 2)):

@@ -8,10 +8,10 @@ import io
 import re
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from unittest import mock
 
 import yaml
@@ -26,6 +26,23 @@ from small_job import luthier
 
 _COMPARE = next(verb for verb in VERBS if verb.name == "compare")
 _PIPED = re.compile(r"(?P<before>.+)\| *(?P<command>luthier .+)")
+
+
+Skip: TypeAlias = Callable[[str], bool]
+
+
+def nothing(_: str) -> bool:
+    return False
+
+
+def read_page(blocks: Sequence[Block], session: Session, skip: Skip = nothing) -> None:
+    """Write the files that a page shows, then do what it says, from its first line to its last."""
+    for block in blocks:
+        if block.kind == "yaml":
+            session.write(block)
+    for block in blocks:
+        session.read(block, skip)
+    session.end(blocks[0].page)
 
 
 @dataclass
@@ -44,7 +61,7 @@ class Session:
     printed: str = ""
     dialogue: str = ""
 
-    def read(self, block: Block, skip: Callable[[str], bool] = lambda _: False) -> None:
+    def read(self, block: Block, skip: Skip = nothing) -> None:
         """Do what a block says, but for the commands that are to be left out."""
         for command in block.commands:
             if not skip(command):
@@ -53,8 +70,6 @@ class Session:
             self._run_python(block)
         elif block.kind == "text" and block.shown and self.printed:
             check_shown(block.body, self.printed, str(block))
-        elif block.kind == "yaml":
-            self._write_yaml(block)
         elif block.kind == "pycon":
             self.dialogue += block.body
         if block.kind != "python":
@@ -67,7 +82,7 @@ class Session:
             exec(compile("\n" * block.line + block.body, block.page, "exec"), self.names)
         self.printed = said.getvalue()
 
-    def _write_yaml(self, block: Block) -> None:
+    def write(self, block: Block) -> None:
         """Write a task or a configuration into its file, and load it as the verb does that it is for."""
         content = yaml.safe_load(block.body)
         task = "templates" in content
