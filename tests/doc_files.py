@@ -1,4 +1,4 @@
-"""The small files that the pages of the documentation presuppose: a reader has rows, answers and models of their own."""
+"""The small files that the pages of the documentation presuppose: a reader's own rows, answers, tasks and models."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import example_run
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+import example_run
 from luthier.models.names import EMBEDDED
 from small_job import write_rows
 
@@ -63,7 +63,7 @@ def write_published(folder: Path) -> None:
     """Write an adapter as others publish theirs, with PEFT alone."""
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(EMBEDDED["mini"]), LoraConfig(r=2))
     model.peft_config["default"].base_model_name_or_path = "mini"
-    model.save_pretrained(folder / "published", save_embedding_layers=False)
+    model.save_pretrained(str(folder / "published"), save_embedding_layers=False)
 
 
 def _write_rows_to_learn(folder: Path) -> None:

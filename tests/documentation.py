@@ -75,16 +75,17 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def inline_commands(page: Path) -> Iterator[Block]:
-    """Yield the whole commands that stand in the text of a page; one with ``…`` in it is not whole."""
+    """Yield the commands that stand in the text of a page; one with ``…`` in it is not whole."""
     # Blocks are blanked, so that lines keep their numbers.
     text = FENCE.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), page.read_text(encoding="utf-8"))
     for found in INLINE.finditer(text):
         code = found[1]
-        if code.startswith("luthier ") and not set("|…") & set(code) and code.removeprefix("luthier ") not in NAMES:
+        if code.startswith("luthier ") and "|" not in code and code.removeprefix("luthier ") not in NAMES:
             where = page.relative_to(ROOT).as_posix()
             yield Block(where, text.count("\n", 0, found.start()) + 1, "inline", code)
 
 
 def reading(page: Path) -> list[Block]:
     """Return what a page has to run, in the order in which it is read."""
-    return sorted([*blocks(page), *inline_commands(page)], key=lambda block: block.line)
+    whole = [block for block in inline_commands(page) if "…" not in block.body]
+    return sorted([*blocks(page), *whole], key=lambda block: block.line)

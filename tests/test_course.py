@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from doc_session import Session, read_page
 from documentation import COURSE, blocks
 

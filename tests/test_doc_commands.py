@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from doc_files import write_files, write_published, write_run
 from doc_session import Session, check_shown, read_page, run_command
 from documentation import GUIDES, ROOT, Block, reading
-from small_library import use_library, write_small_library
-
 from luthier.tasks.task_sets import task_sets
+from small_library import use_library, write_small_library
 
 NOT_RUN = {
     "make install": "CI runs it, and it needs a package registry",
@@ -32,7 +32,7 @@ NOT_RUN = {
 MORE = {"docs/metrics.md": write_run, "docs/report.md": write_run, "docs/methods.md": write_published}
 """What the reader of one page has besides."""
 DRAWN = {"README", "report"}
-"""Pages whose reports have their charts; those of the others are the same, and take longer than all else of a command."""
+"""Pages whose reports have their charts; those of the others are the same, and take longer than all the rest."""
 PAGES = [page for page in GUIDES if reading(page)]
 
 
@@ -45,8 +45,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     library = write_small_library(tmp_path_factory.mktemp("site"))
     with pytest.MonkeyPatch.context() as patch:
         use_library(library, patch)
-        # What a clock measures is measured once, not nine times, and what the session has made is not searched for garbage
-        # whenever the memory of an arm is.
+        # What a clock measures is measured once, not nine times; and what the session has made is not searched for
+        # garbage before the memory of each arm is measured.
         patch.setattr("luthier.evaluation.latency.PASSES", 1)
         gc.freeze()
         yield library
@@ -88,8 +88,8 @@ def test_a_command_that_fails_is_noticed(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_session_or_an_output_that_is_shown_otherwise_is_noticed(tmp_path: Path) -> None:
     session = Session(tmp_path)
     session.read(Block("README.md", 1, "pycon", ">>> 1 + 1\n3\n"))
-    with pytest.raises(AssertionError, match="Got:\n *2"):
+    with pytest.raises(AssertionError, match=r"Got:\s+2"):
         session.end("README.md")
-    check_shown("one … three\n", "one two three\n", "here")
+    check_shown("one … three 3\n", "one two three   4.5\n", "here")
     with pytest.raises(AssertionError, match="is printed:\none two"):
         check_shown("one three\n", "one two three\n", "here")
