@@ -20,6 +20,7 @@ from luthier.errors import ModelError, first_line, listed
 from luthier.files.digests import file_digest
 from luthier.files.foreign import foreign, reason
 from luthier.files.json_object import read_object, require_plain_files
+from luthier.files.native_output import native_output_said
 from luthier.files.safetensors_models import read_module, tensor_shapes, weight_files
 from luthier.kernels.onednn_matmul import multiply_by_onednn
 from luthier.models.decoder import DecoderModel
@@ -203,7 +204,8 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        with native_output_said(f"{folder}, tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as fault:  # tokenizers raises bare Exception on a damaged file
         raise ModelError(
             f"no usable tokenizer: {first_line(fault)}", where=str(folder), fix="Put the model's tokenizer.json there."
