@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -122,9 +123,11 @@ def test_a_process_without_standard_output() -> None:
 def test_what_the_tokenizer_of_a_stranger_makes_its_library_print(tmp_path: Path) -> None:
     model = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "model"))
     content = json.loads((model / "tokenizer.json").read_text())
-    # A token of the vocabulary that is added with another id: the library warns of it, by its name.
-    content["model"]["vocab"][f"cat{OWNED}"] = content["model"]["vocab"].pop("cat")
-    content["added_tokens"].append({**content["added_tokens"][0], "content": f"cat{OWNED}", "id": 2})
+    # A token of the vocabulary that is added with another id: the library warns of it, by its name. Where it does not
+    # write to a terminal, it takes escape characters out itself.
+    name = f"cat{OWNED}\u202e"
+    content["model"]["vocab"][name] = content["model"]["vocab"].pop("cat")
+    content["added_tokens"].append({**content["added_tokens"][0], "content": name, "id": 2})
     (model / "tokenizer.json").write_text(json.dumps(content))
     (tmp_path / "rows.jsonl").write_text('{"prompt": "the cat", "completion": "sat"}\n' * 20)
     start = "from luthier.cli import main; main()"
@@ -132,5 +135,6 @@ def test_what_the_tokenizer_of_a_stranger_makes_its_library_print(tmp_path: Path
     environment = os.environ | {"TOKENIZERS_LOG": "warn"}
     ended = subprocess.run(command, capture_output=True, env=environment, check=False)
     assert b"\x1b" not in ended.stdout + ended.stderr
-    assert rb"cat\u001b]0;owned\u0007' was expected to have ID '2'" in ended.stderr
-    assert f"{model}, tokenizer: ".encode() in ended.stderr
+    assert "\u202e".encode() not in ended.stdout + ended.stderr
+    said = ended.stderr.decode()
+    assert re.search(rf"^{re.escape(str(model))}, tokenizer: .*'cat.*\\u202e' was expected to have ID '2'", said, re.M)
