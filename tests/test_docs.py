@@ -7,7 +7,6 @@ import importlib
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import yaml
 from docs.configuration import classes, fill
 from pydantic import BaseModel
 
+from documentation import ROOT, Block, blocks, inline_commands, prose
 from luthier.cli import VerbCommand, app
 from luthier.config.arms import make_arms
 from luthier.config.compare import CompareConfig
@@ -32,42 +32,18 @@ from luthier.tasks.names import library_names
 from luthier.tasks.spec import TaskSpec
 from luthier.tasks.task_sets import task_sets
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
     (ROOT / "docs").rglob("*.md")
 )
-_FENCE = re.compile(r"^```(?P<kind>\w*)[^\n]*\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
-_INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of a page."""
-
-    page: str
-    line: int
-    kind: str
-    body: str
-
-    def __str__(self) -> str:
-        return f"{self.page}:{self.line}"
-
-
-def _blocks() -> Iterator[Block]:
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for found in _FENCE.finditer(text):
-            line = text.count("\n", 0, found.start()) + 1
-            yield Block(page.relative_to(ROOT).as_posix(), line, found["kind"], found["body"])
-
-
 def _prose(page: Path) -> str:
-    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+    return prose(page.read_text(encoding="utf-8"))
 
 
-BLOCKS = list(_blocks())
+BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
 def _of(*kinds: str) -> list[Any]:
@@ -76,20 +52,13 @@ def _of(*kinds: str) -> list[Any]:
 
 def _commands() -> Iterator[tuple[str, str]]:
     """Yield every whole `luthier …` command line with the page that it stands on."""
-    for block in BLOCKS:
-        if block.kind in ("sh", ""):
-            for line in block.body.replace("\\\n", " ").splitlines():
-                if line.startswith("luthier "):
-                    # In lists of commands an explanation stands after two spaces or more.
-                    yield block.page, line if block.kind == "sh" else re.split(r" {2,}", line)[0]
     for page in PAGES:
-        for code in _INLINE.findall(_prose(page)):
-            if code.startswith("luthier ") and "|" not in code and code.removeprefix("luthier ") not in NAMES:
-                yield page.relative_to(ROOT).as_posix(), code.replace("…", "x")
+        for block in [*blocks(page), *inline_commands(page)]:
+            for line in block.commands:
+                if line.startswith("luthier "):
+                    yield block.page, line.replace("…", "x")
 
 
-NAMES = {verb.name for verb in VERBS}
-"""A verb that is only named, as `luthier tasks show`, is no command."""
 COMMANDS = sorted(set(_commands()))
 
 

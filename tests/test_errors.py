@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import pytest
@@ -51,3 +52,14 @@ def test_an_error_comes_whole_out_of_another_process() -> None:
         other = pickle.loads(pickle.dumps(error))
         assert (type(other), str(other)) == (type(error), str(error))
     assert (other.faults[0].where, other.faults[0].fix) == ("a.yaml", "Mend it.")
+
+
+@pytest.mark.parametrize("half", ["\ud800", os.fsdecode(b"\xff")])
+def test_half_of_a_surrogate_pair_is_written_as_its_escape(half: str) -> None:
+    escape = f"\\u{ord(half):04x}"
+    fault = DataError(f"no column '{half}'", where=f"{half}.jsonl", fix=f"Rename '{half}', not 'é🙂'.")
+    whole = Faults(f"rows of {half}", [fault])
+    for error in (fault, whole, pickle.loads(pickle.dumps(whole))):
+        assert escape in str(error).encode("utf-8").decode()
+    assert str(fault) == f"{escape}.jsonl: no column '{escape}'\n  → Rename '{escape}', not 'é🙂'."
+    assert fault.args == (str(fault),)

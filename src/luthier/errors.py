@@ -35,9 +35,9 @@ class LuthierError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        self.what = what
-        self.where = where
-        self.fix = fix
+        self.what = writable(what)
+        self.where = writable(where)
+        self.fix = writable(fix)
         super().__init__(str(self))
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -46,6 +46,14 @@ class LuthierError(Exception):
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
         return f"{head}\n  → {self.fix}" if self.fix else head
+
+
+def writable(text: str) -> str:
+    r"""Return a text that every encoding of Unicode can write: half of a surrogate pair is its escape, ``\ud800``.
+
+    JSON can hold one (``"\ud800"``), and Python makes one of each byte of a file's name that is no UTF-8.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class ConfigError(LuthierError):

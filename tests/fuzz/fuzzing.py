@@ -3,7 +3,8 @@
     python tests/fuzz/fuzzing.py --count 2000 --seed 1        # figures by door, and what fell
 
 A case is one call of the function that a verb calls. Taken: it returned. Refused: a LuthierError, whose message is one
-that a terminal may show. Everything else, and whatever takes longer than ten seconds, is a find.
+that a terminal may show. Everything else, and whatever takes longer than ten seconds, is a find; so is a character that
+a terminal would obey and that reaches file descriptor 1 or 2.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -79,6 +81,12 @@ def _try(figures: Figures, door: Door, number: int, seed: str, folder: Path) -> 
     call = door(Random(seed), folder)
     started = time.monotonic()
     said = io.StringIO()
+    with _descriptors_watched(figures, number):
+        _call(call, said, figures, number)
+    figures.slowest = max(figures.slowest, time.monotonic() - started)
+
+
+def _call(call: Case, said: io.StringIO, figures: Figures, number: int) -> None:
     try:
         with _alarm(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -96,7 +104,6 @@ def _try(figures: Figures, door: Door, number: int, seed: str, folder: Path) -> 
     else:
         figures.taken += 1
         _check_words(figures, number, said.getvalue())
-    figures.slowest = max(figures.slowest, time.monotonic() - started)
 
 
 def _check_words(figures: Figures, number: int, text: str) -> None:
@@ -105,6 +112,25 @@ def _check_words(figures: Figures, number: int, text: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         figures.finds.append(f"case {number}: a message that cannot be written: {text[:80]!a}")
+
+
+@contextlib.contextmanager
+def _descriptors_watched(figures: Figures, number: int) -> Iterator[None]:
+    """What compiled libraries write past Python reaches a terminal as it is: nothing in it may be obeyed there."""
+    with tempfile.TemporaryFile() as seen:
+        before = [os.dup(descriptor) for descriptor in (1, 2)]
+        try:
+            for descriptor in (1, 2):
+                os.dup2(seen.fileno(), descriptor)
+            yield
+        finally:
+            for descriptor, own in zip((1, 2), before, strict=True):
+                os.dup2(own, descriptor)
+                os.close(own)
+        seen.seek(0)
+        text = seen.read().decode("utf-8", "replace")
+    if raw_characters(text):
+        figures.finds.append(f"case {number}: raw characters on a file descriptor: {text[:120]!a}")
 
 
 def raw_characters(text: str) -> list[str]:
@@ -132,6 +158,7 @@ def main() -> int:
     import sys
 
     sys.path.insert(0, str(Path(__file__).parents[1]))
+    os.environ.setdefault("TOKENIZERS_LOG", "warn")  # it is read when the library is imported
     from doors import DOORS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
+from luthier.files.native_output import native_output_said
+
 Offsets: TypeAlias = list[tuple[int, int]]
 _PROBES = (("the", "cat"), ("a", "b"), ("one two", "three"))
 
@@ -34,7 +36,8 @@ class FastTokenizerAdapter:
         from tokenizers import Tokenizer
 
         self._state: str = tokenizer.backend_tokenizer.to_str()
-        self._parsing, self._literal = Tokenizer.from_str(self._state), Tokenizer.from_str(self._state)
+        with native_output_said(f"{tokenizer.name_or_path}, tokenizer"):
+            self._parsing, self._literal = Tokenizer.from_str(self._state), Tokenizer.from_str(self._state)
         for backend in (self._parsing, self._literal):
             backend.no_truncation()
             backend.no_padding()

@@ -25,6 +25,7 @@ from luthier.errors import ModelError
 from luthier.files.atomic import finish_folder, temporary_folder, writing
 from luthier.files.digests import file_digest
 from luthier.files.foreign import foreign
+from luthier.files.native_output import native_output_said
 from luthier.progress import say
 from luthier.user_path import cache_root
 
@@ -111,7 +112,8 @@ def _convert(path: Path, digest: str, folder: Path) -> None:
 
         config = AutoConfig.from_pretrained(**source)
         auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        tokenizer = AutoTokenizer.from_pretrained(**source)
+        with native_output_said(f"{path}, tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(**source)
         module = _plain(auto, auto.from_pretrained(**source, dtype=torch.float32))
         module.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -21,6 +21,7 @@ from luthier.errors import ConfigError, ModelError, did_you_mean, first_line, li
 from luthier.files.digests import file_digest
 from luthier.files.foreign import foreign, reason
 from luthier.files.json_object import read_object, require_plain_files
+from luthier.files.native_output import native_output_said
 from luthier.files.safetensors_models import read_module, tensor_shapes, weight_files
 from luthier.models.decoder import DecoderModel
 from luthier.models.encoder_decoder import EncoderDecoderModel
@@ -226,7 +227,8 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        with native_output_said(f"{folder}, tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as fault:  # tokenizers raises bare Exception on a damaged file
         raise ModelError(
             f"no usable tokenizer: {first_line(fault)}", where=str(folder), fix="Put the model's tokenizer.json there."

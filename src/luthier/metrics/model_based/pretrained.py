@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import ModelError, first_line
+from luthier.files.native_output import native_output_said
 from luthier.files.safetensors_models import read_module, weight_files
 
 _UNUSED = {"AutoModel": ("pooler.",)}
@@ -36,7 +37,8 @@ def load_pretrained(kind: str, model: str) -> tuple[Any, Any]:
     source = Path(model) if Path(model).is_dir() else model
     commit = "main" if isinstance(source, Path) else _commit(model) or "main"
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=commit)
+        with native_output_said(f"{model}, tokenizer"):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=commit)
         reader = getattr(transformers, kind)
         loaded = read_module(reader, source, dtype=torch.float32, revision=commit, unused=_UNUSED.get(kind, ()))
     except ModelError as error:
