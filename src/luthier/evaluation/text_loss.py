@@ -61,6 +61,7 @@ def text_job(model: LanguageModel, texts: Sequence[str], context: EvaluationCont
     return EvaluationJob(
         entry=open_entry(context.out, "texts", inputs, replace(context.about, task="plain text")),
         requests=tuple(CachedRequest(request_key(own.windows, {"kind": "loss"}), own.blank) for own in documents),
+        items=tuple(own.windows for own in documents),
         batches=batches,
         answer=answer,
         cache=response_cache_of(model, context),

@@ -1,0 +1,135 @@
+"""Compare what `luthier compare --dry-run` says that a run takes with what it then takes.
+
+    python perf/estimates.py                       # the runs on `mini`: about ten minutes
+    python perf/estimates.py full choices          # some of them, by name
+    python perf/estimates.py --real                # also SmolLM2-135M on DialogSum (../shared/data), in six minutes
+
+Each run is estimated and then done in a process of its own, with an empty store, its units of work timed by a clock.
+Estimated and measured are side by side, so that other work on the machine falls on both alike; the share of the
+processor that a run got (CPU seconds for each wall second and thread) shows whether it did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+DIALOGSUM = ROOT.parent / "shared" / "data" / "dialogsum"
+ALLOWED = 0.3
+
+RUNS: dict[str, dict[str, Any]] = {
+    "demo": {
+        "arms": ["zero_shot", "few_shot", "lora"],
+        "retain": ["reading_qa", "topic", "translation_en_es"],
+    },
+    "full": {"arms": ["zero_shot", "full"], "retain": [], "retention_text": None, "data": {"train": 160}},
+    "choices": {"task": "topic", "arms": ["zero_shot", "few_shot", "lora"], "retain": ["counting"], "seeds": 2},
+    "selective": {
+        "task": "translation_en_es",
+        "arms": ["zero_shot", "selective", "adapter"],
+        "retain": ["entailment"],
+        "data": {"train": 200},
+    },
+    "soft_prompt": {"arms": ["prompt_tuning", "prefix_tuning"], "retain": [], "data": {"train": 80, "test": 60}},
+}
+"""Settings of each run; what is not said is the default of `luthier compare`."""
+REAL = {
+    "smollm2": {
+        "arms": ["zero_shot", "lora"],
+        "retain": ["topic"],
+        "retention_text": None,
+        "data": {"train": 24, "test": 12, "max_length": 512},
+        "training": {"epochs": 1, "batch_size": 8, "validations": 1, "validation_examples": 8},
+        "evaluation": {"retain_examples": 20},
+    }
+}
+TASK = """
+name: dialogsum
+source: {{train: {0}/train.jsonl, validation: {0}/dev.jsonl, test: {0}/test.jsonl}}
+id: fname
+input: dialogue
+target: "{{{{ summary }}}}"
+metrics: [rouge]
+primary: rougeL
+max_new_tokens: 48
+templates: [{{name: plain, prompt: "{{{{ dialogue }}}}\\n\\nSummary:"}}]
+"""
+
+
+def settings_of(name: str, folder: Path) -> dict[str, Any]:
+    """Return the settings of a run."""
+    if name not in REAL:
+        return {**RUNS[name], "runs": str(folder / "runs"), "device": "cpu"}
+    sys.path.insert(0, str(ROOT / "tests"))
+    from real_models import SMOLLM2, fetch
+
+    task = folder / "dialogsum.yaml"
+    task.write_text(TASK.format(DIALOGSUM), encoding="utf-8")
+    own = {"model": str(fetch(SMOLLM2)), "task": str(task), "runs": str(folder / "runs"), "device": "cpu"}
+    return {**REAL[name], **own}
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Estimate a run and do it; return the seconds of each arm, estimated and measured."""
+    from luthier.config.compare import CompareConfig
+    from luthier.experiments.forecast import forecast
+    from luthier.experiments.libraries import import_lazy_libraries
+    from luthier.experiments.plan import read_plan
+    from luthier.experiments.run_unit import running
+    from luthier.experiments.workload import units_of
+    from luthier.quiet import quiet_libraries
+
+    quiet_libraries()
+    import_lazy_libraries()
+    measured: dict[str, float] = defaultdict(float)
+    kinds: dict[str, float] = defaultdict(float)
+    with tempfile.TemporaryDirectory() as folder:
+        plan = read_plan(CompareConfig.model_validate(settings_of(name, Path(folder))))
+        found = forecast(plan)
+        wall, cpu = time.monotonic(), time.process_time()
+        with running(plan) as runner:
+            for unit in units_of(plan):
+                started = time.monotonic()
+                runner.run(unit)
+                measured[unit.arm or "base"] += time.monotonic() - started
+                kinds[unit.name] = time.monotonic() - started
+        wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    print({key: round(value, 2) for key, value in kinds.items()}, file=sys.stderr)
+    arms = [(arm.counts.label, arm.seconds, measured[arm.counts.label]) for arm in found.arms]
+    return {"arms": arms, "total": (found.seconds, wall), "took": found.measuring_seconds, "share": cpu / wall}
+
+
+def main() -> None:
+    """Measure each run in a process of its own, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", metavar="RUN", help=", ".join([*RUNS, *REAL]))
+    parser.add_argument("--real", action="store_true", help="also on a real model")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measure(given.one)))
+        return
+    print(f"{'run':12} {'arm':14} {'estimated s':>12} {'measured s':>12} {'ratio':>6}")
+    outside = 0
+    for name in given.runs or [*RUNS, *(REAL if given.real else ())]:
+        command = [sys.executable, __file__, "--one", name]
+        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found = json.loads(ran.stdout.strip().splitlines()[-1])
+        for arm, estimated, measured in [*found["arms"], ("all", *found["total"])]:
+            print(f"{name:12} {arm:14} {estimated:12.1f} {measured:12.1f} {estimated / measured:6.2f}", flush=True)
+        estimated, measured = found["total"]
+        outside += not 1 - ALLOWED <= estimated / measured <= 1 + ALLOWED
+        print(f"{'':12} estimated in {found['took']:.1f} s; {found['share']:.2f} CPU seconds a second", flush=True)
+    print(f"{outside} runs are estimated with an error above {ALLOWED:.0%}")
+
+
+if __name__ == "__main__":
+    main()
