@@ -6,7 +6,8 @@
 
 Each run is estimated and then done in a process of its own, with an empty store, its units of work timed by a clock.
 Estimated and measured are side by side, so that other work on the machine falls on both alike; the share of the
-processor that a run got (CPU seconds for each wall second and thread) shows whether it did.
+processor that each got (CPU seconds for each wall second) shows whether it did, and the last column is the ratio of CPU
+seconds, on which other work falls least.
 """
 
 from __future__ import annotations
@@ -89,22 +90,33 @@ def measure(name: str) -> dict[str, Any]:
 
     quiet_libraries()
     import_lazy_libraries()
-    measured: dict[str, float] = defaultdict(float)
-    kinds: dict[str, float] = defaultdict(float)
+    measured: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     with tempfile.TemporaryDirectory() as folder:
         plan = read_plan(CompareConfig.model_validate(settings_of(name, Path(folder))))
+        began = _clocks()
         found = forecast(plan)
-        wall, cpu = time.monotonic(), time.process_time()
+        share = _share(began)
+        began = _clocks()
         with running(plan) as runner:
             for unit in units_of(plan):
-                started = time.monotonic()
+                before = _clocks()
                 runner.run(unit)
-                measured[unit.arm or "base"] += time.monotonic() - started
-                kinds[unit.name] = time.monotonic() - started
-        wall, cpu = time.monotonic() - wall, time.process_time() - cpu
-    print({key: round(value, 2) for key, value in kinds.items()}, file=sys.stderr)
-    arms = [(arm.counts.label, arm.seconds, measured[arm.counts.label]) for arm in found.arms]
-    return {"arms": arms, "total": (found.seconds, wall), "took": found.measuring_seconds, "share": cpu / wall}
+                for number, now in enumerate(_clocks()):
+                    measured[unit.arm or "base"][number] += now - before[number]
+    wall, cpu = (now - before for now, before in zip(_clocks(), began, strict=True))
+    arms = [(arm.counts.label, arm.seconds, *measured[arm.counts.label]) for arm in found.arms]
+    shares = (share, cpu / wall)
+    return {"arms": [*arms, ("all", found.seconds, wall, cpu)], "took": found.measuring_seconds, "shares": shares}
+
+
+def _clocks() -> tuple[float, float]:
+    """Return the wall and the CPU seconds of this process."""
+    return time.monotonic(), time.process_time()
+
+
+def _share(began: tuple[float, float]) -> float:
+    wall, cpu = (now - before for now, before in zip(_clocks(), began, strict=True))
+    return cpu / wall
 
 
 def main() -> None:
@@ -117,18 +129,21 @@ def main() -> None:
     if given.one:
         print(json.dumps(measure(given.one)))
         return
-    print(f"{'run':12} {'arm':14} {'estimated s':>12} {'measured s':>12} {'ratio':>6}")
+    print(f"{'run':12} {'arm':14} {'estimated s':>11} {'measured s':>11} {'ratio':>6} {'of CPU s':>9}")
     outside = 0
     for name in given.runs or [*RUNS, *(REAL if given.real else ())]:
         command = [sys.executable, __file__, "--one", name]
         ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found = json.loads(ran.stdout.strip().splitlines()[-1])
-        for arm, estimated, measured in [*found["arms"], ("all", *found["total"])]:
-            print(f"{name:12} {arm:14} {estimated:12.1f} {measured:12.1f} {estimated / measured:6.2f}", flush=True)
-        estimated, measured = found["total"]
-        outside += not 1 - ALLOWED <= estimated / measured <= 1 + ALLOWED
-        print(f"{'':12} estimated in {found['took']:.1f} s; {found['share']:.2f} CPU seconds a second", flush=True)
-    print(f"{outside} runs are estimated with an error above {ALLOWED:.0%}")
+        before, during = found["shares"]
+        for arm, estimated, wall, cpu in found["arms"]:
+            ratios = f"{estimated / wall:6.2f} {estimated * before / cpu:9.2f}"
+            print(f"{name:12} {arm:14} {estimated:11.1f} {wall:11.1f} {ratios}")
+        _, estimated, wall, _ = found["arms"][-1]
+        outside += not 1 - ALLOWED <= estimated / wall <= 1 + ALLOWED
+        shares = f"{before:.2f} CPU seconds a second, then {during:.2f}"
+        print(f"{'':12} estimated in {found['took']:.1f} s; {shares}", flush=True)
+    print(f"runs that are estimated with an error above {ALLOWED:.0%}: {outside}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from luthier.config.arms import Arm
 from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.response_cache import recall
 from luthier.experiments.plan import Plan
@@ -110,6 +111,16 @@ def training_counts(job: TrainingJob[Encoded]) -> TrainingCounts:
     return TrainingCounts(len(job.stream.data.records), job.stream.steps, tokens, validations_of(job))
 
 
+def training_in_words(plan: Plan, arm: Arm) -> str:
+    """Write the work of training one arm in a line; the store may hold its result."""
+    own = training_counts(job_of(plan, arm, arm.seeds[0]))
+    return f"{arm.name}: {_size(own)}, {own.validations} validations"
+
+
+def _size(own: TrainingCounts) -> str:
+    return f"{own.examples:,} examples, {own.steps:,} steps, {own.tokens:,} tokens to train on"
+
+
 def validations_of(job: TrainingJob[Encoded]) -> int:
     """Return how many times a training measures the validation split."""
     some = job.validation.examples and job.validation.records
@@ -132,9 +143,8 @@ def in_words(counts: ArmCounts) -> str:
     if counts.found == counts.units:
         return f"{counts.label}: found in the store"
     if counts.training is not None:
-        own = counts.training
         times = f"{counts.trials + counts.seeds} × " if counts.trials + counts.seeds > 1 else ""
-        parts.append(f"{times}{own.examples:,} examples, {own.steps:,} steps, {own.tokens:,} tokens to train on")
+        parts.append(f"{times}{_size(counts.training)}")
     for asked, what in ((counts.test, "test requests"), (counts.retained, "requests to measure forgetting")):
         if asked is not None:
             times = f"{counts.seeds} × " if counts.seeds > 1 else ""
