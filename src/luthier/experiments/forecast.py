@@ -15,7 +15,7 @@ from luthier.evaluation.timed_answers import Asked, WritingRates, Written, time_
 from luthier.experiments.estimate import Lengths, lengths_of, timing_seconds, wall_seconds, writing_seconds
 from luthier.experiments.libraries import import_lazy_libraries
 from luthier.experiments.plan import Plan
-from luthier.experiments.questions import Questions, asked_in, asked_in_validation
+from luthier.experiments.questions import Questions, Way, asked_in, asked_in_validation
 from luthier.experiments.workload import UnitWork, count_arms, count_work, validations_of
 from luthier.kernels.peak_memory import reset_peak
 from luthier.methods.merging import Mergeable
@@ -36,12 +36,12 @@ class Rates:
 
     Attributes:
         writing: Of answers; None where none are written.
-        scoring: Seconds for each unit of the work of scoring; None where nothing is scored.
+        scoring: Seconds for each unit of the work of scoring choices or texts, as far as they are scored.
         lengths: Of what was written, by the name of the task.
     """
 
     writing: WritingRates | None = None
-    scoring: float | None = None
+    scoring: Mapping[Way, float] = field(default_factory=dict)
     lengths: Mapping[str, Lengths] = field(default_factory=dict)
 
 
@@ -119,8 +119,9 @@ class _Meter:
     def _training(self, work: UnitWork, job: TrainingJob[Encoded]) -> float:
         """Return what the rest of a training takes; of a search, all its trials to their ends."""
         arm, searched = self._plan.arm(work.unit.arm), work.unit.kind == "search"
-        if not searched and any(item.unit.kind == "search" and not item.found for item in self._of(arm.name)):
-            return 0.0  # the winner of a search is trained in it, with the first seed
+        searching = any(item.unit.kind == "search" and not item.found for item in self._of(arm.name))
+        if searching and work.unit.seed == arm.seeds[0]:
+            return 0.0  # the winner of a search was trained in it, with the first seed
         measured = self._of_arm(arm.name)
         assert measured.steps is not None
         done = 0 if searched else steps_taken(job.entry(self._plan.config.runs).work)
@@ -146,8 +147,8 @@ class _Meter:
 
     def _answering(self, own: Questions, rates: Rates, lengths: Lengths | None = None) -> float:
         model = self._plan.model
-        if own.ending is None:
-            return (rates.scoring or 0.0) * own.scored_work(model)
+        if own.way != "written":
+            return rates.scoring[own.way] * own.scored_work(model)
         assert rates.writing is not None
         known = lengths or own.as_references(model)
         return writing_seconds(rates.writing, own.written_batches(model, self._budget), known)
@@ -205,26 +206,23 @@ class _Meter:
     def _of_whole(self, kinds: Mapping[str, UnitWork]) -> Rates:
         """Return how the base answers what an arm is asked."""
         target = self._of_base(kinds["evaluate"])
-        if "retain" not in kinds or (target.writing is not None and target.scoring is not None):
+        if "retain" not in kinds:
             return target
         other = self._of_base(kinds["retain"])
-        return replace(target, writing=target.writing or other.writing, scoring=target.scoring or other.scoring)
+        return replace(target, writing=target.writing or other.writing, scoring={**other.scoring, **target.scoring})
 
     def _asked_of(self, kinds: Mapping[str, UnitWork]) -> list[Questions]:
-        """Return what a trained arm is measured by: its task, and others for the way in which that is not answered."""
+        """Return what a trained arm is measured by: its task, and others for the ways in which that is not answered."""
         asked = [own for kind in ("evaluate", "retain") if kind in kinds for own in self._whole(kinds[kind])]
         target = self._plan.target.task.name
-        found: list[Questions] = []
-        for scored in (True, False):
-            alike = [own for own in asked if (own.ending is None) == scored]
-            found += [own for own in alike if own.task == target] or alike
-        return found
+        of_target = {own.way for own in asked if own.task == target}
+        return [own for own in asked if own.task == target or own.way not in of_target]
 
     def _measured(self, asked: Sequence[Questions]) -> Rates:
         """Measure how the model answers some questions, as it stands."""
-        written = [own for own in asked if own.ending is not None]
-        scored = [own for own in asked if own.ending is None]
-        scoring = self._scoring(scored) if scored else None
+        ways = {way: [own for own in asked if own.way == way] for way in dict.fromkeys(own.way for own in asked)}
+        written = ways.pop("written", [])
+        scoring = {way: self._scoring(own) for way, own in ways.items()}
         if not written:
             return Rates(None, scoring)
         mixed = _in_turns(written)

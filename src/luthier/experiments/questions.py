@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of
 from luthier.evaluation.requests import Request, encode_requests, plan_request_batches, stop_conditions_of
+from luthier.evaluation.text_loss import TEXTS
 from luthier.evaluation.timed_answers import Asked, running_at_once, work_of
 from luthier.experiments.estimate import Batch, Lengths, reference_lengths
 from luthier.experiments.plan import Plan
@@ -17,6 +19,8 @@ from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
 from luthier.training.job import TrainingJob
 
+Way: TypeAlias = Literal["written", "choices", "texts"]
+"""Answers are written, given choices are scored, or the loss of texts is, which predicts every token of them."""
 _REFERENCES = 64
 """References whose tokens are counted."""
 
@@ -38,6 +42,11 @@ class Questions:
     references: tuple[str, ...]
     ending: StopConditions | None
     batches: Callable[[Sequence[int]], list[tuple[int, ...]]]
+
+    @property
+    def way(self) -> Way:
+        """How they are answered."""
+        return "written" if self.ending is not None else "texts" if self.task == TEXTS else "choices"
 
     @property
     def asked(self) -> list[Asked]:
