@@ -32,7 +32,13 @@ RUNS: dict[str, dict[str, Any]] = {
         "retain": ["reading_qa", "topic", "translation_en_es"],
     },
     "full": {"arms": ["zero_shot", "full"], "retain": [], "retention_text": None, "data": {"train": 160}},
-    "choices": {"task": "topic", "arms": ["zero_shot", "few_shot", "lora"], "retain": ["counting"], "seeds": 2},
+    "choices": {
+        "task": "topic",
+        "arms": ["zero_shot", "few_shot", "lora"],
+        "retain": ["counting"],
+        "seeds": 2,
+        "data": {"train": 240},
+    },
     "selective": {
         "task": "translation_en_es",
         "arms": ["zero_shot", "selective", "adapter"],
