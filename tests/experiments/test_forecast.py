@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from luthier.config.arms import Arm
+from luthier.config.compare import CompareConfig
 from luthier.console import printed
 from luthier.errors import ConfigError
 from luthier.evaluation.latency import PASSES, SECONDS
@@ -26,12 +27,13 @@ from luthier.experiments.estimate import (
     wall_seconds,
     writing_seconds,
 )
+from luthier.experiments.tune import tune
 from luthier.experiments.units import Unit, plan_units
+from luthier.experiments.workload import in_words
 from luthier.metrics.prediction_log import read_predictions
 from luthier.report.forecast_table import forecast_table
 from luthier.results.forecast import AnswerCounts, ArmCounts, ArmForecast, Forecast, TrainingCounts
-from luthier.results.records import read_costs, read_results
-from small_job import comparison, digests, luthier, write_job
+from small_job import Done, comparison, digests, luthier, tuning, write_job
 
 ARMS = (Arm("zero_shot", None, 0), Arm("lora", "lora", 0, seeds=(0, 7)))
 
@@ -103,100 +105,92 @@ def test_a_worker_that_waits_takes_what_comes_free() -> None:
 # A run, and what was said of it.
 
 
-@pytest.mark.parametrize("kind", ["llama", "t5"])
-def test_counts_are_those_of_the_run_and_nothing_is_written(kind: str, tmp_path: Path) -> None:
-    job = write_job(tmp_path / "job")
-    config = comparison(kind, job, tmp_path / "runs", seeds=2)
+def elsewhere(done: Done, folder: Path, **changes: Any) -> CompareConfig:
+    return done.config.model_copy(update={"runs": folder / "runs", **changes})
+
+
+def test_counts_are_those_of_the_run_and_nothing_is_written(done: Done, tmp_path: Path) -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    found = dry_run(config.model_copy(update={"dry_run": True}))
+    found = dry_run(elsewhere(done, tmp_path))
     assert torch.equal(torch.get_rng_state(), before)
     assert not (tmp_path / "runs").exists()
     arms = {arm.counts.label: arm for arm in found.arms}
     assert list(arms) == ["base", "zero_shot", "2_shot", "full", "lora"]
     assert all(arm.seconds > 0 for arm in arms.values())
     assert found.seconds == pytest.approx(sum(arm.seconds for arm in arms.values()))
-    assert all(arm.counts.found == 0 for arm in arms.values())
-    # Evaluated and timed; trained, evaluated and retained with either seed, and timed once.
-    assert [arm.counts.units for arm in arms.values()] == [1, 2, 2, 7, 7]
-
-    run = compare(config)
-    results = read_results(run)
-    for arm in results.arms:
+    # Evaluated and timed; trained, evaluated, retained and timed.
+    assert [(arm.counts.units, arm.counts.found) for arm in arms.values()] == [(1, 0), (2, 0), (2, 0), (4, 0), (4, 0)]
+    for arm in done.results.arms:
         counts = arms[arm.name].counts
-        logged = min((run / "predictions").glob(f"{arm.name}*.jsonl"))
-        predictions = list(read_predictions(logged))
-        assert counts.test is not None
+        predictions = list(read_predictions(done.run / "predictions" / f"{arm.name}.jsonl"))
         assert counts.test == AnswerCounts(len(predictions), sum(own.prompt_tokens for own in predictions))
         assert (counts.training is not None) == (counts.retained is not None) == (arm.training is not None)
-        if arm.training is not None and counts.training is not None:
-            assert counts.training.steps == arm.training.steps
-            assert counts.training.examples == results.task.splits["train"]
-            assert counts.seeds == 2
+        if counts.training is not None:
+            # Twelve examples, in eight steps of four; each is read 8 x 4 / 12 times, or once more.
+            assert (counts.training.examples, counts.training.steps, counts.training.validations) == (12, 8, 2)
+            assert counts.training.tokens > 2 * 12 * 10
     assert arms["zero_shot"].peak_memory_bytes is None
-    assert read_costs(run).arms.keys() == arms.keys() - {"base"}
-
-    again = dry_run(config)
-    assert all(arm.counts.found == arm.counts.units and arm.seconds == 0 for arm in again.arms)
-    assert again.seconds == 0
-    more = dry_run(config.model_copy(update={"seeds": 3}))
-    spent = {arm.counts.label: arm.seconds for arm in more.arms if arm.seconds}
-    assert spent.keys() == {"full", "lora"}, "one more training each"
 
 
-def test_a_run_gives_the_same_bytes_after_a_dry_run(tmp_path: Path) -> None:
-    job = write_job(tmp_path / "job")
-    command = [
-        *("compare", "--model", comparison("llama", job, tmp_path).model, "--task", job / "echo.yaml"),
-        *(
-            "--arms",
-            "zero_shot,full,lora,selective",
-            "--retain",
-            job / "colour.yaml",
-            "--device",
-            "cpu",
-            "--name",
-            "it",
-        ),
-        *("--set", "training.steps=6", "--set", "training.batch_size=4", "--set", "evaluation.resamples=100"),
-        *("--set", "arms=[zero_shot, full, {name: lora, method: lora, settings: {dropout: 0.2}}, selective]"),
-    ]
-
-    def results(runs: Path) -> dict[str, str]:
-        """Digests of weights and results; answers and logs beside them hold times."""
-        assert luthier(*command, "--runs", runs).code == 0
-        kept = digests(runs)
-        return {name: kept[name] for name in kept if name.endswith((".safetensors", "results.json", "result.json"))}
-
-    said = luthier(*command, "--runs", tmp_path / "one", "--dry-run")
-    assert said.code == 0, said.err
-    assert "Nothing was run or written" in " ".join(said.out.split())
-    assert not (tmp_path / "one").exists()
-    one, other = results(tmp_path / "one"), results(tmp_path / "other")
-    weights = [name for name in one if name.endswith(".safetensors")]
-    assert len(weights) >= 3
-    assert one == other
+def test_what_is_in_the_store_costs_nothing(done: Done) -> None:
+    before = digests(done.config.runs)
+    found = dry_run(done.config)
+    assert all(arm.counts.found == arm.counts.units and arm.seconds == 0 for arm in found.arms)
+    assert found.seconds == 0
+    more = dry_run(done.config.model_copy(update={"seeds": 2}))
+    spent = {arm.counts.label: arm.counts.units - arm.counts.found for arm in more.arms if arm.seconds}
+    assert spent == {"full": 3, "lora": 3}, "trained, evaluated and retained with one more seed"
+    assert digests(done.config.runs) == before
 
 
-def test_a_run_says_its_work_first_and_each_training_what_it_takes(tmp_path: Path) -> None:
-    job = write_job(tmp_path / "job")
-    model = comparison("llama", job, tmp_path).model
-    common = ("--model", model, "--task", job / "echo.yaml", "--device", "cpu", "--runs", tmp_path / "runs")
-    steps = ("--set", "training.steps=5", "--set", "training.batch_size=4", "--set", "training.validations=1")
-    ran = luthier("compare", *common, "--arms", "zero_shot,lora", "--retain", "none", *steps)
-    assert ran.code == 0, ran.err
-    lines = ran.err.splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith("computing with"))
-    assert lines[start + 2].startswith("zero_shot: 6 test requests, ")
-    assert lines[start + 3].startswith("lora: 12 examples, 5 steps, ")
+@pytest.mark.slow
+def test_a_run_gives_the_same_bytes_after_a_dry_run(done: Done, tmp_path: Path) -> None:
+    config = elsewhere(done, tmp_path)
+    dry_run(config)
+    run = compare(config)
+    own, other = digests(config.runs), digests(done.config.runs)
+    weights = [name for name in own if name.startswith("store/models/") and name.endswith(".safetensors")]
+    assert len(weights) >= 2
+    assert {name: own[name] for name in weights} == {name: other.get(name) for name in weights}
+    assert (run / "results.json").read_bytes() == (done.run / "results.json").read_bytes()
+
+
+def test_a_run_says_its_work_first(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    compare(done.config)
+    lines = capsys.readouterr().err.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("computing with"))
+    names = ("base", "zero_shot", "2_shot", "full", "lora")
+    assert lines[first + 1 : first + 6] == [f"{name}: found in the store" for name in names]
+
+
+def test_a_training_says_its_work_and_then_what_it_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"steps": 5, "batch_size": 4, "validations": 1}
+    config = comparison("llama", write_job(tmp_path / "job"), tmp_path / "runs", arms=["lora"], training=settings)
+    tune(tuning(config))
+    lines = capsys.readouterr().err.splitlines()
+    first = next(line for line in lines if line.startswith("lora: 12 examples, 5 steps, "))
+    assert first.endswith(" tokens to train on, 1 validation")
     timed = next(line for line in lines if line.startswith("lora: training: 12 examples, 5 steps, "))
-    assert "about" in timed
-    assert timed.endswith("1 validation besides")
-    again = luthier("compare", *common, "--arms", "zero_shot,lora", "--retain", "none", *steps)
-    assert "lora: found in the store" in again.err.splitlines()
-    tuned = luthier("tune", *common, "--arm", "full", *steps)
-    assert tuned.code == 0, tuned.err
-    assert any(line.startswith("full: 12 examples, 5 steps, ") for line in tuned.err.splitlines())
+    assert "tokens: about " in timed
+    assert timed.endswith(" for the steps that are left, 1 validation besides") or "peak about " in timed
+
+
+def test_a_short_training_says_nothing_of_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = comparison("llama", write_job(tmp_path / "job"), tmp_path / "runs", arms=["lora"], training={"steps": 2})
+    tune(tuning(config))
+    assert "the steps that are left" not in capsys.readouterr().err
+
+
+def test_the_work_of_an_arm_in_words() -> None:
+    training = TrainingCounts(examples=320, steps=60, tokens=61_000, validations=4)
+    test, other = AnswerCounts(150, 23_550), AnswerCounts(1_900, 120_000)
+    assert in_words(ArmCounts("few_shot", 0, 0, None, test, None, 2, 0)) == "few_shot: 150 test requests, 23,550 tokens"
+    assert in_words(ArmCounts("lora", 2, 3, training, test, other, 7, 1)) == (
+        "lora: 5 × 320 examples, 60 steps, 61,000 tokens to train on; 2 × 150 test requests, 23,550 tokens; "
+        "2 × 1,900 requests to measure forgetting, 120,000 tokens; 1 of 7 units of work found in the store"
+    )
+    assert in_words(ArmCounts("", 0, 0, None, None, other, 1, 1)) == "base: found in the store"
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,8 @@ def training_counts(job: TrainingJob[Encoded]) -> TrainingCounts:
 def training_in_words(plan: Plan, arm: Arm) -> str:
     """Write the work of training one arm in a line; the store may hold its result."""
     own = training_counts(job_of(plan, arm, arm.seeds[0]))
-    return f"{arm.name}: {_size(own)}, {own.validations} validations"
+    validations = f"{own.validations} {'validation' if own.validations == 1 else 'validations'}"
+    return f"{arm.name}: {_size(own)}, {validations}"
 
 
 def _size(own: TrainingCounts) -> str:
