@@ -64,6 +64,7 @@ source: {{train: {0}/train.jsonl, validation: {0}/dev.jsonl, test: {0}/test.json
 id: fname
 input: dialogue
 target: "{{{{ summary }}}}"
+splits: {{test: {{target: "{{{{ summary1 }}}}"}}}}
 metrics: [rouge]
 primary: rougeL
 max_new_tokens: 48

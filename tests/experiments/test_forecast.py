@@ -21,6 +21,7 @@ from luthier.experiments.dry_run import dry_run
 from luthier.experiments.estimate import (
     Batch,
     Lengths,
+    between,
     lengths_of,
     reference_lengths,
     timing_seconds,
@@ -69,6 +70,10 @@ def test_where_answers_were_cut_off_each_token_may_be_the_last() -> None:
 
 def test_answers_like_references_have_an_end_token_and_keep_the_limit() -> None:
     assert reference_lengths([3, 5, 20], 10) == Lengths(20 / 3, 10)
+
+
+def test_answers_during_a_training_are_half_way() -> None:
+    assert between(Lengths(4, 48), Lengths(20, 30)) == Lengths(12, 48)
 
 
 def test_timing_ends_by_the_clock_or_after_all_passes() -> None:

@@ -68,6 +68,11 @@ def reference_lengths(tokens: Sequence[int], limit: int) -> Lengths:
     return Lengths(sum(bounded) / len(bounded), max(bounded))
 
 
+def between(one: Lengths, other: Lengths) -> Lengths:
+    """Return the lengths half way between two, as those of answers during a training."""
+    return Lengths((one.mean + other.mean) / 2, max(one.longest, other.longest))
+
+
 def timing_seconds(request: float, *, merges: bool) -> float:
     """Return what timing single requests takes, each of so many seconds; see :mod:`luthier.evaluation.latency`."""
     each = request * (2 if merges else 1)

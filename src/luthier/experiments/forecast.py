@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from luthier.evaluation.timed_answers import Asked, WritingRates, Written, time_scoring, time_writing
-from luthier.experiments.estimate import Lengths, lengths_of, timing_seconds, wall_seconds, writing_seconds
+from luthier.experiments.estimate import Lengths, between, lengths_of, timing_seconds, wall_seconds, writing_seconds
 from luthier.experiments.libraries import import_lazy_libraries
 from luthier.experiments.plan import Plan
 from luthier.experiments.questions import Questions, Way, asked_in, asked_in_validation
@@ -133,8 +133,13 @@ class _Meter:
         return seconds * (self._plan.config.search.trials if searched else 1)
 
     def _validation(self, job: TrainingJob[Encoded], steps: StepRates, rates: Rates) -> float:
-        tokens = sum(job.recipe.objective.tokens(record) for record in job.validation.records)
-        return steps.forward * tokens + sum(self._answering(own, rates) for own in asked_in_validation(self._plan, job))
+        """Return what one validation takes: answers go from those of the untrained arm to such as the references."""
+        seconds = steps.forward * sum(job.recipe.objective.tokens(record) for record in job.validation.records)
+        for own in asked_in_validation(self._plan, job):
+            untrained = rates.lengths.get(own.task)
+            lengths = between(untrained, own.as_references(self._plan.model)) if untrained is not None else None
+            seconds += self._answering(own, rates, lengths)
+        return seconds
 
     def _timing(self, work: UnitWork) -> float:
         """Return what timing single requests takes."""

@@ -106,7 +106,8 @@ def random_state_kept() -> Iterator[None]:
 def _timed(training: Training[R], *, reused: bool) -> StepRates:
     objective, model = training.recipe.objective, training.model
     micro_tokens = first_pass_size(training)
-    part = _first_pass(training, micro_tokens)
+    passes = _first_passes(training, micro_tokens)
+    largest, part = passes[0], passes[len(passes) // 2]
     short = [min(part, key=objective.tokens)]
     few, many = (sum(objective.tokens(record) for record in records) for records in (short, part))
 
@@ -115,13 +116,14 @@ def _timed(training: Training[R], *, reused: bool) -> StepRates:
 
     step(short)
     small = (few, step(short))
-    first = step(part)
     if reused:
-        fixed, each = affine(small, (many, first))
+        fixed, each = affine(small, (many, step(part)))
         again = max(0.0, step(part) - fixed) / many
     else:
-        # The first pass of its size also finds memory for it.
-        fixed, each = affine(small, (many, first if first > _LONG else (step(part) + step(part)) / 2))
+        # The largest pass finds the memory for all; where it is long, that is a small part of it.
+        first = step(largest)
+        one = first if first > _LONG and part is largest else step(part)
+        fixed, each = affine(small, (many, one if one > _LONG else (one + step(part)) / 2))
         again = each
     peak = peak_bytes(model.device)
     batch = MicroBatch(part, part)
@@ -130,8 +132,8 @@ def _timed(training: Training[R], *, reused: bool) -> StepRates:
     return StepRates(fixed, each, again, forward, peak)
 
 
-def _first_pass(training: Training[R], micro_tokens: int) -> list[R]:
-    """Return the records of the largest pass of the first step, cut as the training cuts it."""
+def _first_passes(training: Training[R], micro_tokens: int) -> list[Sequence[R]]:
+    """Return the records of each pass of the first step, cut as the training cuts it: the largest pass first."""
     stream, model = training.stream, training.model
     batches = cut_into_micro_batches(
         training.recipe.objective,
@@ -140,7 +142,7 @@ def _first_pass(training: Training[R], micro_tokens: int) -> list[R]:
         enough=busy_tokens(model),
         even=training.recipe.config.micro_tokens == "auto" and model.why_padded() is None,
     )
-    return list(batches[0].records)
+    return [batch.records for batch in batches]
 
 
 def _seconds(device: torch.device, compute: Callable[[], object]) -> float:
