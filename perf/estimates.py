@@ -53,7 +53,7 @@ REAL = {
         "arms": ["zero_shot", "lora"],
         "retain": ["topic"],
         "retention_text": None,
-        "data": {"train": 24, "test": 12, "max_length": 512},
+        "data": {"train": 24, "validation": 8, "test": 12, "max_length": 512},
         "training": {"epochs": 1, "batch_size": 8, "validations": 1, "validation_examples": 8},
         "evaluation": {"retain_examples": 20},
     }

@@ -61,7 +61,7 @@ def test_nothing_is_trained_or_drawn(kind: str, method: str, tmp_path: Path) -> 
     settings = {"rank": 4, "dropout": 0.1} if method == "lora" else {}
     arm = Arm(method, method, 0, settings, plan.config.training)
     job = job_of(plan, arm, 0)
-    base = state(plan.model.module)
+    base = state(plan.model)
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -76,7 +76,7 @@ def test_nothing_is_trained_or_drawn(kind: str, method: str, tmp_path: Path) -> 
     finally:
         attached.detach()
     assert torch.equal(torch.rand(3), expected)
-    assert same_bits(state(plan.model.module), base)
+    assert same_bits(state(plan.model), base)
     assert rates.token > 0
     assert rates.forward > 0
     assert not (tmp_path / "runs").exists()
