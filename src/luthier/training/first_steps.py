@@ -13,12 +13,16 @@ from luthier.training.stream import count_tokens
 
 _WARM = 10.0
 """Seconds of a first step beside which those that choosing kernels and allocating memory take are few."""
+_TIMED = 2.0
+"""Seconds of timed steps that are enough."""
+_SHARE = 20
+"""One in so many steps is timed, where they are quicker than that."""
 _LEAST = 3
 """Steps, of which the first two are not most of the training."""
 
 
 class FirstSteps(Generic[R]):
-    """Says in one line what a training takes, after its first step if that is slow, else after its second.
+    """Says in one line what a training takes: after its first step if that is slow, else after a few more.
 
     Args:
         training: The training.
@@ -38,25 +42,24 @@ class FirstSteps(Generic[R]):
         if self._said:
             return
         last = self._before if self._first is None else self._first
-        seconds = progress.seconds - last.seconds
+        seconds, steps = progress.seconds - last.seconds, progress.step - last.step
         if self._first is None and seconds < _WARM:
             self._first = progress
-            return
-        self._said = True
-        say(_line(self._training, progress, seconds, self._validations))
+        elif seconds >= _TIMED or steps >= self._training.stream.steps // _SHARE:
+            self._said = True
+            say(_line(self._training, progress, seconds, steps, self._validations))
 
 
-def _line(training: Training[R], progress: TrainingProgress, seconds: float, validations: int) -> str:
-    """Write what is left after a step that took so many seconds, by its tokens."""
+def _line(training: Training[R], progress: TrainingProgress, seconds: float, steps: int, validations: int) -> str:
+    """Write what is left after some steps that took so many seconds, by their tokens."""
     stream, objective = training.stream, training.recipe.objective
-    timed = sum(objective.tokens(stream.data.records[place]) for place in stream.indices(progress.step - 1))
-    left = count_tokens(stream, objective, first=progress.step).read
+    whole, left = count_tokens(stream, objective).read, count_tokens(stream, objective, first=progress.step).read
+    timed = count_tokens(stream, objective, first=progress.step - steps).read - left
     parts = [f"about {duration(seconds * left / max(1, timed))} for the steps that are left"]
     peak = peak_bytes(training.model.device)
     if peak is not None:
         parts.append(f"peak about {peak / 1e9:.1f} GB so far")
     if validations:
         parts.append(f"{validations} {'validation' if validations == 1 else 'validations'} besides")
-    whole = count_tokens(stream, objective).read
     size = f"{len(stream.data.records):,} examples, {stream.steps:,} steps, {whole:,} tokens"
     return f"{training.label}: {size}: {', '.join(parts)}"
