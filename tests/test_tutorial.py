@@ -45,7 +45,7 @@ class _Table(HTMLParser):
 
 def words(text: str) -> str:
     """What a text says beside numbers and digests, which are others on another machine."""
-    return _NUMBER.sub("#", _DIGEST.sub("#", re.sub("computing with .*", "computing", text)))
+    return _NUMBER.sub("#", _DIGEST.sub("#", re.sub("(computing with|tokens: about) .*", "measured", text)))
 
 
 def numbers(text: str) -> list[float]:

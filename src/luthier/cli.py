@@ -179,8 +179,13 @@ def _group() -> click.Group:
 
 def _compare(settings: CompareConfig, _: bool) -> None:
     from luthier.experiments.compare import compare
+    from luthier.experiments.dry_run import dry_run
+    from luthier.report.forecast_table import forecast_table
 
-    _show_run(compare(settings))
+    if settings.dry_run:
+        _print(forecast_table(dry_run(settings)))
+    else:
+        _show_run(compare(settings))
 
 
 def _tune(settings: TuneConfig, _: bool) -> None:

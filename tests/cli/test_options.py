@@ -17,7 +17,7 @@ from luthier.config.verbs import VERBS, Verb, settings_class, verb_of
 from small_job import luthier
 
 MOST_OPTIONS = {
-    "compare": 17,
+    "compare": 18,  # --dry-run: what is asked before a run is asked by hand
     "tune": 11,
     "merge": 9,
     "eval": 16,

@@ -76,6 +76,7 @@ CONFIG: dict[str, Case] = {
     "seeds": Case((5,), TRAINED),
     "workers": Case(2, NOTHING, run=False),
     "remake_damaged": Case(True, NOTHING, run=False),
+    "dry_run": Case(True, NOTHING, run=False),
     "device": Case(None, NOTHING),
     "precision": Case("bf16", ALL),
     "kernels.matmul": Case("onednn", ALL),

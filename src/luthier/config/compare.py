@@ -43,6 +43,8 @@ class CompareConfig(RemakingSettings, ComputingSettings, TaskSettings, ModelSett
     """Trains every trained arm once per seed; a number n means 0 … n-1. Once, with ``seed``, when not given."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that run independent arms, seeds and trials side by side, each with its share of the threads."""
+    dry_run: bool = False
+    """Only say what the comparison would take: examples, steps, tokens, and time by timed steps; run nothing."""
     data: DataConfig = DataConfig()
     """Which examples are used."""
     training: TrainingConfig = TrainingConfig()
@@ -92,4 +94,4 @@ class CompareConfig(RemakingSettings, ComputingSettings, TaskSettings, ModelSett
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies a run, as plain JSON: all settings but those on which no result depends."""
-        return self.model_dump(mode="json", exclude={"runs", "name", "workers", "remake_damaged"})
+        return self.model_dump(mode="json", exclude={"runs", "name", "workers", "remake_damaged", "dry_run"})

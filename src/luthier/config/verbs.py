@@ -108,7 +108,8 @@ VERBS = (
         "luthier.config.compare:CompareConfig",
         (
             *(_MODEL, _TASK, Flag("arms"), Flag("retain"), Flag("retention_text"), _RUNS, Flag("name"), _TRAIN, _TEST),
-            *(Flag("search.trials", name="search"), _SEED, Flag("seeds"), Flag("workers"), _REMAKE, _DEVICE, _TRUST),
+            *(Flag("search.trials", name="search"), _SEED, Flag("seeds"), Flag("workers"), Flag("dry_run")),
+            *(_REMAKE, _DEVICE, _TRUST),
         ),
         file=True,
         assignments=True,

@@ -24,7 +24,7 @@ from luthier.evaluation.response_cache import CachedRequest, cache_file, request
 from luthier.files.store import Entry, open_entry
 from luthier.metrics.extraction import Extraction
 from luthier.models.language_model import LanguageModel
-from luthier.records import Dropped, Prediction
+from luthier.records import Dropped, Encoded, Prediction
 from luthier.tasks.rows.splits import digest_examples
 
 _OF_SAMPLING = {"seed", "top_k", "top_p"}
@@ -38,6 +38,7 @@ class EvaluationJob:
     Attributes:
         entry: Its place in the store.
         requests: In the order of the split.
+        items: The sequences of each of them: its prompt, or one for each choice or window.
         batches: Cuts some of them, by index, into batches; the same for the same indices, always.
         answer: Answers a batch of them, by index.
         cache: File of the answers of earlier evaluations; None to answer everything anew.
@@ -51,6 +52,7 @@ class EvaluationJob:
 
     entry: Entry
     requests: tuple[CachedRequest, ...]
+    items: tuple[tuple[Encoded, ...], ...]
     batches: Callable[[Sequence[int]], list[tuple[int, ...]]]
     answer: Callable[[Sequence[int]], list[Prediction]]
     cache: Path | None
@@ -96,6 +98,7 @@ def task_job(model: LanguageModel, prepared: PreparedTask, context: EvaluationCo
             replace(context.about, task=prepared.task.name),
         ),
         requests=tuple(_cached_request(request, prepared, generation) for request in requests),
+        items=tuple(request.items for request in requests),
         batches=batches,
         answer=answer,
         cache=response_cache_of(model, context),

@@ -176,9 +176,7 @@ def _generate(
 ) -> list[Prediction]:
     started = time.monotonic()
     prompts = [request.items[0] for request in requests]
-    ids, texts = stop_tokens(encoder.tokenizer, generation.stop)
-    ends = model.end_ids.union(encoder.stop_ids, ids)
-    ending = StopConditions(encoder.decode, generation.new_tokens, ends, (*texts, *encoder.stop_texts))
+    ending = stop_conditions_of(model, encoder, generation)
     generations = engine.generate(prompts, generation.decoding, ending, budget=batch_tokens)
     seconds = (time.monotonic() - started) / len(requests)
     return [
@@ -195,6 +193,13 @@ def _generate(
         )
         for request, generated in zip(requests, generations, strict=True)
     ]
+
+
+def stop_conditions_of(model: LanguageModel, encoder: Encoder, generation: GenerationSettings) -> StopConditions:
+    """Return what ends the answers of a model to a task."""
+    ids, texts = stop_tokens(encoder.tokenizer, generation.stop)
+    ends = model.end_ids.union(encoder.stop_ids, ids)
+    return StopConditions(encoder.decode, generation.new_tokens, ends, (*texts, *encoder.stop_texts))
 
 
 def predict_all(

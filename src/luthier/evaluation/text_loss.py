@@ -17,6 +17,9 @@ from luthier.inference.scoring import answer_logprobs, text_windows
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, Prediction
 
+TEXTS = "plain_text"
+"""The task that documents belong to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -34,7 +37,7 @@ class Document:
     @property
     def blank(self) -> Prediction:
         """The prediction whose only choice is the text, without its log-probability."""
-        return Prediction(self.name, "plain_text", self.text, (self.text,), choices=(self.text,), finish="choice")
+        return Prediction(self.name, TEXTS, self.text, (self.text,), choices=(self.text,), finish="choice")
 
 
 def text_job(model: LanguageModel, texts: Sequence[str], context: EvaluationContext, *, label: str) -> EvaluationJob:
@@ -61,6 +64,7 @@ def text_job(model: LanguageModel, texts: Sequence[str], context: EvaluationCont
     return EvaluationJob(
         entry=open_entry(context.out, "texts", inputs, replace(context.about, task="plain text")),
         requests=tuple(CachedRequest(request_key(own.windows, {"kind": "loss"}), own.blank) for own in documents),
+        items=tuple(own.windows for own in documents),
         batches=batches,
         answer=answer,
         cache=response_cache_of(model, context),

@@ -9,12 +9,12 @@ import torch
 
 from luthier.arguments import require_settings
 from luthier.config.compare import CompareConfig
+from luthier.errors import ConfigError
 from luthier.experiments.execution import executor_of
-from luthier.experiments.lower_precision import computes_lower
 from luthier.experiments.outcomes import read_base, read_outcomes
 from luthier.experiments.plan import name_of_run, read_plan, require_test
 from luthier.experiments.run_folder import write_run
-from luthier.experiments.units import plan_units
+from luthier.experiments.workload import count_arms, count_work, in_words, units_of
 from luthier.files.atomic import writing
 from luthier.files.store_contents import using_store
 from luthier.progress import say
@@ -31,21 +31,20 @@ def compare(config: CompareConfig) -> Path:
             where the training of every arm has failed. An arm that fails beside others is named in the results.
     """
     require_settings(config, CompareConfig, "compare")
+    if config.dry_run:
+        fix = "Leave dry_run out, or give it on the command line: `luthier compare --dry-run`."
+        raise ConfigError("a dry run makes no run", where="CompareConfig.dry_run", fix=fix)
     started = datetime.now(UTC)
     with using_store(config.runs, remake_damaged=config.remake_damaged), executor_of(config) as executor:
         plan = read_plan(config)
         require_test(plan)
         say(threads_in_words(torch.get_num_threads(), config.workers))
+        for counts in count_arms(plan, count_work(plan)):
+            say(in_words(counts))
         run = config.runs / name_of_run(plan)
         with writing(run):
             run.mkdir(parents=True, exist_ok=True)
-        units = plan_units(
-            plan.arms,
-            searching=config.search.trials > 0,
-            retaining=bool(plan.retained or plan.texts),
-            lower_precision=computes_lower(plan),
-        )
-        executor.execute(plan, units)
+        executor.execute(plan, units_of(plan))
         outcomes = read_outcomes(plan)
         write_run(plan, run, outcomes, read_base(plan), started=started)
     return run

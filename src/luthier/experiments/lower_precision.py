@@ -35,9 +35,14 @@ class PrecisionJobs:
     references: tuple[EvaluationJob, EvaluationJob]
 
     @property
+    def in_order(self) -> tuple[EvaluationJob, ...]:
+        """All of them."""
+        return (*self.answers, *self.references)
+
+    @property
     def finished(self) -> bool:
         """Whether all of it lies in the store."""
-        return all(job.entry.finished for job in (*self.answers, *self.references))
+        return all(job.entry.finished for job in self.in_order)
 
 
 def computes_lower(plan: Plan) -> bool:

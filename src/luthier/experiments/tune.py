@@ -18,6 +18,7 @@ from luthier.display import Displayed
 from luthier.errors import ConfigError
 from luthier.experiments.plan import read_plan
 from luthier.experiments.trained_arms import train
+from luthier.experiments.workload import training_in_words
 from luthier.files.atomic import finish_folder, temporary_folder, writing
 from luthier.files.store_contents import refuse_place_in_store, using_store
 from luthier.progress import say
@@ -65,6 +66,7 @@ def tune(config: TuneConfig) -> Tuned:
         raise ConfigError("tune trains exactly one arm", where="arm", fix="Give one method, e.g. --arm lora.")
     say(threads_in_words(torch.get_num_threads()))
     with using_store(config.runs, remake_damaged=config.remake_damaged):
+        say(training_in_words(plan, plan.arms[0]))
         trained = train(plan, plan.arms[0], plan.arms[0].seeds[0])
         if save is None:
             return Tuned(trained, trained.adapter)

@@ -98,6 +98,12 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     return checkpoint
 
 
+def steps_taken(folder: Path) -> int:
+    """Return after how many steps a training would go on, 0 where it begins; nothing but that is read."""
+    complete = _complete(folder)
+    return int(complete[-1].name.removeprefix("step-")) if complete else 0
+
+
 def _complete(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 

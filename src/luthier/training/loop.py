@@ -28,6 +28,7 @@ from luthier.progress import say
 from luthier.records import Encoded
 from luthier.signals import uninterrupted
 from luthier.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
+from luthier.training.first_steps import FirstSteps
 from luthier.training.log import TrainingLog
 from luthier.training.memory_fit import first_pass_size
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
@@ -82,8 +83,8 @@ def train(
         say(f"{label}: batches of this model are padded: {padded}")
     with (
         _logging(folder, label, recipe.config, progress) as log,
-        _training_mode(model, recipe.config),
-        reuse_frozen_activations(model, _read_again(stream, recipe), recipe.config.frozen_cache_mib * 2**20),
+        training_mode(model, recipe.config),
+        reuse_frozen_activations(model, read_again(stream, recipe), recipe.config.frozen_cache_mib * 2**20),
     ):
         if not progress.micro_tokens:
             progress = replace(progress, micro_tokens=first_pass_size(training))
@@ -108,6 +109,7 @@ def _run(
     validated = validation_steps(steps, config.validations if validate else 0)
     saved = time.monotonic()
     whole = True
+    first_steps = FirstSteps(training, progress, validations=len(validated))
     with show_progress(label, steps, "steps", done=progress.step) as advance:
         try:
             while True:
@@ -125,6 +127,7 @@ def _run(
                 with uninterrupted():
                     progress, loss = _logged_step(training, progress, folder, log)
                     whole = True
+                first_steps.after(progress)
                 advance(1, f"loss {loss:.3f}")
         except KeyboardInterrupt:
             if whole and progress.step:
@@ -177,7 +180,7 @@ def _logged_step(
     return progress, found.loss
 
 
-def _read_again(stream: StepStream[R], recipe: TrainingRecipe[R]) -> Sequence[Encoded]:
+def read_again(stream: StepStream[R], recipe: TrainingRecipe[R]) -> Sequence[Encoded]:
     """Return the sequences of all records if most are read twice or more, else none.
 
     Decided from the order of the steps alone, so that a run that goes on decides as before.
@@ -214,8 +217,8 @@ def _resume(folder: Path, attached: Attached, optimizer: torch.optim.AdamW) -> T
 
 
 @contextlib.contextmanager
-def _training_mode(model: LanguageModel, config: TrainingConfig) -> Iterator[None]:
-    """Turn dropout on inside, and recomputed activations if they are asked for; off again after, whatever happens."""
+def training_mode(model: LanguageModel, config: TrainingConfig) -> Iterator[None]:
+    """Compute as a training does: with dropout, and recomputed activations if asked for; off again after, always."""
     model.module.train()
     if config.activation_checkpointing:
         recompute_activations(model.module, partial(recomputation_contexts, model.module))

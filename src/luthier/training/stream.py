@@ -84,6 +84,19 @@ def with_replay(target: TrainingSet[R], replayed: TrainingSet[R]) -> TrainingSet
     )
 
 
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Tokens of prompts and targets that some steps read.
+
+    Attributes:
+        read: In all.
+        distinct: The same, with the tokens of each record counted once.
+    """
+
+    read: int
+    distinct: int
+
+
 class StepOrder(Protocol):
     """Which records make each optimizer step."""
 
@@ -133,6 +146,14 @@ class StepStream(Generic[R]):
 def shuffled_stream(data: TrainingSet[R], config: TrainingConfig, *, seed: int) -> StepStream[R]:
     """Return a stream that reads all records in every epoch, each epoch in another order."""
     return StepStream(data, plan_steps(len(data.records), config, seed=seed))
+
+
+def count_tokens(stream: StepStream[R], objective: Objective[R], *, first: int = 0) -> TokenCounts:
+    """Count the tokens that the steps of a stream read, from step ``first`` on."""
+    lengths = np.array([objective.tokens(record) for record in stream.data.records], dtype=np.int64)
+    places = [place for step in range(first, stream.steps) for place in stream.indices(step)]
+    distinct = np.unique(np.array(places, dtype=np.int64))
+    return TokenCounts(int(lengths[places].sum()) if places else 0, int(lengths[distinct].sum()))
 
 
 def digest_records(records: Iterable[Any]) -> str:
