@@ -21,7 +21,7 @@ from small_job import ECHO, QUICK_EVAL, QUICK_TRAINING, Workshop, luthier, write
 
 OPTIONS = {
     "compare": "[config] --model --task --arms --retain --retention-text --runs --name --train --test --search "
-    "--seed --seeds --workers --remake-damaged --device --trust-remote-code --set",
+    "--seed --seeds --workers --dry-run --remake-damaged --device --trust-remote-code --set",
     "tune": "[config] --model --task --arm --save --runs --remake-damaged --train --seed --device "
     "--trust-remote-code --set",
     "eval": "[config] --model --tasks --adapter --any-base --shots --answers --no-cache --engine --runs "

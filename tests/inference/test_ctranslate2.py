@@ -159,8 +159,14 @@ def test_eight_bits_are_near_and_not_the_same() -> None:
     items = choices(head=False)
     apart = np.abs(np.array(engine.answer_logprobs(items, budget=999)) - answer_logprobs(model, items))
     per_token = apart / [len(item.target_ids) for item in items]
-    assert 1e-4 < per_token.max() < 1
+    assert 1e-4 < per_token.max() < (1 if _adds_in_32_bits() else 5)
     assert engine.signature != opened("llama-tied")[1].signature
+
+
+def _adds_in_32_bits() -> bool:
+    """Whether the processor has VNNI; without it, sums of two products are cut at 16 bits (VPMADDUBSW)."""
+    info = Path("/proc/cpuinfo")
+    return not info.exists() or "vnni" in info.read_text()
 
 
 # The conversion and its place in the store.

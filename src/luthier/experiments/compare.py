@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from luthier.arguments import require_settings
+from luthier.config.advice import how_to_set
 from luthier.config.compare import CompareConfig
 from luthier.errors import ConfigError
 from luthier.experiments.execution import executor_of
@@ -32,7 +33,7 @@ def compare(config: CompareConfig) -> Path:
     """
     require_settings(config, CompareConfig, "compare")
     if config.dry_run:
-        fix = "Leave dry_run out, or give it on the command line: `luthier compare --dry-run`."
+        fix = f"Leave it out, or ask on the command line: {how_to_set('dry_run')}."
         raise ConfigError("a dry run makes no run", where="CompareConfig.dry_run", fix=fix)
     started = datetime.now(UTC)
     with using_store(config.runs, remake_damaged=config.remake_damaged), executor_of(config) as executor:

@@ -177,7 +177,8 @@ class _Meter:
 
     def _of_base(self, work: UnitWork) -> Rates:
         unit = work.unit
-        key = ("target", self._plan.arm(unit.arm).shots) if unit.arm else (unit.kind, 0)
+        of_target = unit.kind in ("evaluate", "time")
+        key = ("target", self._plan.arm(unit.arm).shots) if of_target else (unit.kind, 0)
         if key not in self._base:
             self._base[key] = self._measured(self._whole(work))
         return self._base[key]

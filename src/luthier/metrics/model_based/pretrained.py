@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import ModelError, first_line
-from luthier.files.native_output import native_output_said
 from luthier.files.safetensors_models import read_module, weight_files
 
 _UNUSED = {"AutoModel": ("pooler.",)}
@@ -32,6 +31,8 @@ def load_pretrained(kind: str, model: str) -> tuple[Any, Any]:
     """
     import torch
     import transformers
+
+    from luthier.files.native_output import native_output_said
 
     fix = "Name a folder with config, tokenizer and safetensors."
     source = Path(model) if Path(model).is_dir() else model
