@@ -45,7 +45,7 @@ _FILE, _SET, _JSON = "settings_file", "assignments", "json"
 _GROUPS = {"tasks": "List, show, preview and draft tasks.", "store": "List, measure and clean the run store."}
 _RESERVE = 2**21
 """Bytes that are kept for the message that memory ran out."""
-_METAVARS = {"words": "NAME,…", "seeds": "N or N,N,…"}
+_METAVARS = {"words": "NAME,...", "seeds": "N or N,N,..."}
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from unittest import mock
 import pytest
 import yaml
 
+from luthier.cli import main
 from luthier.config.verbs import VERBS
 from small_job import COLOUR, COLOURS, ECHO, QUICK, QUICK_EVAL, QUICK_TRAINING, Ran, write_rows
 from tiny_models import write_folder
@@ -385,3 +386,11 @@ def test_warnings_and_logs_of_libraries_are_shown_as_our_own_lines(monkeypatch: 
         _check_obeyed(ran, kind)
         shown = r"a column \u001b]0;owned\u0007\u001b[2J\u009b31m\u202ex\u2066 :smile: [red]y"
         assert (ran.out + ran.err).count(shown) == 2
+
+
+@pytest.mark.parametrize("verb", ["", *(verb.name for verb in VERBS)])
+def test_help_is_written_in_ascii(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Click writes UTF-8 whatever the output's encoding is: an old terminal would show several letters for one."""
+    with pytest.raises(SystemExit), mock.patch.object(sys, "argv", ["luthier", *verb.split(), "--help"]):
+        main()
+    assert capsys.readouterr().out.isascii()

@@ -40,7 +40,7 @@ class CompareConfig(RemakingSettings, ComputingSettings, TaskSettings, ModelSett
     name: str | None = Field(default=None, pattern=r"^\w[\w.+-]*$", max_length=100)
     """Folder of this run inside ``runs``; made of the task, the model and a digest when not given."""
     seeds: int | tuple[Seed, ...] | None = None
-    """Trains every trained arm once per seed; a number n means 0 … n-1. Once, with ``seed``, when not given."""
+    """Trains every trained arm once per seed; a number n means 0 to n-1. Once, with ``seed``, when not given."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that run independent arms, seeds and trials side by side, each with its share of the threads."""
     dry_run: bool = False
