@@ -11,7 +11,7 @@ class ListStoreConfig(StoreSettings):
     """Everything that ``luthier store list`` depends on."""
 
     kind: str = ""
-    """Only entries of this kind: models, predictions, texts, answers, latency, searches, trials and others"""
+    """Only entries of this kind: models, predictions, texts, answers, latency, searches, trials and others."""
     run: str = ""
     """Only entries that were made for this run."""
 
