@@ -58,7 +58,7 @@ class Device:
 
 
 def test_a_pass_is_planned_by_the_width_of_the_model_alone() -> None:
-    """5 times 2^16 numbers in a hidden state, no fewer than 512 tokens, no more than 8,192; what is given stays as it is."""
+    """5 times 2^16 numbers in a hidden state, no fewer than 512 tokens, no more than 8,192; what is given stays."""
     model, _ = start("full")  # 32 wide
     assert planned_pass_size(model, AUTO) == 8192
     for width, tokens in ((192, 1706), (576, 568), (4096, 512)):

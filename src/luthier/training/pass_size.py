@@ -14,7 +14,7 @@ _NUMBERS = 5 * 2**16
 """Numbers in one hidden state of a forward pass that keep a CPU's cores busy: memory grows with them, speed hardly. A
 thousand tokens of SmolLM2-135M, 576 wide and cut to ten blocks, took 2.43 CPU seconds of a training with LoRA in passes
 of 910 tokens, 2.53 in passes of 768, 2.54 in passes of 600, and 2.48 where steps of 3,900 tokens were not cut. Of the
-whole model with LoRA, a pass of 908 tokens took 2.1 GB beside the 1.0 GB of process and weights, one of 454 tokens 0.9 GB.
+whole model with LoRA, a pass of 908 tokens took 2.1 GB beside the 1.0 GB of process and weights, one of 454 tokens 0.9.
 """
 _MOST = 8192
 """Tokens that are chosen for a pass at most, on any device."""
