@@ -20,8 +20,7 @@ main()
 SHORT = (
     *("--device", "cpu"),
     *("--set", "training.steps=3", "--set", "training.validations=1", "--set", "training.validation_examples=8"),
-    *("--set", "data.test=8", "--retain", "topic"),
-    *("--set", "evaluation.retain_examples=2", "--set", "evaluation.resamples=100"),
+    *("--set", "data.test=8", "--set", "evaluation.retain_examples=2", "--set", "evaluation.resamples=100"),
 )
 
 

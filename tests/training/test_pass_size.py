@@ -230,6 +230,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import luthier.training.memory_fit as memory_fit
+from luthier.config.computing import KernelsConfig
 from luthier.config.training import TrainingConfig
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.load import load_model
@@ -239,7 +240,8 @@ from luthier.training.recipe import TrainingRecipe
 from luthier.training.stream import shuffled_stream, training_set
 from tiny_models import encoded
 
-model = load_model(sys.argv[1], device="cpu")
+# The same kernels everywhere: what a pass takes depends on them.
+model = load_model(sys.argv[1], device="cpu", kernels=KernelsConfig(matmul="torch", attention="pieces"))
 method = find_method("lora")
 rows = encoded(5, [(100, 20)] * 8)
 config = TrainingConfig(steps=2, batch_size=8, learning_rate=1e-2)
@@ -261,7 +263,7 @@ print(run(rows, "all").micro_tokens)
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
 def test_a_real_allocation_that_fails_is_recovered_from(tmp_path: Path) -> None:
     """Passes of 120 tokens fit beside what is there, and passes of 960 do not."""
-    model = write_folder(tmp_path / "model", "llama", hidden_size=128, intermediate_size=1024)
+    model = write_folder(tmp_path / "model", "llama", hidden_size=128, intermediate_size=4096)
     command = [sys.executable, "-c", REAL, str(model), str(tmp_path)]
     own = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=120, check=False)
