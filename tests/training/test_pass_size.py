@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from luthier.config.validation import validate
 from luthier.errors import ConfigError
 from luthier.exhausted import memory_ran_out
 from luthier.methods.base import Attached, snapshot
+from luthier.models.kernel_choice import Kernels
 from luthier.models.language_model import LanguageModel
 from luthier.objectives.cross_entropy import CrossEntropy, cross_entropy
 from luthier.records import Encoded
@@ -222,6 +224,22 @@ def test_what_is_neither_a_number_nor_auto_is_one_message(given: object) -> None
 def test_a_number_and_auto_are_taken(given: object) -> None:
     found = validate(TrainingConfig, {"micro_tokens": given}, source="x").micro_tokens
     assert found == (given if given == "auto" else int(str(given)))
+
+
+@pytest.mark.parametrize("attention", ["pieces", "fused"])
+def test_what_is_measured_is_let_go(attention: str) -> None:
+    """torch's fused kernel keeps its own result: handed on as it is, it would hold itself, for each training anew."""
+    model, attached = start("lora")
+    model.kernels = Kernels(attention=attention)
+    kept_bytes(training(model, attached))
+    before = _tensors()
+    kept_bytes(training(model, attached))
+    assert _tensors() == before
+
+
+def _tensors() -> int:
+    gc.collect()
+    return sum(isinstance(item, torch.Tensor) for item in gc.get_objects())
 
 
 REAL = """

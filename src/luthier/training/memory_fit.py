@@ -84,7 +84,7 @@ def _kept_by(training: Training[R], record: R) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # an operation that keeps its own result would hold itself for good
 
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with evaluation_mode(model.module), torch.enable_grad(), hooks:
