@@ -228,7 +228,7 @@ def test_a_number_and_auto_are_taken(given: object) -> None:
 
 @pytest.mark.parametrize("attention", ["pieces", "fused"])
 def test_what_is_measured_is_let_go(attention: str) -> None:
-    """torch's fused kernel keeps its own result: handed on as it is, it would hold itself, for each training anew."""
+    """Torch's fused kernel keeps its own result: handed on as it is, it would hold itself, for each training anew."""
     model, attached = start("lora")
     model.kernels = Kernels(attention=attention)
     kept_bytes(training(model, attached))
@@ -239,7 +239,7 @@ def test_what_is_measured_is_let_go(attention: str) -> None:
 
 def _tensors() -> int:
     gc.collect()
-    return sum(isinstance(item, torch.Tensor) for item in gc.get_objects())
+    return sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects())  # what only seems one is left alone
 
 
 REAL = """
