@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from luthier.config.compare import CompareConfig
+from luthier.config.validation import validate
 from luthier.errors import ConfigError
 from luthier.experiments.compare import compare
 from luthier.models import load
@@ -83,3 +85,9 @@ def test_who_asks_for_slow_products_is_told(
     monkeypatch.setattr(load, "choose_kernels", lambda module, config: replace(slow, bf16=0.5))
     load_model(tiny_folder("llama"), device="cpu", precision="bf16")
     assert "take" not in capsys.readouterr().err
+
+
+def test_where_it_stood_before_the_message_says_where_it_stands_now() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'training\.precision'") as raised:
+        validate(CompareConfig, {"training": {"precision": "bf16"}}, source="x.yaml")
+    assert raised.value.fix == "It stands by itself, in no mapping: write precision."

@@ -109,6 +109,8 @@ def _fault(schema: type[BaseModel], item: dict[str, Any], written: Written, erro
     if verb and owners:
         what = belongs(key, [_name(owner, written) for owner in owners], _name(verb, written))
     known = did_you_mean(str(location[-1]), _keys(schema, location))
+    if len(location) > 1 and location[-1] in schema.model_fields:
+        known = f"It stands by itself, in no mapping: write {written.key(location[-1:])}."
     return error(what, where=where, fix=f"Leave it out. {known}" if owners else known)
 
 
