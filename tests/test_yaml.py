@@ -55,13 +55,13 @@ HOSTILE = {
 def test_hostile_yaml_is_refused_at_once(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "task.yaml"
     path.write_text(text)
-    started = time.perf_counter()
+    started = time.thread_time()  # of the processor: the machine may be busy
     with pytest.raises(TaskError) as fault:
         load_yaml(path, TaskError)
     assert said in str(fault.value)
     with pytest.raises(ConfigError, match="is not YAML"):
         parse_assignments([f"name={text}"])
-    assert time.perf_counter() - started < 3
+    assert time.thread_time() - started < 3
     assert len(str(fault.value)) < 1_000
 
 
