@@ -14,11 +14,9 @@ from luthier.evaluation.response_cache import CachedRequest, request_key
 from luthier.files.digests import digest
 from luthier.files.store import open_entry
 from luthier.inference.scoring import answer_logprobs, text_windows
+from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, Prediction
-
-TEXTS = "plain_text"
-"""The task that documents belong to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Document:
     @property
     def blank(self) -> Prediction:
         """The prediction whose only choice is the text, without its log-probability."""
-        return Prediction(self.name, TEXTS, self.text, (self.text,), choices=(self.text,), finish="choice")
+        return Prediction(self.name, TOKEN_LOSS.task, self.text, (self.text,), choices=(self.text,), finish="choice")
 
 
 def text_job(model: LanguageModel, texts: Sequence[str], context: EvaluationContext, *, label: str) -> EvaluationJob:

@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias
 from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of
 from luthier.evaluation.requests import Request, encode_requests, plan_request_batches, stop_conditions_of
-from luthier.evaluation.text_loss import TEXTS
 from luthier.evaluation.timed_answers import Asked, running_at_once, work_of
 from luthier.experiments.estimate import Batch, Lengths, reference_lengths
 from luthier.experiments.plan import Plan
 from luthier.experiments.workload import UnitWork
 from luthier.inference.stop_conditions import StopConditions
+from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
 from luthier.training.job import TrainingJob
@@ -46,7 +46,7 @@ class Questions:
     @property
     def way(self) -> Way:
         """How they are answered."""
-        return "written" if self.ending is not None else "texts" if self.task == TEXTS else "choices"
+        return "written" if self.ending is not None else "texts" if self.task == TOKEN_LOSS.task else "choices"
 
     @property
     def asked(self) -> list[Asked]:
@@ -85,9 +85,9 @@ def asked_in(plan: Plan, work: UnitWork, *, whole: bool = False) -> list[Questio
         whole: Return what is known already as well.
     """
     prepared = list(plan.retained) if work.unit.kind == "retain" else [plan.target] * len(work.jobs)
+    places = [range(len(job.requests)) for job in work.jobs] if whole else work.left()
     found = []
-    for number, job in enumerate(work.jobs):
-        left = range(len(job.requests)) if whole else work.left[number]
+    for number, (job, left) in enumerate(zip(work.jobs, places, strict=True)):
         found += _of_job(plan, job, prepared[number] if number < len(prepared) else None, left)
     return found
 

@@ -30,14 +30,18 @@ class UnitWork:
         found: Whether everything that it makes lies in the store.
         training: What it trains; None where it trains nothing.
         jobs: What it answers, in order: the target, in two precisions maybe, or the retained tasks and then the text.
-        left: For each job, the places of the requests whose answers are not known.
+        fresh: Whether the adapter that answers is not trained yet, so that no answer is known.
     """
 
     unit: Unit
     found: bool
     training: TrainingJob[Encoded] | None = None
     jobs: tuple[EvaluationJob, ...] = ()
-    left: tuple[tuple[int, ...], ...] = ()
+    fresh: bool = False
+
+    def left(self) -> list[tuple[int, ...]]:
+        """Look up, for each job, the places of the requests whose answers are not known."""
+        return [_left(job, fresh=self.fresh) for job in self.jobs]
 
 
 def units_of(plan: Plan) -> tuple[Unit, ...]:
@@ -65,8 +69,7 @@ def _work(plan: Plan, unit: Unit, known: dict[tuple[str, int], tuple[EvaluationJ
         chosen = settled(plan, arm)[0] if search_is_finished(plan, arm) else arm
         return UnitWork(unit, is_finished(plan, unit), job_of(plan, chosen, seed))
     if unit.kind == "precision":
-        jobs = precision_jobs(plan).in_order
-        return UnitWork(unit, is_finished(plan, unit), jobs=jobs, left=tuple(_left(job, fresh=False) for job in jobs))
+        return UnitWork(unit, is_finished(plan, unit), jobs=precision_jobs(plan).in_order)
     trained = unit.seed is None or is_finished(plan, Unit("train", unit.arm, unit.seed))
     if unit.arm and has_failed(plan, unit):
         return UnitWork(unit, found=True)
@@ -80,7 +83,7 @@ def _work(plan: Plan, unit: Unit, known: dict[tuple[str, int], tuple[EvaluationJ
     else:
         jobs = known[key]
     finished = trained and is_finished(plan, unit)
-    return UnitWork(unit, finished, jobs=jobs, left=tuple(_left(job, fresh=not trained) for job in jobs))
+    return UnitWork(unit, finished, jobs=jobs, fresh=not trained)
 
 
 def _left(job: EvaluationJob, *, fresh: bool) -> tuple[int, ...]:

@@ -60,12 +60,12 @@ def choose_kernels(module: Any, config: KernelsConfig) -> Kernels:
         module: A Hugging Face model.
         config: What the user has chosen; the rest is measured.
     """
-    shapes = _shapes(module)
     if module.device.type != "cpu":
         return Kernels("torch", "fused", "an accelerator has its own")
     given = Kernels(config.matmul, config.attention, "as the settings say")
     if "auto" not in given.key_inputs():
         return given
+    shapes = _shapes(module)
     if not has_onednn() or max((a * b for a, b in shapes), default=0) < _LEAST:
         return _merged(given, Kernels(why="not measured: the model is small"))
     found = _measured(shapes, _heads(module))
