@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from luthier.config.base import Fraction, Settings
+from luthier.config.base import Fraction, Settings, UserPath
 
 _OUR_ARGUMENTS = frozenset(
     {
@@ -22,6 +22,8 @@ _OUR_ARGUMENTS = frozenset(
 class EncodingConfig(Settings):
     """How examples become tokens."""
 
+    folder: UserPath | None = None
+    """Folder with the original files of benchmarks, in which the tasks of suites find their rows."""
     max_length: int | None = Field(default=None, ge=8)
     """Tokens of prompt and target together; the model's own limit when not given."""
     chat: Literal["auto", "never", "always"] = "auto"

@@ -99,6 +99,7 @@ _DEVICE = Flag("device")
 _TRUST = Flag("trust_remote_code")
 _TRAIN = Flag("data.train")
 _TEST = Flag("data.test")
+_DATA = Flag("data.folder", name="data")
 _ANY_BASE = Flag("any_base")
 
 VERBS = (
@@ -107,7 +108,7 @@ VERBS = (
         "Run every arm from the same start, and report what was gained, what it cost, and what was forgotten.",
         "luthier.config.compare:CompareConfig",
         (
-            *(_MODEL, _TASK, Flag("arms"), Flag("retain"), Flag("retention_text"), _RUNS, Flag("name"), _TRAIN, _TEST),
+            *(_MODEL, _TASK, Flag("arms"), Flag("retain"), Flag("retention_text"), _RUNS, Flag("name"), _DATA, _TRAIN, _TEST),
             *(Flag("search.trials", name="search"), _SEED, Flag("seeds"), Flag("workers"), Flag("dry_run")),
             *(_REMAKE, _DEVICE, _TRUST),
         ),
@@ -118,7 +119,7 @@ VERBS = (
         "tune",
         "Train one arm, and say where its adapter is.",
         "luthier.config.tune:TuneConfig",
-        (_MODEL, _TASK, Flag("arm", short="a"), Flag("save"), _RUNS, _REMAKE, _TRAIN, _SEED, _DEVICE, _TRUST),
+        (_MODEL, _TASK, Flag("arm", short="a"), Flag("save"), _RUNS, _REMAKE, _DATA, _TRAIN, _SEED, _DEVICE, _TRUST),
         file=True,
         assignments=True,
     ),
@@ -139,7 +140,7 @@ VERBS = (
         (
             *(_MODEL, Flag("tasks", short="t"), Flag("adapter"), _ANY_BASE, Flag("shots")),
             *(Flag("answers"), Flag("evaluation.cache", name="no-cache"), Flag("evaluation.engine")),
-            *(_RUNS, _REMAKE, _TEST),
+            *(_RUNS, _REMAKE, _DATA, _TEST),
             *(_SEED, _DEVICE, _TRUST),
         ),
         file=True,
@@ -160,7 +161,7 @@ VERBS = (
         "check",
         "Show what would be learned, before any step; exit code 2 when training would be meaningless.",
         "luthier.config.check:CheckConfig",
-        (_MODEL, _TASK, _TRAIN, _SEED, _TRUST),
+        (_MODEL, _TASK, _DATA, _TRAIN, _SEED, _TRUST),
         file=True,
         assignments=True,
     ),
