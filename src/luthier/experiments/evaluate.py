@@ -93,7 +93,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     """
     require_settings(config, EvaluateConfig, "evaluate")
     faults: list[LuthierError] = []
-    loaded = [with_data_settings(task, config.data) for task in _load_tasks(config.tasks, faults)]
+    loaded = [with_data_settings(task, config.data) for task in _load_tasks(config.tasks, config.data.folder, faults)]
     with collecting(faults):
         device = device_for(config.evaluation.engine, config.device)
         model = load_model(
@@ -129,13 +129,13 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             attached.detach()
 
 
-def _load_tasks(names: Sequence[str], faults: list[LuthierError]) -> list[Task]:
+def _load_tasks(names: Sequence[str], folder: Path | None, faults: list[LuthierError]) -> list[Task]:
     """Load tasks by name; sets of tasks, and the word for all built-in tasks, stand for their members."""
     spelled = [name for asked in names for name in (_builtin() if asked == ALL else (asked,))]
     loaded: list[Task] = []
     for named in expand(spelled):
         with collecting(faults):
-            loaded.append(load_task(named.name))
+            loaded.append(load_task(named.name, folder))
     faults += repeated_names(loaded, "tasks")
     return loaded
 
