@@ -34,6 +34,7 @@ from luthier.inference.engine import Engine
 from luthier.methods.adapter_io import load_adapter
 from luthier.metrics.extraction import extract_again
 from luthier.metrics.overlap.unicode_words import unread_references
+from luthier.metrics.suite_averages import SuiteScore, suite_scores
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
@@ -41,7 +42,6 @@ from luthier.records import Score
 from luthier.results.guessing import chance_level, majority_baseline
 from luthier.results.records import Change
 from luthier.results.scores import change, score
-from luthier.results.suites import SuiteScore, suite_scores
 from luthier.tasks.loader import load_examples, load_exemplar_pool
 from luthier.tasks.names import library_names
 from luthier.tasks.schema import Task

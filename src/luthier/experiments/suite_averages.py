@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from luthier.metrics.registry import metric_of_output
 from luthier.metrics.standard_error import standard_error
+from luthier.metrics.suite_averages import Average, Measured
 from luthier.records import Prediction, Score
-from luthier.results.suites import Measured
-from luthier.tasks.suites import Average, averages, library_suites
+from luthier.tasks.suites import averages, library_suites
 
 
 def averages_of(names: Sequence[str]) -> list[Average]:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from luthier.metrics.suite_averages import SuiteScore
 from luthier.records import Score
 from luthier.report.intervals import Intervals, intervals_of
 from luthier.report.tables import Cell, Column, Table, Tone
 from luthier.report.terminal import DrawnTable, draw
 from luthier.results.records import Change
-from luthier.results.suites import SuiteScore
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,13 +47,14 @@ class TaskData:
     digest: str
 
 
-def load_task(name_or_path: str | Path, folder: Path | None = None) -> Task:
+def load_task(name_or_path: str | Path, folder: Path | None = None, *, rows: bool = True) -> Task:
     """Load a task.
 
     Args:
         name_or_path: A built-in name, a task of a suite, a task YAML (``FILE.yaml#VALUE`` for one of many), or a data
             file, folder or hub id of a known format.
         folder: Of the original files of benchmarks, in which the tasks of suites find their rows.
+        rows: Whether the files that a task YAML names must be there; they need not for what it says alone.
 
     Raises:
         TaskError: When there is none of this name, or it is wrong.
@@ -65,11 +66,11 @@ def load_task(name_or_path: str | Path, folder: Path | None = None) -> Task:
     path = user_path(name_or_path)
     require_task(name_or_path)
     if (held := file_and_value(name_or_path)) is not None:
-        return read_task(held[0], of=held[1], folder=folder)
+        return read_task(held[0], of=held[1], folder=folder, rows=rows)
     if path.suffix in YAML:
-        return read_task(path, folder=folder)
+        return read_task(path, folder=folder, rows=rows)
     if path.is_dir() and (path / "task.yaml").is_file():
-        return read_task(path / "task.yaml", folder=folder)
+        return read_task(path / "task.yaml", folder=folder, rows=rows)
     source = sources.pin(Source(name_or_path if on_hub(name_or_path) else str(path)))
     first = next(iter(given_splits(source).values()), source)
     return task_from_row_format(source, _row_format(source, first, name_or_path))
