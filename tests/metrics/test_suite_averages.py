@@ -42,7 +42,8 @@ def test_a_group_counts_once() -> None:
 
 def test_a_part_of_the_tasks_is_said() -> None:
     (macro, _) = suite_scores([average("a", "b", "missing")], TWO)
-    assert (macro.measured, macro.tasks, macro.value) == (2, 3, pytest.approx(0.6))
+    assert (macro.measured, macro.tasks) == (2, 3)
+    assert macro.value == pytest.approx(0.6)
     assert suite_scores([average("missing")], TWO) == ()
 
 

@@ -74,7 +74,7 @@ def test_every_task_is_whole(name: str) -> None:
     task = load_task(name, rows=False)
     assert task.name == name
     assert all((task.description, task.citation, task.licence, task.joint))
-    assert task.chance is not None
+    assert task.chance is not None or name == "record"  # it has as many choices as the article has names
 
 
 def test_names_stand_for_their_tasks() -> None:
@@ -106,7 +106,8 @@ def test_a_file_of_many_tasks_wants_a_value(name: str, said: str, folder: Path) 
 
 def test_each_is_one_column_with_texts(folder: Path) -> None:
     path = folder / "suite" / "sums.yaml"
-    for each in ({"sign": []}, {"sign": ["plus", "plus"]}, {"a": ["x"], "b": ["y"]}, "plus", {"sign": [1]}):
+    wrong: tuple[Any, ...] = ({"sign": []}, {"sign": ["plus", "plus"]}, {"a": ["x"], "b": ["y"]}, "plus", {"sign": [1]})
+    for each in wrong:
         path.write_text(yaml.safe_dump(MANY | {"each": each}))
         with pytest.raises(TaskError, match="each does not say one column with a list of texts"):
             load_task(f"{path}#plus", folder)

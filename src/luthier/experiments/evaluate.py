@@ -262,7 +262,7 @@ def _averages(found: Sequence[Evaluated], config: EvaluateConfig) -> tuple[Suite
     """Return the averages of the suites that were asked for by name."""
     if {one.task.name for one in found} <= set(library_names()):
         return ()  # the built-in tasks are no suite: nothing needs to be read
-    wanted = averages_of(config.tasks)
+    wanted = averages_of(config.tasks, [one.task.name for one in found])
     several = {task: outputs for average in wanted for task, outputs in average.scores.items()}
     counted = {
         one.task.name: measured(

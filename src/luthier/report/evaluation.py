@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from luthier.errors import ConfigError
+from luthier.metrics.registry import get_metric, metric_of_output
 from luthier.metrics.suite_averages import SuiteScore
 from luthier.records import Score
 from luthier.report.intervals import Intervals, intervals_of
@@ -48,6 +50,18 @@ class EvaluationRow:
     protocol: str = ""
     coarser: Change | None = None
     same: float | None = None
+
+    @property
+    def normalised(self) -> float | None:
+        """100 · (score − chance) ÷ (best − chance), as BIG-bench and its like aggregate; None where it is not known."""
+        first = self.scores[0]
+        try:
+            best = get_metric(metric_of_output(first.metric)).scale
+        except ConfigError:  # a metric of another program's task
+            return None
+        if self.chance is None or best is None or math.isnan(first.value) or best == self.chance:
+            return None
+        return 100 * (first.value - self.chance) / (best - self.chance)
 
 
 def row_of(found: Any) -> EvaluationRow:
@@ -163,6 +177,7 @@ def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore
         row.task: {
             "chance": row.chance,
             "majority": row.majority,
+            "normalised": row.normalised,
             "shots": list(row.shots),
             "dropped": row.dropped,
             "truncated": row.truncated,

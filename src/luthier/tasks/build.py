@@ -34,7 +34,7 @@ from luthier.tasks.spec_parts import (
 from luthier.user_path import user_path
 
 _LIBRARY = Path(__file__).parent / "library"
-_SHARED = ("format", "columns", "delimiter", "quoting", "field", "revision", "get")
+_SHARED = ("format", "columns", "delimiter", "quoting", "field", "revision", "get", "unfold")
 
 
 def read_task(path: Path, *, rows: bool = True, of: str = "", folder: Path | None = None) -> Task:
@@ -295,6 +295,7 @@ class Places:
             spec.split,
             spec.revision,
             spec.get,
+            spec.unfold,
         )
 
     def _place(self, place: str) -> str:
