@@ -7,8 +7,7 @@ Each loaded model is verified once, and again whenever its modules have changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import torch
@@ -56,13 +55,10 @@ def capabilities_of(model: LanguageModel) -> Capabilities:
         return Capabilities()  # another kind of model is used through its own interface alone
     signature = _signature(model)
     if signature not in model.capabilities:
-        model.capabilities[signature] = kept_or_verified(model, _read, partial(_verified, model))
+        names = [field.name for field in fields(Capabilities)]
+        model.capabilities[signature] = Capabilities(**kept_or_verified(model, names, lambda: asdict(_verified(model))))
     found: Capabilities = model.capabilities[signature]
     return found
-
-
-def _read(kept: dict[str, bool]) -> Capabilities:
-    return Capabilities(**kept)
 
 
 def _signature(model: LanguageModel) -> ModuleSignature:

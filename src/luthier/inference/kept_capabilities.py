@@ -6,10 +6,8 @@ Only what was found to agree is kept, and only of a model without an adapter, wh
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,34 +18,40 @@ from luthier.files.digests import digest
 from luthier.models.language_model import LanguageModel
 from luthier.user_path import cache_root
 
-if TYPE_CHECKING:
-    from luthier.inference.capabilities import Capabilities
-
+FAST = ("tree", "encoder_once")
+"""The capabilities one of which every model has that was verified without a failure."""
 _LEAST = 2**24
 """Weights below which verifying takes no time worth keeping: tests verify every time."""
 
 
 def kept_or_verified(
-    model: LanguageModel, read: Callable[[dict[str, bool]], Capabilities], verify: Callable[[], Capabilities]
-) -> Capabilities:
+    model: LanguageModel, names: Collection[str], verify: Callable[[], dict[str, bool]]
+) -> dict[str, bool]:
     """Return the capabilities that were verified before for the same weights, code and kernels, or verify them now.
 
     Args:
         model: As it stands.
-        read: Makes capabilities of what was kept.
-        verify: Verifies them.
+        names: Of the capabilities; a file with others is made again.
+        verify: Verifies them: whether each is there.
     """
     if not _is_base(model):
         return verify()
     path = cache_root() / "capabilities" / f"{digest(_inputs(model))}.json"
-    try:
-        return read(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        pass
+    kept = _read(path)
+    if kept is not None and kept.keys() == set(names):
+        return kept
     found = verify()
-    if found.tree or found.encoder_once:
-        _keep(path, asdict(found))
+    if any(found[name] for name in FAST):
+        _keep(path, found)
     return found
+
+
+def _read(path: Path) -> dict[str, bool] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and all(isinstance(one, bool) for one in content.values()) else None
 
 
 def _is_base(model: LanguageModel) -> bool:
