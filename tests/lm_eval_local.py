@@ -167,10 +167,12 @@ def _json_lines(path: Path) -> Rows:
 
 
 def _table(path: Path, delimiter: str = ",", columns: Sequence[str] | None = None) -> Rows:
-    """Read a table; every value is text. Where ``columns`` are given the file has no header and is read unquoted."""
+    """Read a table, one of tabs without quoting; every value is text. A file without a header has ``columns``."""
     with path.open(encoding="utf-8", newline="") as file:
-        quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-        yield from csv.DictReader(file, fieldnames=columns, delimiter=delimiter, quoting=quoting)
+        if delimiter == ",":
+            yield from csv.DictReader(file)
+        else:
+            yield from csv.DictReader(file, fieldnames=columns, delimiter=delimiter, quoting=csv.QUOTE_NONE)
 
 
 def _labelled(rows: Iterable[dict[str, Any]], labels: Sequence[str]) -> Rows:
