@@ -5,32 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from luthier.arguments import require_settings
+from luthier.config.advice import use_torch
 from luthier.config.evaluate import EvaluateConfig
 from luthier.config.evaluation import EngineConfig
 from luthier.display import Displayed
-from luthier.errors import LuthierError, collecting, raise_faults
+from luthier.errors import ConfigError, LuthierError, collecting, raise_faults
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.engines import Engines, device_for, open_engines
-from luthier.evaluation.jobs import EvaluationJob, task_job
-from luthier.evaluation.prepared_task import (
-    PreparedTask,
-    generation_settings_of,
-    make_encoder,
-    signature_context,
-    with_exemplars,
-)
+from luthier.evaluation.jobs import EvaluationJob
+from luthier.evaluation.measured import Judging, Measured, MeasuredGroup, NativeTask
+from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder, with_exemplars
 from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
-from luthier.experiments.answers_file import write_answers
+from luthier.experiments.answers_file import write_answers, write_harness_answers
+from luthier.experiments.harness import Asked, apart, load_harness, prepare_harness
 from luthier.experiments.inputs import repeated_names
 from luthier.experiments.named import ALL
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
-from luthier.inference.engine import Engine
+from luthier.inference.engine import TORCH, Engine
 from luthier.methods.adapter_io import load_adapter
 from luthier.metrics.overlap.unicode_words import unread_references
 from luthier.models.language_model import LanguageModel
@@ -42,8 +39,11 @@ from luthier.results.scores import change, score
 from luthier.tasks.loader import load_examples, load_exemplar_pool, load_task, with_data_settings
 from luthier.tasks.names import library_names
 from luthier.tasks.schema import Task
-from luthier.tasks.task_sets import PLAIN_TEXT, expand
+from luthier.tasks.task_sets import PLAIN_TEXT, NamedTask, expand
 from luthier.threads import threads_in_words
+
+if TYPE_CHECKING:
+    from luthier.evaluation.harness.task import HarnessTask
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Evaluated(Displayed):
     """One task, measured.
 
     Attributes:
-        task: The task.
+        task: The task; one of lm-eval, or a group of its tasks, where ``lm_eval:`` was asked for.
         scores: The primary output first.
         shots_used: Fewest and most exemplars that fitted.
         dropped: Examples that do not fit and were not answered.
@@ -63,7 +63,7 @@ class Evaluated(Displayed):
 
     view: ClassVar[str] = "evaluated task"
 
-    task: Task
+    task: Task | Judging
     scores: tuple[Score, ...]
     shots_used: tuple[int, int]
     dropped: int
@@ -93,7 +93,12 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     """
     require_settings(config, EvaluateConfig, "evaluate")
     faults: list[LuthierError] = []
-    loaded = [with_data_settings(task, config.data) for task in _load_tasks(config.tasks, faults)]
+    ours, theirs = apart(_named(config.tasks))
+    loaded = [with_data_settings(task, config.data) for task in _load_tasks([own.name for own in ours], faults)]
+    if theirs and config.evaluation.engine != TORCH:
+        what = "tasks of lm-eval ask which answers are the likeliest, which this engine does not say"
+        faults.append(ConfigError(what, where="evaluation.engine", fix=f"{use_torch().capitalize()}."))
+    harness_tasks = load_harness(theirs, config.data, faults)
     with collecting(faults):
         device = device_for(config.evaluation.engine, config.device)
         model = load_model(
@@ -112,6 +117,9 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         with collecting(faults):
             examples = load_examples(task, "test", limit=config.data.test, seed=config.seed, evaluation=True)
             prepared.append(PreparedTask(task, make_encoder(model, task, config.data), tuple(examples)))
+    shots = config.shots if "shots" in config.model_fields_set else None
+    asked = Asked(shots, config.data.test, config.seed, config.decoding.max_new_tokens)
+    harness = prepare_harness(harness_tasks, model, config.data, asked, faults)
     raise_faults("nothing can be measured", faults)
     evaluation, key = config.evaluation, folder_digest(adapter) if adapter else ""
     about = About(arm=str(adapter) if adapter else "", run="eval")
@@ -123,19 +131,24 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         with using_store(config.runs, remake_damaged=config.remake_damaged):
             engines = open_engines(evaluation.engine, model, attached, context)
             evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed, config.answers)
-            return Evaluation(evaluator.evaluate(item) for item in prepared)
+            found = [evaluator.evaluate(item) for item in prepared]
+            measured = [evaluator.evaluate_harness(item) for item in harness.tasks]
+            return Evaluation([*found, *measured, *(evaluator.sum_up(group, measured) for group in harness.groups)])
     finally:
         if attached is not None:
             attached.detach()
 
 
+def _named(names: Sequence[str]) -> tuple[NamedTask, ...]:
+    """Put the members of sets of tasks, and all built-in tasks for the word for them, in their place."""
+    return expand([name for asked in names for name in (_builtin() if asked == ALL else (asked,))])
+
+
 def _load_tasks(names: Sequence[str], faults: list[LuthierError]) -> list[Task]:
-    """Load tasks by name; sets of tasks, and the word for all built-in tasks, stand for their members."""
-    spelled = [name for asked in names for name in (_builtin() if asked == ALL else (asked,))]
     loaded: list[Task] = []
-    for named in expand(spelled):
+    for name in names:
         with collecting(faults):
-            loaded.append(load_task(named.name))
+            loaded.append(load_task(name))
     faults += repeated_names(loaded, "tasks")
     return loaded
 
@@ -171,8 +184,9 @@ class _Evaluator:
         task = prepared.task
         pool = load_exemplar_pool(task, limit=None, seed=self.seed) if self.shots else ()
         prompted, used = with_exemplars(prepared, pool, self.shots, self.context.decoding, seed=self.seed)
-        job = self._answered(prompted, self.engines.answers, task.name)
-        log, signature = read_log(job), signature_context(prepared, self.shots)
+        measured = NativeTask(prompted, self.shots)
+        job = self._answered(measured, self.engines.answers, task.name)
+        log, signature = read_log(job), measured.signature()
         self._say_where(prompted, job, log)
         if log.unparsed:
             say(f"{task.name}: no answer was found in {log.unparsed} of {len(log.predictions)} generated texts")
@@ -191,10 +205,37 @@ class _Evaluator:
         found = Evaluated(task, scores, used, len(job.dropped), log, parts)
         if self.engines.exact is None:
             return found
-        exact = read_log(self._answered(prompted, self.engines.exact, f"{task.name} in float32")).predictions
+        exact = read_log(self._answered(measured, self.engines.exact, f"{task.name} in float32")).predictions
         coarser = change(log.predictions, exact, prepared.metrics, self.config)
         same = sum(one.text == other.text for one, other in zip(log.predictions, exact, strict=True)) / len(exact)
         return replace(found, coarser=coarser, same=same)
+
+    def evaluate_harness(self, task: HarnessTask) -> Evaluated:
+        """Evaluate one task of lm-eval."""
+        job = self._answered(task, None, task.name)
+        log = read_log(job)
+        shots = task.shots
+        if job.cut:
+            say(f"{task.name}: {job.cut} of {len(job.requests)} prompts were too long, and cut on their left")
+        if self.answers is None:
+            say(f"{task.name}: predictions are in {job.entry.folder}; --answers FOLDER writes them with prompts")
+        else:
+            say(f"{task.name}: answers, prompts and numbers are in {write_harness_answers(self.answers, task, log)}")
+        scores = score(log.predictions, task.metrics_of(log.predictions), self.config, task.signature())
+        return Evaluated(task, scores, (shots, shots), len(job.dropped), log, {})
+
+    def sum_up(self, group: MeasuredGroup, measured: Sequence[Evaluated]) -> Evaluated:
+        """Return the numbers of a group of tasks, from the answers to its members."""
+        logs = {own.task.name: own.log.predictions for own in measured}
+        predictions = group.log_of(logs)
+        asked = {own.task for own in predictions}
+        members = [own for own in measured if own.task.name in asked]
+        log = PredictionLog(
+            predictions, sum(own.log.seconds for own in members), None, sum(own.log.cached for own in members)
+        )
+        scores = score(predictions, group.metrics_of(predictions), self.config, group.signature())
+        shots = [count for own in members for count in own.shots_used]
+        return Evaluated(group, scores, (min(shots), max(shots)), sum(own.dropped for own in members), log, {})
 
     def _say_where(self, prompted: PreparedTask, job: EvaluationJob, log: PredictionLog) -> None:
         if self.answers is None:
@@ -205,6 +246,6 @@ class _Evaluator:
         path = write_answers(self.answers, prompted, log, new_tokens=new_tokens)
         say(f"{prompted.task.name}: answers, prompts and row numbers are in {path}")
 
-    def _answered(self, prepared: PreparedTask, engine: Engine | None, label: str) -> EvaluationJob:
+    def _answered(self, measured: Measured, engine: Engine | None, label: str) -> EvaluationJob:
         """Return a job that is finished."""
-        return ensure_answered(task_job(self.model, prepared, replace(self.context, engine=engine), label=label))
+        return ensure_answered(measured.job(self.model, replace(self.context, engine=engine), label=label))

@@ -15,7 +15,7 @@ from luthier.errors import ConfigError, DataError, did_you_mean
 from luthier.metrics.answer_extraction import check_predictions
 from luthier.metrics.difference_interval import IntervalSettings, detectable_difference, difference_interval
 from luthier.metrics.metric import FloatArray, Metric
-from luthier.metrics.registry import get_metric
+from luthier.metrics.registry import Named, get_metric
 from luthier.metrics.resampling import (
     Clusters,
     cluster_sums,
@@ -90,7 +90,7 @@ _DEFAULTS = PairedComparison()
 def paired_difference(
     a: Sequence[Prediction],
     b: Sequence[Prediction],
-    metric: str,
+    metric: Named,
     output: str | None = None,
     *,
     settings: PairedComparison = _DEFAULTS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from luthier.config.yaml_file import load_yaml
@@ -10,6 +11,8 @@ from luthier.user_path import user_path
 
 LIBRARY = Path(__file__).parent / "library" / "builtin"
 YAML = (".yaml", ".yml")
+HARNESS = "lm_eval:"
+"""How the name of a task of lm-eval begins."""
 
 
 def library_names() -> tuple[str, ...]:
@@ -22,12 +25,25 @@ def on_hub(name_or_path: str) -> bool:
     return name_or_path.startswith("hf:")
 
 
+def of_harness(name_or_path: str) -> bool:
+    """Whether a task of lm-eval is asked for."""
+    return name_or_path.startswith(HARNESS)
+
+
+def is_path(name: str) -> bool:
+    """Whether a YAML or a folder is named, and not a task of lm-eval's own."""
+    return "/" in name or "\\" in name or name.endswith(YAML)
+
+
 def require_task(name_or_path: str) -> None:
     """Check that there is something of this name, without reading it.
 
     Raises:
         TaskError: When there is not.
     """
+    if of_harness(name_or_path):
+        _require_harness(name_or_path)
+        return
     path = user_path(name_or_path)
     if name_or_path in library_names() or on_hub(name_or_path) or _exists(path):
         return
@@ -35,6 +51,17 @@ def require_task(name_or_path: str) -> None:
         load_yaml(path, TaskError)  # it says why the file cannot be read
     what = f"no built-in task, file or folder is called '{name_or_path}'"
     raise TaskError(what, fix=did_you_mean(name_or_path, library_names() or ("(none)",)))
+
+
+def _require_harness(name: str) -> None:
+    """Check that lm-eval is installed, and the file or folder there; its own names it knows once it is loaded."""
+    own = name.removeprefix(HARNESS)
+    if not own:
+        raise TaskError(f"no task is named behind '{HARNESS}'", fix=f"Name one: {HARNESS}mmlu.")
+    if find_spec("lm_eval") is None:
+        raise TaskError("lm-eval is not installed", where=name, fix="pip install 'luthier[harness]'")
+    if is_path(own) and not _exists(user_path(own)):
+        raise TaskError("there is no such file or folder", where=name, fix="Check the path.")
 
 
 def _exists(path: Path) -> bool:

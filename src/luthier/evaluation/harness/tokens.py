@@ -12,8 +12,9 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from luthier.config.decoding import DecodingConfig
+from luthier.data.chat_rendering import apply_template
 from luthier.data.special_tokens import stop_tokens
-from luthier.errors import ConfigError
+from luthier.errors import ConfigError, ModelError
 from luthier.inference.scoring import BUDGET, AnswerScore, score_answers
 from luthier.inference.stop_conditions import StopConditions
 from luthier.models.language_model import LanguageModel
@@ -63,9 +64,7 @@ class EngineLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_options: object
     ) -> list[tuple[float, bool]]:
-        items = [
-            Encoded(str(number), *self._cut(context, answer)) for number, (_, context, answer) in enumerate(requests)
-        ]
+        items = [self._cut(str(number), context, answer) for number, (_, context, answer) in enumerate(requests)]
         found = [(score.logprob, score.greedy) for score in self.score(items)]
         for (asked, _, _), score in zip(requests, found, strict=True):
             if asked is not None:
@@ -76,12 +75,14 @@ class EngineLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         """Score answers whose tokens are known."""
         return score_answers(self.luthier, items, budget=self.batch_tokens)
 
-    def _cut(self, context: list[int], answer: list[int]) -> tuple[Any, Any]:
+    def _cut(self, name: str, context: list[int], answer: list[int]) -> Encoded:
         """Cut on the left what does not fit, as lm-eval does: the last token of an answer is never read."""
         if self.luthier.encoder_decoder:
-            return _ids(context[-self.max_length :]), _ids(answer[-self.max_length :])
-        whole = (context + answer)[-(self.max_length + 1) :]
-        return _ids(whole[: len(whole) - len(answer)]), _ids(answer)
+            prompt, answer = context[-self.max_length :], answer[-self.max_length :]
+        else:
+            room = max(0, self.max_length + 1 - len(answer))
+            prompt = context[-room:] if room else []
+        return Encoded(name, _ids(prompt), _ids(answer), cut_tokens=len(context) - len(prompt))
 
     def writing(self, rules: Mapping[str, Any], max_new_tokens: int | None = None) -> Writing:
         """Return how answers are written by the rules that a request carries.
@@ -122,15 +123,42 @@ class EngineLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
     def prompt(self, text: str, room: int, name: str) -> Encoded:
         """Return a prompt as tokens, cut on its left."""
-        return Encoded(name, _ids(self.tok_encode(text)[-room:]), _ids([]))
+        tokens = self.tok_encode(text)
+        return Encoded(name, _ids(tokens[-room:]), _ids([]), cut_tokens=max(0, len(tokens) - room))
 
 
 class RequestEncoder(EngineLM):
-    """Turns requests of lm-eval into tokens, by the code that answers them; nothing is computed."""
+    """Turns requests of lm-eval into tokens, by the code that answers them; nothing is computed.
 
-    def __init__(self, model: LanguageModel, *, max_length: int | None = None) -> None:
+    Args:
+        model: The model.
+        max_length: Tokens of prompt and answer at most; the model's own limit when not given.
+        chat_arguments: Arguments of the chat template.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        max_length: int | None = None,
+        chat_arguments: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(model, max_length=max_length)
         self._seen: list[Encoded] = []
+        self._chat_arguments = chat_arguments or {}
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """Render a conversation within bounds of time and memory; without its system message where that fails.
+
+        Where no generation prompt is wanted the last message is left open, to be continued.
+        """
+        ask, said = add_generation_prompt, chat_history[-1]["content"].strip()
+        try:
+            text = apply_template(self.tokenizer, chat_history, self._chat_arguments, ask=ask)
+        except ModelError:
+            others = [message for message in chat_history if message["role"] != "system"]
+            text = apply_template(self.tokenizer, others, self._chat_arguments, ask=ask)
+        return text if ask or said not in text else text[: text.rindex(said) + len(said)]
 
     def score(self, items: Sequence[Encoded]) -> list[AnswerScore]:
         """Note what would be scored."""
