@@ -28,6 +28,7 @@ from luthier.experiments.named import ALL
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
 from luthier.inference.engine import TORCH, Engine
+from luthier.kernels.peak_memory import settled_objects
 from luthier.methods.adapter_io import load_adapter
 from luthier.metrics.overlap.unicode_words import unread_references
 from luthier.models.language_model import LanguageModel
@@ -128,7 +129,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     )
     say(threads_in_words(torch.get_num_threads()))
     try:
-        with using_store(config.runs, remake_damaged=config.remake_damaged):
+        with using_store(config.runs, remake_damaged=config.remake_damaged), settled_objects():
             engines = open_engines(evaluation.engine, model, attached, context)
             evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed, config.answers)
             found = [evaluator.evaluate(item) for item in prepared]
