@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from luthier.config.arms import Arm
 from luthier.evaluation.latency import Latency
+from luthier.evaluation.measured import Judging
 from luthier.evaluation.prepared_task import signature_context
 from luthier.experiments.outcomes import ArmOutcome, FailedArm, RetentionLogs, SeedOutcome
 from luthier.experiments.plan import Plan
@@ -17,6 +19,7 @@ from luthier.experiments.training_data import replayed_examples
 from luthier.methods.peft_files import target_modules
 from luthier.methods.registry import find_method, read_settings
 from luthier.metrics.overlap.unicode_words import unread_references
+from luthier.metrics.seed_runs import Log
 from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.results.answers import summarise_answers, warnings_about_answers
 from luthier.results.costs import mean_costs
@@ -131,9 +134,21 @@ def _retained(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> t
     found = []
     for place, other in enumerate(plan.retained):
         logs: Logs = {run.seed: run.retention.tasks[place].predictions for run in runs}
-        before, context = base.tasks[place].predictions, signature_context(other, 0)
-        found.append(retention_over_seeds(before, logs, other.metrics, plan.config.evaluation, context))
+        found.append(_kept(plan, other, base.tasks[place].predictions, logs))
+    for group in plan.groups:
+        before = group.log_of(_by_task(plan, base))
+        logs = {run.seed: group.log_of(_by_task(plan, run.retention)) for run in runs}
+        found.append(replace(_kept(plan, group, before, logs), group=True))
     return corrected_retention(found, plan.config.evaluation)
+
+
+def _kept(plan: Plan, judging: Judging, before: Log, logs: Logs) -> RetentionResult:
+    metrics, context = judging.metrics_of(before), judging.signature()
+    return retention_over_seeds(before, logs, metrics, plan.config.evaluation, context)
+
+
+def _by_task(plan: Plan, logs: RetentionLogs) -> dict[str, Log]:
+    return {other.name: log.predictions for other, log in zip(plan.retained, logs.tasks, strict=True)}
 
 
 def _token_loss(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> RetentionResult | None:

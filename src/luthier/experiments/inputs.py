@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from luthier.config.arms import Arm, make_arms
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
 from luthier.errors import ConfigError, LuthierError, collecting, raise_faults
+from luthier.experiments.harness import apart, load_harness
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.tasks.held_out_text import load_texts
 from luthier.tasks.loader import load_task, with_data_settings
 from luthier.tasks.schema import Task
-from luthier.tasks.task_sets import EVERYDAY, expand
+from luthier.tasks.task_sets import EVERYDAY, NamedTask, expand
+
+if TYPE_CHECKING:
+    from luthier.evaluation.harness.loading import Loaded
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Inputs:
         task: The target.
         arms: What is compared.
         retained: Tasks on which forgetting is measured.
+        harness: Tasks of lm-eval on which it is measured too; None without any.
         texts: Held-out plain text.
         model: The base.
     """
@@ -46,6 +52,7 @@ class Inputs:
     task: Task
     arms: tuple[Arm, ...]
     retained: tuple[RetainedTask, ...]
+    harness: Loaded | None
     texts: tuple[str, ...]
     model: LanguageModel
 
@@ -59,8 +66,10 @@ def read_inputs(config: CompareConfig) -> Inputs:
     faults: list[LuthierError] = []
     task: Task | None = None
     arms: list[Arm] = []
+    ours, theirs = apart(expand((EVERYDAY,) if config.retain is None else config.retain))
     with collecting(faults):
-        retained = _retained_tasks(config.retain, target=config.task, data=config.data)
+        retained = _retained_tasks(ours, target=config.task, data=config.data)
+    harness = load_harness(theirs, config.data, faults)
     with collecting(faults):
         texts = load_texts(config.retention_text) if config.retention_text else []
     with collecting(faults):
@@ -78,13 +87,13 @@ def read_inputs(config: CompareConfig) -> Inputs:
         arms = make_arms(config.arms, training=config.training, few_shots=shots, seeds=config.training_seeds)
     raise_faults("the comparison cannot start", faults)
     assert task is not None
-    return Inputs(task, tuple(arms), retained, tuple(texts), model)
+    return Inputs(task, tuple(arms), retained, harness, tuple(texts), model)
 
 
-def _retained_tasks(names: Sequence[str] | None, *, target: str, data: DataConfig) -> tuple[RetainedTask, ...]:
+def _retained_tasks(names: Sequence[NamedTask], *, target: str, data: DataConfig) -> tuple[RetainedTask, ...]:
     faults: list[LuthierError] = []
     found: list[RetainedTask] = []
-    for named in expand((EVERYDAY,) if names is None else names):
+    for named in names:
         if named.by_name or named.name != target:
             with collecting(faults):
                 found.append(RetainedTask(with_data_settings(load_task(named.name), data), named.by_name))

@@ -12,8 +12,10 @@ from luthier.config.arms import Arm
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
 from luthier.errors import DataError, LuthierError, collecting, raise_faults
+from luthier.evaluation.measured import Measured, MeasuredGroup, NativeTask
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder
 from luthier.evaluation.requests import encode_requests
+from luthier.experiments.harness import Asked, prepare_harness
 from luthier.experiments.inputs import Inputs, RetainedTask, read_inputs
 from luthier.experiments.training_data import ArmsData, read_arms_data
 from luthier.files.digests import digest
@@ -39,6 +41,7 @@ class Plan:
         pool: Training examples as exemplars show them.
         arms: What is compared.
         retained: The tasks on which forgetting is measured.
+        groups: Groups of them that have a number of their own.
         texts: Held-out plain text.
         counts: What was cut and dropped.
     """
@@ -50,7 +53,8 @@ class Plan:
     training: ArmsData
     pool: tuple[Example, ...]
     arms: tuple[Arm, ...]
-    retained: tuple[PreparedTask, ...]
+    retained: tuple[Measured, ...]
+    groups: tuple[MeasuredGroup, ...]
     texts: tuple[str, ...]
     counts: dict[str, Any]
 
@@ -76,6 +80,8 @@ def read_plan(config: CompareConfig) -> Plan:
     for other in inputs.retained:
         with collecting(faults):
             retained += _prepare_retained(other, model, config)
+    asked = Asked(None, config.evaluation.retain_examples, config.seed, config.decoding.max_new_tokens)
+    harness = prepare_harness(inputs.harness, model, config.data, asked, faults)
     raise_faults("the comparison cannot start", faults)
     target = PreparedTask(task, make_encoder(model, task, config.data), data.test)
     training, counts = read_arms_data(
@@ -89,7 +95,8 @@ def read_plan(config: CompareConfig) -> Plan:
         training,
         _exemplar_pool(inputs, config.data, config.seed),
         inputs.arms,
-        tuple(retained),
+        (*(NativeTask(own) for own in retained), *harness.tasks),
+        harness.groups,
         inputs.texts,
         counts,
     )
