@@ -36,13 +36,25 @@ from luthier.records import Prediction
 NEW_TOKENS = 24
 CHOICES = [
     *("mmlu_anatomy", "mmlu_astronomy", "cola", "sst2", "boolq", "cb", "sglue_rte", "wic", "wsc"),
-    *("truthfulqa_mc1", "truthfulqa_mc2", "bbq", "crows_pairs_english", "winogender_all", "bigbench_navigate_multiple_choice"),
+    *(
+        "truthfulqa_mc1",
+        "truthfulqa_mc2",
+        "bbq",
+        "crows_pairs_english",
+        "winogender_all",
+        "bigbench_navigate_multiple_choice",
+    ),
 ]
 WRITTEN = ["gsm8k", "bbh_fewshot_boolean_expressions", "bbh_cot_zeroshot_navigate", "bbh_cot_fewshot_ruin_names"]
 MORE = [
     *("mmlu_abstract_algebra", "mmlu_high_school_world_history", "mmlu_moral_scenarios", "rte", "wnli"),
     *("bbq_ambig", "bbq_disambig", "bbq_generate", "winogender_gotcha", "winogender_female", "truthfulqa_gen"),
-    *("gsm8k_cot", "bbh_zeroshot_word_sorting", "bbh_fewshot_sports_understanding", "bbh_cot_fewshot_date_understanding"),
+    *(
+        "gsm8k_cot",
+        "bbh_zeroshot_word_sorting",
+        "bbh_fewshot_sports_understanding",
+        "bbh_cot_fewshot_date_understanding",
+    ),
     "bigbench_ruin_names_multiple_choice",
 ]
 

@@ -109,28 +109,42 @@ def _open(name: str, library: list[TaskManager]) -> tuple[TaskManager, list[str]
     path = user_path(name)
     if not path.exists():
         raise TaskError("there is no such file or folder", where=f"{HARNESS}{name}", fix="Check the path.")
-    if path.is_dir():
-        local = TaskManager(include_path=str(path), include_defaults=False)
-        if not local.all_subtasks and not local.all_groups:
-            fix = f"A task of lm-eval is a file that ends in {YAML[0]} and has `task:` or `group:`."
-            raise TaskError("no task of lm-eval is in this folder", where=f"{HARNESS}{name}", fix=fix)
-        wanted = [*local.all_groups, *local.all_subtasks]
-    else:
-        try:
-            entry = TaskIndex.entry_from_path(path)
-        except Exception as error:  # lm-eval raises whatever its YAML reader does
-            raise TaskError(f"not a task of lm-eval: {first_line(error)}", where=f"{HARNESS}{name}") from None
-        if entry is None:
-            fix = "Give it a name: `task: my_task`."
-            raise TaskError("this YAML has no `task:` or `group:`", where=f"{HARNESS}{name}", fix=fix)
-        local = TaskManager(include_defaults=False)
-        local.task_index[entry.name] = replace(entry, cfg=load_yaml(path, resolve_func=False))
-        wanted = [entry.name]
-    unknown = {child for own in wanted for child in _children(local.task_index[own])} - local.task_index.keys()
-    if unknown:  # a group of tasks that stand beside it, or are lm-eval's own
-        folder = path if path.is_dir() else path.parent
-        local = TaskManager(include_path=str(folder))
-    return local, wanted
+    return _open_folder(path, name) if path.is_dir() else _open_file(path, name)
+
+
+def _open_folder(path: Path, name: str) -> tuple[TaskManager, list[str]]:
+    local = TaskManager(include_path=str(path), include_defaults=False)
+    wanted = [*local.all_groups, *local.all_subtasks]
+    if not wanted:
+        fix = f"A task of lm-eval is a file that ends in {YAML[0]} and has `task:` or `group:`."
+        raise TaskError("no task of lm-eval is in this folder", where=f"{HARNESS}{name}", fix=fix)
+    return _with_members(local, wanted, path), wanted
+
+
+def _open_file(path: Path, name: str) -> tuple[TaskManager, list[str]]:
+    try:
+        entry = TaskIndex.entry_from_path(path)
+        config = load_yaml(path, resolve_func=False)
+    except Exception as error:  # lm-eval raises whatever its YAML reader does
+        raise TaskError(f"not a task of lm-eval: {first_line(error)}", where=f"{HARNESS}{name}") from None
+    own = config.get("group") if entry is not None and entry.kind is Kind.GROUP else config.get("task")
+    if entry is None or not isinstance(own, str):
+        fix = "Give it a name: `task: my_task`."
+        raise TaskError("not a task of lm-eval: it has no name", where=f"{HARNESS}{name}", fix=fix)
+    local = TaskManager(include_defaults=False)
+    local.task_index[own] = replace(entry, name=own, cfg=config)
+    return _with_members(local, [own], path.parent), [own]
+
+
+def _with_members(local: TaskManager, wanted: Sequence[str], folder: Path) -> TaskManager:
+    """Return an index that has the members of groups too: those beside them, else also lm-eval's own."""
+    for library in (None, False, True):
+        if library is not None:
+            local = TaskManager(include_path=str(folder), include_defaults=library)
+        children = {child for own in wanted for child in _children(local.task_index[own])}
+        if children <= local.task_index.keys():
+            break
+    return local
 
 
 def _unknown(name: str, known: Sequence[str]) -> TaskError:
@@ -162,6 +176,8 @@ def _build(manager: TaskManager, wanted: Sequence[str], name: str, data: Path | 
             raise _fault(name, error, [_data_set(entry) for entry in members.values()]) from None
         found["tasks"] |= built["tasks"]
         found["groups"] |= built["groups"]
+    if not found["tasks"]:
+        raise TaskError("no task is in this group", where=f"{HARNESS}{name}", fix="Name its tasks: `task: [a, b]`.")
     unsafe = [task for task, built in found["tasks"].items() if getattr(built, "UNSAFE_CODE", False)]
     if unsafe:
         raise _runs_code(name, unsafe)
@@ -177,8 +193,8 @@ def _children(entry: Entry) -> Iterator[str]:
         yield from sorted(entry.tags)
     elif entry.kind is Kind.GROUP:
         listed = (entry.cfg or {}).get("task") or []
-        for child in [listed] if isinstance(listed, str) else listed:
-            name = child if isinstance(child, str) else child.get("task", child.get("group"))
+        for child in listed if isinstance(listed, list) else [listed]:
+            name = child.get("task", child.get("group")) if isinstance(child, dict) else child
             if isinstance(name, str):
                 yield name
 
