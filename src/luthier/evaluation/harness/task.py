@@ -13,6 +13,7 @@ from luthier.errors import DataError
 from luthier.evaluation.context import EvaluationContext, computation_of
 from luthier.evaluation.harness.documents import Document, HarnessSettings, documents_of
 from luthier.evaluation.harness.judge import Judge, document_chance, harness_metrics, responses_as_text
+from luthier.evaluation.harness.loading import quiet
 from luthier.evaluation.harness.tokens import RequestEncoder, Writing
 from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.requests import Request, plan_request_batches
@@ -159,7 +160,8 @@ def prepare_task(task: Any, encoder: RequestEncoder, settings: HarnessSettings) 
     """
     name = f"{HARNESS}{task.task_name}"
     documents = documents_of(task, settings, encoder)
-    found = _encoded(name, documents, encoder, settings)
+    with quiet():
+        found = _encoded(name, documents, encoder, settings)
     dropped = [item for item in found if isinstance(item, Dropped)]
     requests = [item for item in found if isinstance(item, HarnessRequest)]
     if not requests:
