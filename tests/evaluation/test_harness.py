@@ -20,13 +20,14 @@ from lm_eval.tasks import TaskManager
 
 from luthier.config.evaluate import EvaluateConfig
 from luthier.errors import ConfigError, DataError, LuthierError, TaskError
-from luthier.evaluation.harness import loading
+from luthier.evaluation.harness import items, loading
 from luthier.evaluation.harness import task as harness_task
 from luthier.evaluation.harness.groups import HarnessGroup
 from luthier.evaluation.harness.items import aggregated_metric
 from luthier.evaluation.harness.task import HarnessTask
 from luthier.experiments.evaluate import Evaluation, evaluate
 from luthier.metrics.metric import Metric
+from luthier.metrics.scoring import score_predictions
 from luthier.metrics.significance import paired_difference
 from luthier.records import Prediction
 from luthier.tasks import names
@@ -269,7 +270,7 @@ def logged(items: Sequence[Any]) -> list[Prediction]:
 
 
 @pytest.mark.parametrize(
-    ("aggregation", "items"),
+    ("aggregation", "given"),
     [
         (theirs.matthews_corrcoef, [(0, 0), (1, 1), (1, 0), (0, 0), (1, 1), (0, 1), (1, 1)]),
         (theirs.f1_score, [(0, 0), (1, 1), (1, 0), (0, 0), (1, 1), (0, 1), (1, 1)]),
@@ -282,24 +283,42 @@ def logged(items: Sequence[Any]) -> list[Prediction]:
         (theirs.weighted_perplexity, [(-10.0, 4), (-20.0, 9), (-3.0, 2)]),
         (theirs.bits_per_byte, [(-10.0, 4), (-20.0, 9), (-3.0, 2)]),
         (theirs.nanmean, [1.0, math.nan, 3.0, 5.0]),
+        (theirs.brier_score, [(0, [0.5, 0.25, 0.25]), (2, [0.1, 0.1, 0.8]), (1, [0.7, 0.2, 0.1])]),
+        (theirs.matthews_corrcoef, [(0, 2), (1, 1), (2, 2), (2, 1)] * 3),
+        (theirs.chrfpp, [(["the cat sat", "a cat sat"], "the cat"), (["a red dog", "dogs"], "a dog")]),
+        (theirs.ter, [("the cat sat", "the cat"), ("a red dog", "a dog"), ("no", "now")]),
         (theirs.median, [1.0, 4.0, 3.0, 5.0, 2.0]),
     ],
 )
-def test_an_aggregation_is_theirs_on_the_data_and_on_every_resample(aggregation: Any, items: list[Any]) -> None:
+def test_an_aggregation_is_theirs_on_the_data_and_on_every_resample(aggregation: Any, given: list[Any]) -> None:
     own = metric(aggregation)
-    stats = own.statistics(logged(items))
-    assert float(own.evaluate(stats)[0]) == pytest.approx(float(aggregation(items)), abs=1e-12)
-    counts = np.random.default_rng(0).multinomial(len(items), [1 / len(items)] * len(items), size=20)
+    stats = own.statistics(logged(given))
+    assert float(own.evaluate(stats)[0]) == pytest.approx(float(aggregation(given)), abs=1e-12)
+    counts = np.random.default_rng(0).multinomial(len(given), [1 / len(given)] * len(given), size=20)
     for row, found in zip(counts, own.evaluate(stats, counts.astype(float))[:, 0], strict=True):
-        drawn = [item for item, count in zip(items, row, strict=True) for _ in range(count)]
+        drawn = [item for item, count in zip(given, row, strict=True) for _ in range(count)]
         assert found == pytest.approx(float(aggregation(drawn)), abs=1e-12, nan_ok=True)
 
 
 def test_a_document_without_the_number_does_not_count(tmp_path: Path) -> None:
     own = metric(theirs.matthews_corrcoef)
-    items = [(0, 0), None, (1, 1), (1, 0), None]
-    given = [item for item in items if item is not None]
-    assert own.evaluate(own.statistics(logged(items)))[0] == pytest.approx(theirs.matthews_corrcoef(given))
+    found = [(0, 0), None, (1, 1), (1, 0), None]
+    given = [item for item in found if item is not None]
+    assert own.evaluate(own.statistics(logged(found)))[0] == pytest.approx(theirs.matthews_corrcoef(given))
+
+
+def test_what_only_lm_eval_can_aggregate_is_not_resampled_where_it_would_take_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = metric(theirs.median)
+    log = logged([float(place % 7) for place in range(30)])
+    (score,) = score_predictions(log, [own], resamples=100)
+    assert score.low < 3 < score.high
+    monkeypatch.setattr(items, "MOST_RESAMPLED", 29)
+    (score,) = score_predictions(log, [own], resamples=100)
+    assert score.value == 3.0
+    assert math.isnan(score.low)
+    assert math.isnan(paired_difference(log, log, own).p_value)
 
 
 def test_two_models_are_compared_by_an_aggregation() -> None:

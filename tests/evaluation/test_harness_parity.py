@@ -1,4 +1,4 @@
-"""Tasks of lm-eval on real files are as its own `simple_evaluate` has them with the ``hf`` model: see `lm_eval_both`."""
+"""Tasks of lm-eval on real files are as its own `simple_evaluate` has them with its ``hf`` model: `lm_eval_both`."""
 
 from __future__ import annotations
 

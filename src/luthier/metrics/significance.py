@@ -270,10 +270,13 @@ def _randomisation(
     )
     # The tolerance keeps rounding from making an exchange without effect differ from the data.
     threshold = observed * (1 - 1e-9) - 1e-12
-    as_large = 0
+    as_large = defined = 0
     for swap in exchanges(clusters.count, permutations, seed):
         difference = np.abs(evaluate(swap)[:, at])
         as_large += int(np.count_nonzero(~(difference < threshold)))
+        defined += int(np.count_nonzero(np.isfinite(difference)))
+    if not defined:  # a number that cannot be resampled is not tested
+        return math.nan
     return (as_large + 1) / (permutations + 1)
 
 
