@@ -16,7 +16,7 @@ from luthier.tasks.build import read_task
 from luthier.tasks.draft import draft_task
 from luthier.tasks.exemplar_pool import fixed_exemplar
 from luthier.tasks.from_row_format import task_from_row_format
-from luthier.tasks.names import LIBRARY, YAML, library_names, of_harness, on_hub, require_task
+from luthier.tasks.names import LIBRARY, YAML, library_names, on_hub, require_own, require_task
 from luthier.tasks.rows import sources
 from luthier.tasks.rows.row_formats import RowFormat, recognise
 from luthier.tasks.rows.sources import SPLITS, Source, given_splits, read_rows
@@ -58,12 +58,7 @@ def load_task(name_or_path: str | Path) -> Task:
         DataError: When a data file cannot be read.
     """
     name_or_path = as_name(name_or_path, where="load_task(name_or_path)")
-    if of_harness(name_or_path):
-        raise TaskError(
-            "a task of lm-eval can be evaluated and retained, not trained on or shown",
-            where=name_or_path,
-            fix="Name it with `luthier eval --tasks` or `luthier compare --retain`.",
-        )
+    require_own(name_or_path)
     if name_or_path in library_names():
         return read_task(LIBRARY / name_or_path / "task.yaml")
     path = user_path(name_or_path)

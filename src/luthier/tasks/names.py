@@ -30,6 +30,20 @@ def of_harness(name_or_path: str) -> bool:
     return name_or_path.startswith(HARNESS)
 
 
+def require_own(name_or_path: str) -> None:
+    """Check that what has to be a task of Luthier is not one of lm-eval.
+
+    Raises:
+        TaskError: When it is.
+    """
+    if of_harness(name_or_path):
+        raise TaskError(
+            "a task of lm-eval can be evaluated and retained, not trained on or shown",
+            where=name_or_path,
+            fix="Name it with `luthier eval --tasks` or `luthier compare --retain`.",
+        )
+
+
 def is_path(name: str) -> bool:
     """Whether a YAML or a folder is named, and not a task of lm-eval's own."""
     return "/" in name or "\\" in name or name.endswith(YAML)
