@@ -108,7 +108,18 @@ VERBS = (
         "Run every arm from the same start, and report what was gained, what it cost, and what was forgotten.",
         "luthier.config.compare:CompareConfig",
         (
-            *(_MODEL, _TASK, Flag("arms"), Flag("retain"), Flag("retention_text"), _RUNS, Flag("name"), _DATA, _TRAIN, _TEST),
+            *(
+                _MODEL,
+                _TASK,
+                Flag("arms"),
+                Flag("retain"),
+                Flag("retention_text"),
+                _RUNS,
+                Flag("name"),
+                _DATA,
+                _TRAIN,
+                _TEST,
+            ),
             *(Flag("search.trials", name="search"), _SEED, Flag("seeds"), Flag("workers"), Flag("dry_run")),
             *(_REMAKE, _DEVICE, _TRUST),
         ),
@@ -192,12 +203,12 @@ VERBS = (
         "luthier.config.report:ReportConfig",
         (Flag("run", position=True),),
     ),
-    Verb("tasks list", "List the built-in tasks."),
+    Verb("tasks list", "List the built-in tasks and the benchmark suites."),
     Verb(
         "tasks show",
         "Show what a task is: its source, templates, metrics and splits.",
         "luthier.config.show_tasks:ShowTaskConfig",
-        (Flag("task", position=True),),
+        (Flag("task", position=True), Flag("folder", name="data")),
     ),
     Verb(
         "tasks new",
@@ -209,7 +220,7 @@ VERBS = (
         "tasks preview",
         "Render the first rows of a task by its templates.",
         "luthier.config.show_tasks:PreviewTaskConfig",
-        (Flag("task", position=True), Flag("split"), Flag("rows"), Flag("template")),
+        (Flag("task", position=True), Flag("folder", name="data"), Flag("split"), Flag("rows"), Flag("template")),
     ),
     Verb(
         "store list",

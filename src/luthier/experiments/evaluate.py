@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,25 +22,28 @@ from luthier.evaluation.measured import Judging, Measured, MeasuredGroup, Native
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder, with_exemplars
 from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
 from luthier.experiments.answers_file import write_answers, write_harness_answers
-from luthier.experiments.harness import Asked, apart, load_harness, prepare_harness
-from luthier.experiments.inputs import repeated_names
-from luthier.experiments.named import ALL
+from luthier.experiments.asked_tasks import AskedTask, asked_of_harness, left_out, load_asked, nothing_left
+from luthier.experiments.harness import Asked, load_harness, prepare_harness
+from luthier.experiments.lower_precision import EXAMPLES
+from luthier.experiments.suite_averages import averages_of, measured
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
 from luthier.inference.engine import TORCH, Engine
 from luthier.kernels.peak_memory import settled_objects
 from luthier.methods.adapter_io import load_adapter
+from luthier.metrics.extraction import extract_again
 from luthier.metrics.overlap.unicode_words import unread_references
+from luthier.metrics.suite_averages import SuiteScore, suite_scores
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
-from luthier.records import Score
+from luthier.records import Prediction, Score
+from luthier.results.guessing import chance_level, majority_baseline
 from luthier.results.records import Change
 from luthier.results.scores import change, score
-from luthier.tasks.loader import load_examples, load_exemplar_pool, load_task, with_data_settings
+from luthier.tasks.loader import load_examples, load_exemplar_pool
 from luthier.tasks.names import library_names
 from luthier.tasks.schema import Task
-from luthier.tasks.task_sets import PLAIN_TEXT, NamedTask, expand
 from luthier.threads import threads_in_words
 
 if TYPE_CHECKING:
@@ -58,7 +61,11 @@ class Evaluated(Displayed):
         dropped: Examples that do not fit and were not answered.
         log: The predictions and the time that they took.
         parts: The scores of each part of the test split, where the task names parts.
-        coarser: The primary output less that of the model's own weights, where the engine's are coarser.
+        extracted: The scores by each further way of taking the answer out, where the task names several.
+        majority: What the most frequent answer scores; None where the answers are no classes.
+        chance: What guessing scores, or None.
+        coarser: The primary output less that of the model's own weights where the engine's are coarser, or less that
+            of float32 products, for the first examples, where products are in a lower precision.
         same: Share of answers that are then the same.
     """
 
@@ -70,6 +77,9 @@ class Evaluated(Displayed):
     dropped: int
     log: PredictionLog
     parts: Mapping[str, tuple[Score, ...]]
+    extracted: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
+    majority: float | None = None
+    chance: float | None = None
     coarser: Change | None = None
     same: float | None = None
 
@@ -78,9 +88,17 @@ class Evaluated(Displayed):
 
 
 class Evaluation(Displayed, list[Evaluated]):
-    """The tasks that were measured, in order."""
+    """The tasks that were measured, in order.
+
+    Attributes:
+        averages: Of the suites that were asked for.
+    """
 
     view: ClassVar[str] = "evaluation"
+
+    def __init__(self, found: Iterable[Evaluated], averages: Sequence[SuiteScore] = ()) -> None:
+        super().__init__(found)
+        self.averages = tuple(averages)
 
 
 def evaluate(config: EvaluateConfig) -> Evaluation:
@@ -94,8 +112,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     """
     require_settings(config, EvaluateConfig, "evaluate")
     faults: list[LuthierError] = []
-    ours, theirs = apart(_named(config.tasks))
-    loaded = [with_data_settings(task, config.data) for task in _load_tasks([own.name for own in ours], faults)]
+    loaded, theirs = load_asked(config, faults), asked_of_harness(config)
     if theirs and config.evaluation.engine != TORCH:
         what = "tasks of lm-eval ask which answers are the likeliest, which this engine does not say"
         faults.append(ConfigError(what, where="evaluation.engine", fix=f"{use_torch().capitalize()}."))
@@ -113,14 +130,18 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     adapter = config.adapter
     attached = load_adapter(model, adapter, any_base=config.any_base) if adapter else None
     model.keep_free(model.virtual_tokens)
-    prepared: list[PreparedTask] = []
-    for task in loaded:
-        with collecting(faults):
+    prepared: list[_Prepared] = []
+    for asked in loaded:
+        with collecting(faults), left_out(asked):
+            task = asked.task
             examples = load_examples(task, "test", limit=config.data.test, seed=config.seed, evaluation=True)
-            prepared.append(PreparedTask(task, make_encoder(model, task, config.data), tuple(examples)))
+            ready = PreparedTask(task, make_encoder(model, task, config.data), tuple(examples))
+            prepared.append(_Prepared(ready, asked.by_name))
     shots = config.shots if "shots" in config.model_fields_set else None
-    asked = Asked(shots, config.data.test, config.seed, config.decoding.max_new_tokens)
-    harness = prepare_harness(harness_tasks, model, config.data, asked, faults)
+    how = Asked(shots, config.data.test, config.seed, config.decoding.max_new_tokens)
+    harness = prepare_harness(harness_tasks, model, config.data, how, faults)
+    if not prepared and not harness.tasks and not faults:
+        faults.append(nothing_left(config.tasks))
     raise_faults("nothing can be measured", faults)
     evaluation, key = config.evaluation, folder_digest(adapter) if adapter else ""
     about = About(arm=str(adapter) if adapter else "", run="eval")
@@ -132,30 +153,22 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         with using_store(config.runs, remake_damaged=config.remake_damaged), settled_objects():
             engines = open_engines(evaluation.engine, model, attached, context)
             evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed, config.answers)
-            found = [evaluator.evaluate(item) for item in prepared]
-            measured = [evaluator.evaluate_harness(item) for item in harness.tasks]
-            return Evaluation([*found, *measured, *(evaluator.sum_up(group, measured) for group in harness.groups)])
+            found = evaluator.evaluate_all(prepared)
+            averages = _averages(found, config)
+            others = [evaluator.evaluate_harness(item) for item in harness.tasks]
+            groups = [evaluator.sum_up(group, others) for group in harness.groups]
+            return Evaluation([*found, *others, *groups], averages)
     finally:
         if attached is not None:
             attached.detach()
 
 
-def _named(names: Sequence[str]) -> tuple[NamedTask, ...]:
-    """Put the members of sets of tasks, and all built-in tasks for the word for them, in their place."""
-    return expand([name for asked in names for name in (_builtin() if asked == ALL else (asked,))])
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A task made ready, and whether it was asked for by its own name."""
 
-
-def _load_tasks(names: Sequence[str], faults: list[LuthierError]) -> list[Task]:
-    loaded: list[Task] = []
-    for name in names:
-        with collecting(faults):
-            loaded.append(load_task(name))
-    faults += repeated_names(loaded, "tasks")
-    return loaded
-
-
-def _builtin() -> tuple[str, ...]:
-    return tuple(name for name in library_names() if name != PLAIN_TEXT)
+    ready: PreparedTask
+    by_name: bool
 
 
 @dataclass(frozen=True)
@@ -180,14 +193,22 @@ class _Evaluator:
     seed: int
     answers: Path | None
 
+    def evaluate_all(self, prepared: Sequence[_Prepared]) -> list[Evaluated]:
+        """Evaluate tasks; a member of a set that the model cannot hold is left out, and said."""
+        found: list[Evaluated] = []
+        for item in prepared:
+            with left_out(AskedTask(item.ready.task, item.by_name)):
+                found.append(self.evaluate(item.ready))
+        return found
+
     def evaluate(self, prepared: PreparedTask) -> Evaluated:
         """Evaluate one task."""
         task = prepared.task
         pool = load_exemplar_pool(task, limit=None, seed=self.seed) if self.shots else ()
         prompted, used = with_exemplars(prepared, pool, self.shots, self.context.decoding, seed=self.seed)
-        measured = NativeTask(prompted, self.shots)
-        job = self._answered(measured, self.engines.answers, task.name)
-        log, signature = read_log(job), measured.signature()
+        asked = NativeTask(prompted, self.shots)
+        job = self._answered(asked, self.engines.answers, task.name)
+        log, signature = read_log(job), asked.signature()
         self._say_where(prompted, job, log)
         if log.unparsed:
             say(f"{task.name}: no answer was found in {log.unparsed} of {len(log.predictions)} generated texts")
@@ -203,19 +224,30 @@ class _Evaluator:
             )
             for part in sorted({part_of[own.id] for own in log.predictions} - {""})
         }
-        found = Evaluated(task, scores, used, len(job.dropped), log, parts)
-        if self.engines.exact is None:
+        found = Evaluated(
+            task,
+            scores,
+            used,
+            len(job.dropped),
+            log,
+            parts,
+            extracted=self._by_other_extractions(prepared, log, signature),
+            majority=_majority(log, prepared),
+            chance=chance_level(log.predictions, prepared.metrics),
+        )
+        exact = self._in_float32(prompted)
+        if not exact:
             return found
-        exact = read_log(self._answered(measured, self.engines.exact, f"{task.name} in float32")).predictions
-        coarser = change(log.predictions, exact, prepared.metrics, self.config)
-        same = sum(one.text == other.text for one, other in zip(log.predictions, exact, strict=True)) / len(exact)
+        by_id = {one.id: one for one in log.predictions}
+        lower = [by_id[one.id] for one in exact]
+        coarser = change(lower, exact, prepared.metrics, self.config)
+        same = sum(one.text == other.text for one, other in zip(lower, exact, strict=True)) / len(exact)
         return replace(found, coarser=coarser, same=same)
 
     def evaluate_harness(self, task: HarnessTask) -> Evaluated:
         """Evaluate one task of lm-eval."""
         job = self._answered(task, None, task.name)
         log = read_log(job)
-        shots = task.shots
         if job.cut:
             say(f"{task.name}: {job.cut} of {len(job.requests)} prompts were too long, and cut on their left")
         if self.answers is None:
@@ -223,20 +255,40 @@ class _Evaluator:
         else:
             say(f"{task.name}: answers, prompts and numbers are in {write_harness_answers(self.answers, task, log)}")
         scores = score(log.predictions, task.metrics_of(log.predictions), self.config, task.signature())
-        return Evaluated(task, scores, (shots, shots), len(job.dropped), log, {})
+        return Evaluated(task, scores, (task.shots, task.shots), len(job.dropped), log, {})
 
-    def sum_up(self, group: MeasuredGroup, measured: Sequence[Evaluated]) -> Evaluated:
+    def sum_up(self, group: MeasuredGroup, found: Sequence[Evaluated]) -> Evaluated:
         """Return the numbers of a group of tasks, from the answers to its members."""
-        logs = {own.task.name: own.log.predictions for own in measured}
-        predictions = group.log_of(logs)
+        predictions = group.log_of({own.task.name: own.log.predictions for own in found})
         asked = {own.task for own in predictions}
-        members = [own for own in measured if own.task.name in asked]
-        log = PredictionLog(
-            predictions, sum(own.log.seconds for own in members), None, sum(own.log.cached for own in members)
-        )
+        members = [own for own in found if own.task.name in asked]
+        seconds, cached = sum(own.log.seconds for own in members), sum(own.log.cached for own in members)
+        log = PredictionLog(predictions, seconds, None, cached)
         scores = score(predictions, group.metrics_of(predictions), self.config, group.signature())
         shots = [count for own in members for count in own.shots_used]
         return Evaluated(group, scores, (min(shots), max(shots)), sum(own.dropped for own in members), log, {})
+
+    def _in_float32(self, prompted: PreparedTask) -> tuple[Prediction, ...]:
+        """Answer again with float32 weights, or some examples with float32 products; nothing where all is float32."""
+        label = f"{prompted.task.name} in float32"
+        if self.engines.exact is not None:
+            return read_log(self._answered(NativeTask(prompted), self.engines.exact, label)).predictions
+        if self.model.products is None or self.engines.answers is not None:
+            return ()
+        some = replace(prompted, examples=prompted.examples[:EXAMPLES])
+        with self.model.in_precision(None):
+            return read_log(self._answered(NativeTask(some), None, label)).predictions
+
+    def _by_other_extractions(
+        self, prepared: PreparedTask, log: PredictionLog, signature: Mapping[str, str]
+    ) -> dict[str, tuple[Score, ...]]:
+        """Score the same generated texts by each further way of taking the answer out of them."""
+        found: dict[str, tuple[Score, ...]] = {}
+        for name, extraction in prepared.task.other_extractions.items():
+            again = extract_again(log.predictions, extraction)
+            said = {**signature, "extract": extraction.signature}
+            found[name] = score(again, prepared.metrics, self.config, said)
+        return found
 
     def _say_where(self, prompted: PreparedTask, job: EvaluationJob, log: PredictionLog) -> None:
         if self.answers is None:
@@ -247,6 +299,27 @@ class _Evaluator:
         path = write_answers(self.answers, prompted, log, new_tokens=new_tokens)
         say(f"{prompted.task.name}: answers, prompts and row numbers are in {path}")
 
-    def _answered(self, measured: Measured, engine: Engine | None, label: str) -> EvaluationJob:
+    def _answered(self, asked: Measured, engine: Engine | None, label: str) -> EvaluationJob:
         """Return a job that is finished."""
-        return ensure_answered(measured.job(self.model, replace(self.context, engine=engine), label=label))
+        return ensure_answered(asked.job(self.model, replace(self.context, engine=engine), label=label))
+
+
+def _majority(log: PredictionLog, prepared: PreparedTask) -> float | None:
+    found = majority_baseline((), log.predictions, prepared.metrics)
+    return None if found is None else found.value
+
+
+def _averages(found: Sequence[Evaluated], config: EvaluateConfig) -> tuple[SuiteScore, ...]:
+    """Return the averages of the suites that were asked for by name."""
+    if {one.task.name for one in found} <= set(library_names()):
+        return ()  # the built-in tasks are no suite: nothing needs to be read
+    wanted = averages_of(config.tasks, [one.task.name for one in found])
+    several = {task: outputs for average in wanted for task, outputs in average.scores.items()}
+    counted = {
+        one.task.name: measured(
+            one.scores, one.log.predictions, several.get(one.task.name, (one.task.primary,)), one.chance
+        )
+        for one in found
+        if isinstance(one.task, Task)
+    }
+    return suite_scores(wanted, counted, confidence=config.evaluation.confidence)

@@ -66,14 +66,14 @@ def read_inputs(config: CompareConfig) -> Inputs:
     faults: list[LuthierError] = []
     task: Task | None = None
     arms: list[Arm] = []
-    ours, theirs = apart(expand((EVERYDAY,) if config.retain is None else config.retain))
+    ours, theirs = apart(expand((EVERYDAY,) if config.retain is None else config.retain, config.data.folder))
     with collecting(faults):
         retained = _retained_tasks(ours, target=config.task, data=config.data)
     harness = load_harness(theirs, config.data, faults)
     with collecting(faults):
         texts = load_texts(config.retention_text) if config.retention_text else []
     with collecting(faults):
-        task = with_data_settings(load_task(config.task), config.data)
+        task = with_data_settings(load_task(config.task, config.data.folder), config.data)
     with collecting(faults):
         model = load_model(
             config.model,
@@ -96,7 +96,7 @@ def _retained_tasks(names: Sequence[NamedTask], *, target: str, data: DataConfig
     for named in names:
         if named.by_name or named.name != target:
             with collecting(faults):
-                found.append(RetainedTask(with_data_settings(load_task(named.name), data), named.by_name))
+                found.append(RetainedTask(with_data_settings(load_task(named.name, data.folder), data), named.by_name))
     faults += repeated_names([item.task for item in found], "retain")
     raise_faults("the retained tasks have faults", faults)
     return tuple(found)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from luthier.errors import ConfigError, did_you_mean
 from luthier.metrics import answer_extraction
-from luthier.metrics.choice import calibration, classification, correlation
+from luthier.metrics.choice import bits_per_byte, calibration, classification, correlation, truth_mass
 from luthier.metrics.metric import Metric
 from luthier.metrics.model_based import bert_score, nli, perplexity
 from luthier.metrics.overlap import bleu, chrf, negation, rouge, tokenisers
@@ -58,6 +58,7 @@ def _entries() -> dict[str, Entry]:
         "bertscore": Entry(
             lambda s: bert_score.bertscore_metric(s["model"], s["layer"]), {"model": Option(""), "layer": Option("")}
         ),
+        "bits_per_byte": _plain(bits_per_byte.bits_per_byte_metric),
         "bleu": Entry(
             lambda s: bleu.bleu_metric(tokenize=s["tokenize"], smooth=s["smooth"], lowercase=s["lowercase"] == "yes"),
             {
@@ -74,7 +75,7 @@ def _entries() -> dict[str, Entry]:
         "ece": _plain(calibration.ece_metric),
         "exact_match": Entry(
             lambda s: answer_extraction.exact_match_metric(s["normalise"]),
-            {"normalise": Option("strip", ("strip", "squad"))},
+            {"normalise": Option("strip", answer_extraction.EXACT_NORMALISATIONS)},
         ),
         "f1": _of_choices(classification.f1_metric),
         "f1_binary": Entry(
@@ -93,6 +94,7 @@ def _entries() -> dict[str, Entry]:
         "selective": _plain(calibration.selective_metric),
         "set_f1": _plain(partial(best_target, "set_f1", answer_extraction.set_f1)),
         "spearman": _plain(correlation.spearman_metric),
+        "truth_mass": _plain(truth_mass.truth_mass_metric),
         "token_f1": _plain(partial(best_target, "token_f1", answer_extraction.token_f1)),
     }
 
