@@ -109,14 +109,14 @@ WINDOWED_OR_OTHERWISE_ODD = {"gemma2", "gemma3", "mistral", "bloom", "falcon", "
 def test_one_item_beyond_the_window_leaves_the_others_in_the_tree(
     score: Callable[..., Sequence[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Layers of this model see 8 tokens; of 9 the last is predicted and not read."""
-    model = MODELS["gemma3"]
-    assert model.window == 8
+    """Of 9 tokens the last is predicted and not read, so that they fit a window of 8."""
+    model = MODELS["llama"]
+    monkeypatch.setitem(model.__dict__, "window", 8)
     rng = np.random.default_rng(0)
     lengths = [(4, 2), (20, 3), (7, 2), (5, 1), (8, 2)]
     items = [
-        Encoded(str(place), *(rng.integers(4, VOCABULARY, length).astype(np.int32) for length in own))
-        for place, own in enumerate(lengths)
+        Encoded(str(place), ids(*rng.integers(4, VOCABULARY, prompt)), ids(*rng.integers(4, VOCABULARY, target)))
+        for place, (prompt, target) in enumerate(lengths)
     ]
     asked: list[str] = []
 
