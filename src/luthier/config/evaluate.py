@@ -15,8 +15,8 @@ class EvaluateConfig(RemakingSettings, ComputingSettings, ModelSettings):
     """Everything that ``luthier eval`` depends on."""
 
     tasks: tuple[Name, ...] = ("all",)
-    """Built-in names, named sets of tasks, task YAMLs, data files or ``lm_eval:NAME``; ``all`` stands for every
-    built-in task."""
+    """Built-in names, benchmark tasks and suites, named sets of tasks, task YAMLs, data files or ``lm_eval:NAME``;
+    ``all`` stands for every built-in task."""
     adapter: UserPath | None = None
     """A folder that ``luthier tune`` wrote, or an adapter in PEFT's layout; the model alone when not given."""
     any_base: bool = False

@@ -14,6 +14,7 @@ from luthier.evaluation.prepared_task import signature_context
 from luthier.experiments.outcomes import ArmOutcome, FailedArm, RetentionLogs, SeedOutcome
 from luthier.experiments.plan import Plan
 from luthier.experiments.search import parameters_in_words
+from luthier.experiments.suite_averages import averages_of
 from luthier.experiments.summaries import training_summary
 from luthier.experiments.training_data import replayed_examples
 from luthier.methods.peft_files import target_modules
@@ -25,6 +26,7 @@ from luthier.results.answers import summarise_answers, warnings_about_answers
 from luthier.results.costs import mean_costs
 from luthier.results.records import ArmCosts, ArmResult, RetentionResult, SeedResult
 from luthier.results.scores import Logs, corrected_retention, retention_over_seeds, score_over_seeds
+from luthier.results.suite_retention import suite_retention
 from luthier.results.summaries import Search
 from luthier.training.trained import Trained
 
@@ -139,7 +141,9 @@ def _retained(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> t
         before = group.log_of(_by_task(plan, base))
         logs = {run.seed: group.log_of(_by_task(plan, run.retention)) for run in runs}
         found.append(replace(_kept(plan, group, before, logs), group=True))
-    return corrected_retention(found, plan.config.evaluation)
+    tasks = corrected_retention(found, plan.config.evaluation)
+    suites = averages_of(plan.config.retain or (), [item.task for item in tasks])
+    return (*tasks, *suite_retention(tasks, suites, plan.config.evaluation.confidence))
 
 
 def _kept(plan: Plan, judging: Judging, before: Log, logs: Logs) -> RetentionResult:

@@ -22,10 +22,10 @@ from luthier.evaluation.measured import Judging, Measured, MeasuredGroup, Native
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder, with_exemplars
 from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
 from luthier.experiments.answers_file import write_answers, write_harness_answers
-from luthier.experiments.asked_tasks import AskedTask, asked_of_harness, left_out, load_asked, nothing_left
-from luthier.experiments.harness import Asked, load_harness, prepare_harness
+from luthier.experiments.asked_tasks import AskedTask, left_out, load_asked, named_tasks, nothing_left
+from luthier.experiments.harness import Asked, apart, load_harness, prepare_harness
 from luthier.experiments.lower_precision import EXAMPLES
-from luthier.experiments.suite_averages import averages_of, measured
+from luthier.experiments.suite_averages import averages_of, counted
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
 from luthier.inference.engine import TORCH, Engine
@@ -55,7 +55,7 @@ class Evaluated(Displayed):
     """One task, measured.
 
     Attributes:
-        task: The task; one of lm-eval, or a group of its tasks, where ``lm_eval:`` was asked for.
+        task: The task.
         scores: The primary output first.
         shots_used: Fewest and most exemplars that fitted.
         dropped: Examples that do not fit and were not answered.
@@ -112,7 +112,10 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     """
     require_settings(config, EvaluateConfig, "evaluate")
     faults: list[LuthierError] = []
-    loaded, theirs = load_asked(config, faults), asked_of_harness(config)
+    ours, theirs = apart(named_tasks(config.tasks, config.data.folder))
+    loaded = load_asked(ours, config.data, faults)
+    if not loaded and not theirs and not faults:
+        faults.append(nothing_left(config.tasks))
     if theirs and config.evaluation.engine != TORCH:
         what = "tasks of lm-eval ask which answers are the likeliest, which this engine does not say"
         faults.append(ConfigError(what, where="evaluation.engine", fix=f"{use_torch().capitalize()}."))
@@ -137,11 +140,11 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             examples = load_examples(task, "test", limit=config.data.test, seed=config.seed, evaluation=True)
             ready = PreparedTask(task, make_encoder(model, task, config.data), tuple(examples))
             prepared.append(_Prepared(ready, asked.by_name))
+    if not prepared and not theirs and not faults:
+        faults.append(nothing_left(config.tasks))
     shots = config.shots if "shots" in config.model_fields_set else None
     how = Asked(shots, config.data.test, config.seed, config.decoding.max_new_tokens)
     harness = prepare_harness(harness_tasks, model, config.data, how, faults)
-    if not prepared and not harness.tasks and not faults:
-        faults.append(nothing_left(config.tasks))
     raise_faults("nothing can be measured", faults)
     evaluation, key = config.evaluation, folder_digest(adapter) if adapter else ""
     about = About(arm=str(adapter) if adapter else "", run="eval")
@@ -154,10 +157,9 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             engines = open_engines(evaluation.engine, model, attached, context)
             evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed, config.answers)
             found = evaluator.evaluate_all(prepared)
-            averages = _averages(found, config)
             others = [evaluator.evaluate_harness(item) for item in harness.tasks]
-            groups = [evaluator.sum_up(group, others) for group in harness.groups]
-            return Evaluation([*found, *others, *groups], averages)
+            sums = [evaluator.sum_up(group, others) for group in harness.groups]
+            return Evaluation([*found, *others, *sums], _averages(found, config))
     finally:
         if attached is not None:
             attached.detach()
@@ -206,9 +208,9 @@ class _Evaluator:
         task = prepared.task
         pool = load_exemplar_pool(task, limit=None, seed=self.seed) if self.shots else ()
         prompted, used = with_exemplars(prepared, pool, self.shots, self.context.decoding, seed=self.seed)
-        asked = NativeTask(prompted, self.shots)
-        job = self._answered(asked, self.engines.answers, task.name)
-        log, signature = read_log(job), asked.signature()
+        measured = NativeTask(prompted, self.shots)
+        job = self._answered(measured, self.engines.answers, task.name)
+        log, signature = read_log(job), measured.signature()
         self._say_where(prompted, job, log)
         if log.unparsed:
             say(f"{task.name}: no answer was found in {log.unparsed} of {len(log.predictions)} generated texts")
@@ -244,40 +246,16 @@ class _Evaluator:
         same = sum(one.text == other.text for one, other in zip(lower, exact, strict=True)) / len(exact)
         return replace(found, coarser=coarser, same=same)
 
-    def evaluate_harness(self, task: HarnessTask) -> Evaluated:
-        """Evaluate one task of lm-eval."""
-        job = self._answered(task, None, task.name)
-        log = read_log(job)
-        if job.cut:
-            say(f"{task.name}: {job.cut} of {len(job.requests)} prompts were too long, and cut on their left")
-        if self.answers is None:
-            say(f"{task.name}: predictions are in {job.entry.folder}; --answers FOLDER writes them with prompts")
-        else:
-            say(f"{task.name}: answers, prompts and numbers are in {write_harness_answers(self.answers, task, log)}")
-        scores = score(log.predictions, task.metrics_of(log.predictions), self.config, task.signature())
-        return Evaluated(task, scores, (task.shots, task.shots), len(job.dropped), log, {})
-
-    def sum_up(self, group: MeasuredGroup, found: Sequence[Evaluated]) -> Evaluated:
-        """Return the numbers of a group of tasks, from the answers to its members."""
-        predictions = group.log_of({own.task.name: own.log.predictions for own in found})
-        asked = {own.task for own in predictions}
-        members = [own for own in found if own.task.name in asked]
-        seconds, cached = sum(own.log.seconds for own in members), sum(own.log.cached for own in members)
-        log = PredictionLog(predictions, seconds, None, cached)
-        scores = score(predictions, group.metrics_of(predictions), self.config, group.signature())
-        shots = [count for own in members for count in own.shots_used]
-        return Evaluated(group, scores, (min(shots), max(shots)), sum(own.dropped for own in members), log, {})
-
     def _in_float32(self, prompted: PreparedTask) -> tuple[Prediction, ...]:
         """Answer again with float32 weights, or some examples with float32 products; nothing where all is float32."""
         label = f"{prompted.task.name} in float32"
         if self.engines.exact is not None:
-            return read_log(self._answered(NativeTask(prompted), self.engines.exact, label)).predictions
+            return read_log(self._answered(NativeTask(prompted, self.shots), self.engines.exact, label)).predictions
         if self.model.products is None or self.engines.answers is not None:
             return ()
         some = replace(prompted, examples=prompted.examples[:EXAMPLES])
         with self.model.in_precision(None):
-            return read_log(self._answered(NativeTask(some), None, label)).predictions
+            return read_log(self._answered(NativeTask(some, self.shots), None, label)).predictions
 
     def _by_other_extractions(
         self, prepared: PreparedTask, log: PredictionLog, signature: Mapping[str, str]
@@ -290,6 +268,33 @@ class _Evaluator:
             found[name] = score(again, prepared.metrics, self.config, said)
         return found
 
+    def evaluate_harness(self, task: HarnessTask) -> Evaluated:
+        """Evaluate one task of lm-eval."""
+        job = self._answered(task, None, task.name)
+        log = read_log(job)
+        shots = task.shots
+        if job.cut:
+            say(f"{task.name}: {job.cut} of {len(job.requests)} prompts were too long, and cut on their left")
+        if self.answers is None:
+            say(f"{task.name}: predictions are in {job.entry.folder}; --answers FOLDER writes them with prompts")
+        else:
+            say(f"{task.name}: answers, prompts and numbers are in {write_harness_answers(self.answers, task, log)}")
+        scores = score(log.predictions, task.metrics_of(log.predictions), self.config, task.signature())
+        return Evaluated(task, scores, (shots, shots), len(job.dropped), log, {})
+
+    def sum_up(self, group: MeasuredGroup, measured: Sequence[Evaluated]) -> Evaluated:
+        """Return the numbers of a group of tasks, from the answers to its members."""
+        logs = {own.task.name: own.log.predictions for own in measured}
+        predictions = group.log_of(logs)
+        asked = {own.task for own in predictions}
+        members = [own for own in measured if own.task.name in asked]
+        log = PredictionLog(
+            predictions, sum(own.log.seconds for own in members), None, sum(own.log.cached for own in members)
+        )
+        scores = score(predictions, group.metrics_of(predictions), self.config, group.signature())
+        shots = [count for own in members for count in own.shots_used]
+        return Evaluated(group, scores, (min(shots), max(shots)), sum(own.dropped for own in members), log, {})
+
     def _say_where(self, prompted: PreparedTask, job: EvaluationJob, log: PredictionLog) -> None:
         if self.answers is None:
             where = job.entry.folder
@@ -299,9 +304,9 @@ class _Evaluator:
         path = write_answers(self.answers, prompted, log, new_tokens=new_tokens)
         say(f"{prompted.task.name}: answers, prompts and row numbers are in {path}")
 
-    def _answered(self, asked: Measured, engine: Engine | None, label: str) -> EvaluationJob:
+    def _answered(self, measured: Measured, engine: Engine | None, label: str) -> EvaluationJob:
         """Return a job that is finished."""
-        return ensure_answered(asked.job(self.model, replace(self.context, engine=engine), label=label))
+        return ensure_answered(measured.job(self.model, replace(self.context, engine=engine), label=label))
 
 
 def _majority(log: PredictionLog, prepared: PreparedTask) -> float | None:
@@ -315,11 +320,10 @@ def _averages(found: Sequence[Evaluated], config: EvaluateConfig) -> tuple[Suite
         return ()  # the built-in tasks are no suite: nothing needs to be read
     wanted = averages_of(config.tasks, [one.task.name for one in found])
     several = {task: outputs for average in wanted for task, outputs in average.scores.items()}
-    counted = {
-        one.task.name: measured(
-            one.scores, one.log.predictions, several.get(one.task.name, (one.task.primary,)), one.chance
+    own = {
+        one.task.name: counted(
+            one.scores, one.log.predictions, several.get(one.task.name, (one.scores[0].metric,)), one.chance
         )
         for one in found
-        if isinstance(one.task, Task)
     }
-    return suite_scores(wanted, counted, confidence=config.evaluation.confidence)
+    return suite_scores(wanted, own, confidence=config.evaluation.confidence)
