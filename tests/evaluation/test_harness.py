@@ -24,6 +24,7 @@ from luthier.evaluation.harness import items, loading
 from luthier.evaluation.harness import task as harness_task
 from luthier.evaluation.harness.groups import HarnessGroup
 from luthier.evaluation.harness.items import aggregated_metric
+from luthier.evaluation.harness.library import Known, library, members_of
 from luthier.evaluation.harness.task import HarnessTask
 from luthier.experiments.evaluate import Evaluation, evaluate
 from luthier.metrics.metric import Metric
@@ -470,10 +471,8 @@ def test_another_engine_is_refused_before_anything_is_answered(tmp_path: Path) -
     assert "tasks of lm-eval ask which answers are the likeliest" in str(said)
 
 
-def test_an_unknown_name_is_told_with_those_that_are_near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, "colours", CHOICE, rows(3))
-    local = TaskManager(include_path=str(tmp_path), include_defaults=False)
-    monkeypatch.setattr(loading, "TaskManager", lambda: local)
+def test_an_unknown_name_is_told_with_those_that_are_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "library", lambda: {"colours": Known("TASK", "colours.yaml", ())})
     with pytest.raises(TaskError, match="lm-eval has no task, group or tag 'colors'") as found:
         loading.load_tasks(["colors"], data=None)
     assert found.value.fix == "Did you mean 'colours'? `lm_eval ls tasks` lists them."
@@ -501,3 +500,22 @@ def test_tasks_of_its_own_library_are_found_and_refused_by_name() -> None:
     assert "the answers to 'humaneval' are programs" in said
     assert "the answers to 'mbpp' are programs" in said
     assert "Did you mean 'gsm8k'" in said
+
+
+@pytest.mark.slow
+def test_the_index_is_lm_evals_own_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every name, kind, file and member; a second reading makes nothing."""
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
+    made, own = library.__wrapped__(), TaskManager().task_index
+    assert made.keys() == own.keys()
+    for name in ("mmlu", "ai2_arc", "gsm8k", "bbh", "mmlu_stem_tasks", "humaneval", "super-glue-lm-eval-v1"):
+        entry = made[name].entry(name)
+        assert (entry.kind, entry.yaml_path) == (own[name].kind, own[name].yaml_path)
+        assert list(members_of(entry)) == list(members_of(own[name])) == list(made[name].members)
+        assert entry.cfg == own[name].cfg
+    monkeypatch.setattr("luthier.evaluation.harness.library.TaskManager", lambda: pytest.fail("it was made again"))
+    assert library.__wrapped__() == made
+    (kept,) = (tmp_path / "lm_eval").glob("index-*.json")
+    kept.write_text("{")
+    with pytest.raises(pytest.fail.Exception, match="it was made again"):
+        library.__wrapped__()
