@@ -21,6 +21,8 @@ class EvaluateConfig(RemakingSettings, ComputingSettings, ModelSettings):
     """A folder that ``luthier tune`` wrote, or an adapter in PEFT's layout; the model alone when not given."""
     any_base: bool = False
     """Accept an adapter that was trained on another base."""
+    compare: Name | None = None
+    """A second model, which answers the same examples: every score is shown with its paired difference."""
     shots: int = Field(default=0, ge=0)
     """Exemplars before each prompt, as many as fit; of a task of lm-eval its own number when not given."""
     answers: UserPath | None = None

@@ -38,7 +38,7 @@ from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
 from luthier.records import Prediction, Score
 from luthier.results.guessing import chance_level, majority_baseline
-from luthier.results.records import Change
+from luthier.results.records import Change, Compared
 from luthier.results.scores import change, score
 from luthier.tasks.loader import load_examples, load_exemplar_pool
 from luthier.tasks.names import library_names
@@ -66,6 +66,7 @@ class Evaluated(Displayed):
         coarser: The primary output less that of the model's own weights where the engine's are coarser, or less that
             of float32 products, for the first examples, where products are in a lower precision.
         same: Share of answers that are then the same.
+        compared: A second model on the same examples; None where none was named.
     """
 
     view: ClassVar[str] = "evaluated task"
@@ -81,6 +82,7 @@ class Evaluated(Displayed):
     chance: float | None = None
     coarser: Change | None = None
     same: float | None = None
+    compared: Compared | None = None
 
     def __repr__(self) -> str:
         return f"<Evaluated {self.task.name}: {self.scores[0]}>"

@@ -39,7 +39,8 @@ def require_names(settings: BaseModel) -> None:
     for named in expand([name for name in names if name not in (None, ALL)]):
         with collecting(faults):
             require_task(named.name)
-    if "model" in given:
-        with collecting(faults):
-            require_model(given["model"])
+    for model in (given.get("model"), given.get("compare")):
+        if model is not None:
+            with collecting(faults):
+                require_model(model)
     raise_faults("the command names what does not exist", faults)

@@ -67,6 +67,21 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """A second model on the same examples.
+
+    Attributes:
+        model: Its name.
+        score: Its score.
+        change: The first model's score less its own, paired.
+    """
+
+    model: str
+    score: Score
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
 class RetentionResult:
     """One task that was not trained on, before and after training.
 
