@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ from luthier.evaluation.harness.groups import HarnessGroup
 from luthier.evaluation.harness.items import aggregated_metric
 from luthier.evaluation.harness.library import Known, library, members_of
 from luthier.evaluation.harness.task import HarnessTask
+from luthier.experiments.against import evaluate_against
 from luthier.experiments.evaluate import Evaluation, evaluate
 from luthier.metrics.metric import Metric
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.significance import paired_difference
 from luthier.records import Prediction
+from luthier.report.displays import as_text
 from luthier.tasks import names
 from luthier.tasks.loader import load_task
 from tiny_models import tiny_folder
@@ -381,6 +384,32 @@ def test_a_macro_average_varies_as_its_members_do(tmp_path: Path) -> None:
     inside = math.sqrt(0.25 / 4 + 0.25 / 12) / 2
     assert inside < spread < 1.25 * inside, "the bootstrap also varies the number of documents of each"
     assert spread > 1.1 * math.sqrt(0.25 / 16)
+
+
+def test_two_models_are_paired_on_tasks_and_groups(tmp_path: Path) -> None:
+    tasks = grouped(tmp_path, by_size=True)
+    surprise = {"metric": "likelihood_diff", "aggregation": "mean", "higher_is_better": False}
+    write(tasks, "surprise", CHOICE, rows(12), metric_list=[surprise])
+    (tasks / "own.py").write_text("def judge(doc, results):\n    return {'likelihood_diff': -results[0][0]}\n")
+    path = tasks / "surprise.yaml"
+    path.write_text(path.read_text() + "process_results: !function own.judge\n")
+    settings: dict[str, Any] = {"device": "cpu", "runs": tmp_path / "runs", "evaluation": {"resamples": 100}}
+    first, second = str(tiny_folder("llama")), str(tiny_folder("qwen3"))
+    asked = {**settings, "model": first, "compare": second, "tasks": [f"lm_eval:{tasks}"]}
+    found = evaluate_against(EvaluateConfig.model_validate(asked))
+    other = {own.task.name: own.scores[0].value for own in run(tmp_path, tasks, model=second)}
+    assert [own.task.name.removeprefix("lm_eval:") for own in found] == ["few", "many", "surprise", "both"]
+    for own in found:
+        assert own.compared is not None
+        assert own.compared.score.value == other[own.task.name]
+        assert own.compared.change.value == pytest.approx(own.scores[0].value - other[own.task.name])
+        assert own.compared.higher_is_better == (own.task.name != "lm_eval:surprise")
+    (line,) = [own for own in found if own.task.name == "lm_eval:surprise"]
+    assert line.compared is not None
+    for value, mark in ((1.0, "▼"), (-1.0, "▲")):
+        change = replace(line.compared.change, value=value, significant=True)
+        shown = as_text(Evaluation([replace(line, compared=replace(line.compared, change=change))]))
+        assert mark in shown, "of a number where lower is better, more is worse"
 
 
 # What a user can do wrong.
