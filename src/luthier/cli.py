@@ -210,7 +210,7 @@ def _evaluate(settings: EvaluateConfig, as_json: bool) -> None:
 
     found = evaluate(settings)
     if as_json:
-        deliver_json(evaluation_json([row_of(item) for item in found]))
+        deliver_json(evaluation_json([row_of(item) for item in found], found.averages))
     else:
         _show(found)
 

@@ -66,6 +66,9 @@ class Example:
             they are (a later system message, tools, an assistant who speaks first); else empty.
         answer: The answer as a message, where it calls tools; else None.
         tools: The tools that are offered, as a JSON list; "" for none.
+        choice_prompts: Where each choice stands in a prompt of its own: these prompts, in order; else empty. ``prompt``
+            is then that of the right choice.
+        ending: What follows each of these prompts, and is scored after it; "" where the choices are.
     """
 
     id: str
@@ -83,6 +86,13 @@ class Example:
     messages: tuple[Message, ...] = ()
     answer: Message | None = None
     tools: str = ""
+    choice_prompts: tuple[str, ...] = ()
+    ending: str = ""
+
+    @property
+    def reply(self) -> str:
+        """What follows the prompt: the first target, or the ending of a prompt that holds the choice; "" for none."""
+        return self.ending or (self.targets[0] if self.targets else "")
 
 
 @dataclass(frozen=True, slots=True)

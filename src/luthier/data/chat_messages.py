@@ -59,7 +59,7 @@ def spoken_of(example: Example, mask: Callable[[str], str]) -> Spoken:
         messages=tuple(_masked(message, mask) for message in example.messages),
         turns=tuple(Turn(mask(turn.prompt), mask(turn.reply)) for turn in example.turns),
         prompt=mask(example.prompt),
-        reply=mask(example.targets[0]) if example.targets else "",
+        reply=mask(example.reply),
         answer=_masked(example.answer, mask) if example.answer else None,
         tools=mask(example.tools),
     )

@@ -193,7 +193,7 @@ class Encoder:
 
     def begun(self, example: Example) -> str:
         """Return the beginning of an answer that stands in its prompt already: an open block for reasoning, or ""."""
-        return self._chat.begun(_first(example)) if self._chat else ""
+        return self._chat.begun(example.reply) if self._chat else ""
 
     def doubled_begin(self, example: Example, prompt: Sequence[int]) -> str:
         """Return the begin tokens that were put before an example's prompt although its text has some; "" for none.
@@ -269,8 +269,8 @@ class Encoder:
         lead = "" if self.encoder_decoder or blank else " "
         literal = self._special.stand_in(text)
         if literal and self._special.kept:
-            return Layout(self._special.mask(text), span, blank, lead, _first(example), masked=True)
-        return Layout(text, span, blank, lead, _first(example), literal=literal)
+            return Layout(self._special.mask(text), span, blank, lead, example.reply, masked=True)
+        return Layout(text, span, blank, lead, example.reply, literal=literal)
 
     def _chat_layout(self, example: Example, chat: ChatFormat) -> Layout:
         spoken = spoken_of(example, self._special.mask)
@@ -385,10 +385,6 @@ class Encoder:
         """Tokenise a text as it stands after another, where the tokenizer would put a word mark before it alone."""
         first, both = self._pieces.ids([anchor, anchor + text])
         return both[len(first) :] if both[: len(first)] == first else None
-
-
-def _first(example: Example) -> str:
-    return example.targets[0] if example.targets else ""
 
 
 def _array(ids: Sequence[int]) -> TokenIds:

@@ -7,8 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from luthier.config.data import EncodingConfig
-from luthier.errors import ConfigError, LuthierError, ModelError, first_line
+from luthier.config.yaml_file import load_yaml
+from luthier.errors import ConfigError, LuthierError, ModelError, TaskError, first_line
 from luthier.methods.adapter_io import CARD, is_published, read_card
 from luthier.methods.peft_files import read_config
 from luthier.tasks.build import read_task
@@ -21,9 +24,20 @@ TASK = "task.yaml"
 
 
 def write_task(task: Task, folder: Path) -> None:
-    """Put the YAML file of a task into the folder of an adapter; a task without one is in the card."""
-    if task.row_format is None:
+    """Put the YAML file of a task into the folder of an adapter; a task without one is in the card.
+
+    Of a file with many tasks it is the one, and a preamble that is read from a file is written out.
+    """
+    if task.row_format is not None:
+        return
+    written, _ = load_yaml(Path(task.where), TaskError)
+    if not task.constants and "preamble_file" not in written:
         (folder / TASK).write_bytes(Path(task.where).read_bytes())
+        return
+    one = {key: value for key, value in written.items() if key not in ("each", "preamble_file")}
+    each = {"each": {column: [value] for column, value in task.constants.items()}} if task.constants else {}
+    preamble = {"preamble": task.preamble.source.removesuffix("\n")} if task.preamble is not None else {}
+    (folder / TASK).write_text(yaml.safe_dump(each | one | preamble, allow_unicode=True, sort_keys=False), "utf-8")
 
 
 def row_format_of(task: Task) -> dict[str, Any] | None:

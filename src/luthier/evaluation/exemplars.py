@@ -52,7 +52,7 @@ def add_exemplars(
     if order == "drawn":
         candidates.sort(key=lambda item: item.id)
         candidates = random.Random(seed).sample(candidates, min(shots, len(candidates)))
-    turns = tuple(Turn(item.prompt, item.targets[0]) for item in candidates[:shots])
+    turns = tuple(Turn(item.prompt, item.reply) for item in candidates[:shots])
     filled = tuple(_fill(example, turns, fits) for example in examples)
     counts = [len(new.turns) - len(old.turns) for new, old in zip(filled, examples, strict=True)]
     return ExamplesWithExemplars(filled, (min(counts, default=0), max(counts, default=0)))

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from luthier.config.data import EncodingConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.data.encoding import Encoder
+from luthier.data.joined_encoding import JoinedEncoder
 from luthier.evaluation.exemplars import add_exemplars
 from luthier.evaluation.requests import GenerationSettings, fits_whole
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.models.language_model import LanguageModel
 from luthier.records import Example
 from luthier.tasks.schema import Task
+from luthier.tasks.task_encoder import task_encoder
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,13 @@ class PreparedTask:
 
 
 def make_encoder(model: LanguageModel, task: Task, data: EncodingConfig) -> Encoder:
-    """Return the model's encoder for a task."""
-    return Encoder(
+    """Return the model's encoder for a task; raises as :func:`luthier.tasks.task_encoder.task_encoder` does."""
+    return task_encoder(
+        task,
         model.tokenizer,
+        data,
         encoder_decoder=model.encoder_decoder,
-        max_length=min(data.max_length or model.max_length, model.max_length),
-        chat=data.chat,
-        task_wants_chat=task.chat,
-        chat_arguments=data.chat_arguments,
-        special_tokens=task.special_tokens,
+        max_length=model.max_length,
         model_tokens=model.tokens,
     )
 
@@ -89,7 +89,11 @@ def signature_context(prepared: PreparedTask, shots: int) -> dict[str, str]:
         context["exemplars"] = task.exemplars.signature
     if task.extraction is not None:
         context["extract"] = task.extraction.signature
-    if any(example.choices for example in prepared.examples):
+    if task.protocol:
+        context["protocol"] = task.protocol
+    if isinstance(prepared.encoder, JoinedEncoder):
+        context["joint"] = repr(prepared.encoder.joint.answer)
+    elif any(example.choices for example in prepared.examples):
         context["choices"] = f"{_before_prompts(prepared.encoder)}end-token"
     return context
 

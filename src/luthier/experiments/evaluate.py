@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,23 +26,25 @@ from luthier.evaluation.prepared_task import (
 )
 from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
 from luthier.experiments.answers_file import write_answers
-from luthier.experiments.inputs import repeated_names
-from luthier.experiments.named import ALL
+from luthier.experiments.asked_tasks import AskedTask, left_out, load_asked, nothing_left
+from luthier.experiments.suite_averages import averages_of, measured
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
 from luthier.inference.engine import Engine
 from luthier.methods.adapter_io import load_adapter
+from luthier.metrics.extraction import extract_again
 from luthier.metrics.overlap.unicode_words import unread_references
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
 from luthier.records import Score
+from luthier.results.guessing import chance_level, majority_baseline
 from luthier.results.records import Change
 from luthier.results.scores import change, score
-from luthier.tasks.loader import load_examples, load_exemplar_pool, load_task, with_data_settings
+from luthier.results.suites import SuiteScore, suite_scores
+from luthier.tasks.loader import load_examples, load_exemplar_pool
 from luthier.tasks.names import library_names
 from luthier.tasks.schema import Task
-from luthier.tasks.task_sets import PLAIN_TEXT, expand
 from luthier.threads import threads_in_words
 
 
@@ -57,6 +59,9 @@ class Evaluated(Displayed):
         dropped: Examples that do not fit and were not answered.
         log: The predictions and the time that they took.
         parts: The scores of each part of the test split, where the task names parts.
+        extracted: The scores by each further way of taking the answer out, where the task names several.
+        majority: What the most frequent answer scores; None where the answers are no classes.
+        chance: What guessing scores, or None.
         coarser: The primary output less that of the model's own weights, where the engine's are coarser.
         same: Share of answers that are then the same.
     """
@@ -69,6 +74,9 @@ class Evaluated(Displayed):
     dropped: int
     log: PredictionLog
     parts: Mapping[str, tuple[Score, ...]]
+    extracted: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
+    majority: float | None = None
+    chance: float | None = None
     coarser: Change | None = None
     same: float | None = None
 
@@ -77,9 +85,17 @@ class Evaluated(Displayed):
 
 
 class Evaluation(Displayed, list[Evaluated]):
-    """The tasks that were measured, in order."""
+    """The tasks that were measured, in order.
+
+    Attributes:
+        averages: Of the suites that were asked for.
+    """
 
     view: ClassVar[str] = "evaluation"
+
+    def __init__(self, found: Iterable[Evaluated], averages: Sequence[SuiteScore] = ()) -> None:
+        super().__init__(found)
+        self.averages = tuple(averages)
 
 
 def evaluate(config: EvaluateConfig) -> Evaluation:
@@ -93,7 +109,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     """
     require_settings(config, EvaluateConfig, "evaluate")
     faults: list[LuthierError] = []
-    loaded = [with_data_settings(task, config.data) for task in _load_tasks(config.tasks, faults)]
+    loaded = load_asked(config, faults)
     with collecting(faults):
         device = device_for(config.evaluation.engine, config.device)
         model = load_model(
@@ -107,11 +123,15 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     adapter = config.adapter
     attached = load_adapter(model, adapter, any_base=config.any_base) if adapter else None
     model.keep_free(model.virtual_tokens)
-    prepared: list[PreparedTask] = []
-    for task in loaded:
-        with collecting(faults):
+    prepared: list[_Prepared] = []
+    for asked in loaded:
+        with collecting(faults), left_out(asked):
+            task = asked.task
             examples = load_examples(task, "test", limit=config.data.test, seed=config.seed, evaluation=True)
-            prepared.append(PreparedTask(task, make_encoder(model, task, config.data), tuple(examples)))
+            ready = PreparedTask(task, make_encoder(model, task, config.data), tuple(examples))
+            prepared.append(_Prepared(ready, asked.by_name))
+    if not prepared and not faults:
+        faults.append(nothing_left(config.tasks))
     raise_faults("nothing can be measured", faults)
     evaluation, key = config.evaluation, folder_digest(adapter) if adapter else ""
     about = About(arm=str(adapter) if adapter else "", run="eval")
@@ -123,25 +143,19 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         with using_store(config.runs, remake_damaged=config.remake_damaged):
             engines = open_engines(evaluation.engine, model, attached, context)
             evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed, config.answers)
-            return Evaluation(evaluator.evaluate(item) for item in prepared)
+            found = evaluator.evaluate_all(prepared)
+            return Evaluation(found, _averages(found, config))
     finally:
         if attached is not None:
             attached.detach()
 
 
-def _load_tasks(names: Sequence[str], faults: list[LuthierError]) -> list[Task]:
-    """Load tasks by name; sets of tasks, and the word for all built-in tasks, stand for their members."""
-    spelled = [name for asked in names for name in (_builtin() if asked == ALL else (asked,))]
-    loaded: list[Task] = []
-    for named in expand(spelled):
-        with collecting(faults):
-            loaded.append(load_task(named.name))
-    faults += repeated_names(loaded, "tasks")
-    return loaded
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A task made ready, and whether it was asked for by its own name."""
 
-
-def _builtin() -> tuple[str, ...]:
-    return tuple(name for name in library_names() if name != PLAIN_TEXT)
+    ready: PreparedTask
+    by_name: bool
 
 
 @dataclass(frozen=True)
@@ -166,6 +180,14 @@ class _Evaluator:
     seed: int
     answers: Path | None
 
+    def evaluate_all(self, prepared: Sequence[_Prepared]) -> list[Evaluated]:
+        """Evaluate tasks; a member of a set that the model cannot hold is left out, and said."""
+        found: list[Evaluated] = []
+        for item in prepared:
+            with left_out(AskedTask(item.ready.task, item.by_name)):
+                found.append(self.evaluate(item.ready))
+        return found
+
     def evaluate(self, prepared: PreparedTask) -> Evaluated:
         """Evaluate one task."""
         task = prepared.task
@@ -188,13 +210,34 @@ class _Evaluator:
             )
             for part in sorted({part_of[own.id] for own in log.predictions} - {""})
         }
-        found = Evaluated(task, scores, used, len(job.dropped), log, parts)
+        found = Evaluated(
+            task,
+            scores,
+            used,
+            len(job.dropped),
+            log,
+            parts,
+            extracted=self._by_other_extractions(prepared, log, signature),
+            majority=_majority(log, prepared),
+            chance=chance_level(log.predictions, prepared.metrics),
+        )
         if self.engines.exact is None:
             return found
         exact = read_log(self._answered(prompted, self.engines.exact, f"{task.name} in float32")).predictions
         coarser = change(log.predictions, exact, prepared.metrics, self.config)
         same = sum(one.text == other.text for one, other in zip(log.predictions, exact, strict=True)) / len(exact)
         return replace(found, coarser=coarser, same=same)
+
+    def _by_other_extractions(
+        self, prepared: PreparedTask, log: PredictionLog, signature: Mapping[str, str]
+    ) -> dict[str, tuple[Score, ...]]:
+        """Score the same generated texts by each further way of taking the answer out of them."""
+        found: dict[str, tuple[Score, ...]] = {}
+        for name, extraction in prepared.task.other_extractions.items():
+            again = extract_again(log.predictions, extraction)
+            said = {**signature, "extract": extraction.signature}
+            found[name] = score(again, prepared.metrics, self.config, said)
+        return found
 
     def _say_where(self, prompted: PreparedTask, job: EvaluationJob, log: PredictionLog) -> None:
         if self.answers is None:
@@ -208,3 +251,23 @@ class _Evaluator:
     def _answered(self, prepared: PreparedTask, engine: Engine | None, label: str) -> EvaluationJob:
         """Return a job that is finished."""
         return ensure_answered(task_job(self.model, prepared, replace(self.context, engine=engine), label=label))
+
+
+def _majority(log: PredictionLog, prepared: PreparedTask) -> float | None:
+    found = majority_baseline((), log.predictions, prepared.metrics)
+    return None if found is None else found.value
+
+
+def _averages(found: Sequence[Evaluated], config: EvaluateConfig) -> tuple[SuiteScore, ...]:
+    """Return the averages of the suites that were asked for by name."""
+    if {one.task.name for one in found} <= set(library_names()):
+        return ()  # the built-in tasks are no suite: nothing needs to be read
+    wanted = averages_of(config.tasks)
+    several = {task: outputs for average in wanted for task, outputs in average.scores.items()}
+    counted = {
+        one.task.name: measured(
+            one.scores, one.log.predictions, several.get(one.task.name, (one.task.primary,)), one.chance
+        )
+        for one in found
+    }
+    return suite_scores(wanted, counted, confidence=config.evaluation.confidence)

@@ -64,7 +64,7 @@ def read_inputs(config: CompareConfig) -> Inputs:
     with collecting(faults):
         texts = load_texts(config.retention_text) if config.retention_text else []
     with collecting(faults):
-        task = with_data_settings(load_task(config.task), config.data)
+        task = with_data_settings(load_task(config.task, config.data.folder), config.data)
     with collecting(faults):
         model = load_model(
             config.model,
@@ -87,7 +87,7 @@ def _retained_tasks(names: Sequence[str] | None, *, target: str, data: DataConfi
     for named in expand((EVERYDAY,) if names is None else names):
         if named.by_name or named.name != target:
             with collecting(faults):
-                found.append(RetainedTask(with_data_settings(load_task(named.name), data), named.by_name))
+                found.append(RetainedTask(with_data_settings(load_task(named.name, data.folder), data), named.by_name))
     faults += repeated_names([item.task for item in found], "retain")
     raise_faults("the retained tasks have faults", faults)
     return tuple(found)

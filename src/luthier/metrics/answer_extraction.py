@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -150,9 +150,23 @@ def _items(text: str) -> set[str]:
     return {item for part in _ITEM_SEPARATORS.split(text) if (item := squad_normalise(part))}
 
 
+def number_normalise(text: str) -> str:
+    """Return a number as it is compared: lower case, without commas, dollar signs and a full stop at the end."""
+    return text.strip().lower().replace(",", "").replace("$", "").removesuffix(".").strip()
+
+
+_CLEANED: Mapping[str, Callable[[str], str]] = {
+    "strip": str.strip,
+    "squad": squad_normalise,
+    "number": number_normalise,
+}
+EXACT_NORMALISATIONS = tuple(_CLEANED)
+
+
 def exact_match_metric(normalise: str) -> Metric:
-    """Share of texts equal to a target, as they stand (``"strip"``) or after SQuAD's normalisation (``"squad"``)."""
-    clean: Callable[[str], str] = squad_normalise if normalise == "squad" else str.strip
+    """Share of texts equal to a target, as they stand (``"strip"``), after SQuAD's normalisation (``"squad"``), or as
+    numbers are written in many ways (``"number"``: without commas, ``$`` and a full stop at the end)."""
+    clean = _CLEANED[normalise]
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
         return with_count(

@@ -72,6 +72,16 @@ def extract_answers(predictions: Sequence[Prediction], extraction: Extraction | 
     return tuple(_extracted(prediction, extraction) for prediction in predictions)
 
 
+def extract_again(predictions: Sequence[Prediction], extraction: Extraction) -> tuple[Prediction, ...]:
+    """Return the same predictions with answers that are taken out of the whole generated texts in another way.
+
+    Raises:
+        DataError: When the expression takes too long.
+    """
+    whole = (one if one.generated is None else replace(one, text=one.generated, generated=None) for one in predictions)
+    return tuple(_extracted(replace(one, unparsed=False), extraction) for one in whole)
+
+
 def _extracted(prediction: Prediction, extraction: Extraction) -> Prediction:
     if prediction.choices or prediction.generated is not None:
         return prediction

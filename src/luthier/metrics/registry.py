@@ -8,7 +8,7 @@ from functools import partial
 
 from luthier.errors import ConfigError, did_you_mean
 from luthier.metrics import answer_extraction
-from luthier.metrics.choice import calibration, classification, correlation, helm_calibration
+from luthier.metrics.choice import calibration, classification, correlation, helm_calibration, truth_mass
 from luthier.metrics.metric import Metric
 from luthier.metrics.model_based import bert_score, nli, perplexity
 from luthier.metrics.overlap import bleu, chrf, negation, rouge, tokenisers
@@ -78,7 +78,7 @@ def _entries() -> dict[str, Entry]:
         "ece": _plain(calibration.ece_metric),
         "exact_match": Entry(
             lambda s: answer_extraction.exact_match_metric(s["normalise"]),
-            {"normalise": Option("strip", ("strip", "squad"))},
+            {"normalise": Option("strip", answer_extraction.EXACT_NORMALISATIONS)},
         ),
         "f1": _of_choices(classification.f1_metric),
         "f1_binary": Entry(
@@ -103,6 +103,7 @@ def _entries() -> dict[str, Entry]:
         "stereotype": _plain(crows_pairs.stereotype_metric),
         "token_f1": _plain(partial(best_target, "token_f1", answer_extraction.token_f1)),
         "toxicity": Entry(lambda s: toxicity.toxicity_metric(s["scorer"]), {"scorer": Option("shipped")}),
+        "truth_mass": _plain(truth_mass.truth_mass_metric),
     }
 
 

@@ -109,7 +109,7 @@ def _costs(costs: RunCosts) -> View:
 
 def _evaluation(measured: Sequence[Any]) -> View:
     """Show tasks as ``luthier eval`` does; of a single one every score."""
-    first = evaluation_table([row_of(item) for item in measured]).table
+    first = evaluation_table([row_of(item) for item in measured], getattr(measured, "averages", ())).table
     more = [score_table(item.scores, of=item.task.name) for item in measured if len(item.scores) > 1]
     return View([first], folded=more)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from luthier.records import Score
 from luthier.report.intervals import Intervals, intervals_of
-from luthier.report.tables import Cell, Column, Table
+from luthier.report.tables import Cell, Column, Table, Tone
 from luthier.report.terminal import DrawnTable, draw
 from luthier.results.records import Change
+from luthier.results.suites import SuiteScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,11 @@ class EvaluationRow:
         shots: Fewest and most exemplars that were shown.
         dropped: Examples that did not fit.
         parts: The same scores for each part of the test split, where the task names parts.
+        extracted: The same by each further way of taking the answer out.
+        majority: What the most frequent answer gets, or None.
+        truncated: Generated answers that ran into their limit.
+        unparsed: Generated texts in which no answer was found.
+        protocol: What the task equals; "" for nothing.
         coarser: The primary score less that of float32 weights, where the engine's are coarser.
         same: Share of answers that are then the same.
     """
@@ -35,47 +41,104 @@ class EvaluationRow:
     shots: tuple[int, int]
     dropped: int
     parts: Mapping[str, tuple[Score, ...]]
+    extracted: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
+    majority: float | None = None
+    truncated: int = 0
+    unparsed: int = 0
+    protocol: str = ""
     coarser: Change | None = None
     same: float | None = None
 
 
 def row_of(found: Any) -> EvaluationRow:
     """Return the row of a task that ``evaluate`` has measured, which lies above this package."""
-    task, used = found.task, found.shots_used
+    predictions = found.log.predictions
     return EvaluationRow(
-        task.name, task.chance, found.scores, used, found.dropped, found.parts, found.coarser, found.same
+        task=found.task.name,
+        chance=found.task.chance if found.chance is None else found.chance,
+        majority=found.majority,
+        scores=found.scores,
+        shots=found.shots_used,
+        dropped=found.dropped,
+        parts=found.parts,
+        extracted=found.extracted,
+        truncated=sum(one.finish == "length" for one in predictions),
+        unparsed=sum(one.unparsed for one in predictions),
+        protocol=found.task.protocol,
+        coarser=found.coarser,
+        same=found.same,
     )
 
 
-def evaluation_table(rows: Sequence[EvaluationRow]) -> DrawnTable:
-    """Draw the primary score of each task with its interval; the heading says the level that the scores state."""
+def evaluation_table(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore] = ()) -> DrawnTable:
+    """Draw the primary score of each task with its interval; the heading says the level that the scores state.
+
+    Args:
+        rows: One for each task.
+        averages: Of suites, below the tasks.
+    """
     intervals = intervals_of(_shown(rows))
-    # What is zero in every row takes no room from the names.
-    optional = {"shots": any(any(row.shots) for row in rows), "dropped": any(row.dropped for row in rows)}
+    # What is zero or unknown in every row takes no room from the names.
+    optional = {
+        "majority": any(row.majority is not None for row in rows),
+        "shots": any(any(row.shots) for row in rows),
+        "dropped": any(row.dropped for row in rows),
+        "cut off": any(row.truncated for row in rows),
+        "no answer": any(row.unparsed for row in rows),
+    }
     extra = [title for title, wanted in optional.items() if wanted]
     names = (Column("task", number=False), Column("metric", number=False))
     numbers = (Column(title) for title in ("score", intervals.heading(), "chance", "n", *extra))
-    lines = tuple(line for row in rows for line in _lines(row, intervals, extra))
+    lines = [line for row in rows for line in _lines(row, intervals, extra)]
+    lines += [_average_line(average, len(extra)) for average in averages]
+    return draw(Table("evaluation", "", (*names, *numbers), tuple(lines), _note(rows, averages)))
+
+
+def _note(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore]) -> str:
     alike = ", ".join(f"{row.task} {100 * row.same:.0f} %" for row in rows if row.same is not None)
-    note = f"Answers that are the same as with float32 weights: {alike}." if alike else ""
-    return draw(Table("evaluation", "", (*names, *numbers), lines, note))
+    said = [f"Answers that are the same as with float32 weights: {alike}."] if alike else []
+    if averages:
+        said.append("A macro average counts every member of a suite the same, a micro average every example.")
+    missing = [f"{one.name} {one.measured} of {one.tasks}" for one in averages if one.published]
+    partial = [text for text, one in zip(missing, _published(averages), strict=True) if one.measured < one.tasks]
+    if partial:
+        said.append(f"Averages of a part of their tasks, which are not the suite's number: {', '.join(partial)}.")
+    return " ".join(said)
+
+
+def _published(averages: Sequence[SuiteScore]) -> list[SuiteScore]:
+    return [one for one in averages if one.published]
+
+
+def _average_line(average: SuiteScore, blank: int) -> tuple[Cell, ...]:
+    chance = "–" if average.chance is None else _number(average.chance)
+    interval = "–" if math.isnan(average.low) else f"{_number(average.low)} – {_number(average.high)}"
+    cells = (average.name, f"{average.over} average", _number(average.value), interval, chance, str(average.n))
+    tone: Tone = "" if average.published else "muted"
+    return tuple(Cell(text, tone=tone) for text in (*cells, *[""] * blank))
 
 
 def _lines(row: EvaluationRow, intervals: Intervals, extra: Sequence[str]) -> Iterator[tuple[Cell, ...]]:
-    """Yield the line of a task, and those of the float32 difference and of its parts below it."""
+    """Yield the line of a task, and those of the float32 difference, of other answers and of its parts below it."""
     few, most = row.shots
-    counts = {"shots": str(few) if few == most else f"{few}–{most}", "dropped": str(row.dropped)}
+    further = {
+        "majority": "–" if row.majority is None else _number(row.majority),
+        "shots": str(few) if few == most else f"{few}–{most}",
+        "dropped": str(row.dropped),
+        "cut off": str(row.truncated),
+        "no answer": str(row.unparsed),
+    }
     chance = "–" if row.chance is None else _number(row.chance)
     blank = [""] * len(extra)
     first = (row.task, *_measured(row.scores[0], intervals), chance, str(row.scores[0].n))
-    yield tuple(Cell(text) for text in (*first, *(counts[title] for title in extra)))
+    yield tuple(Cell(text) for text in (*first, *(further[title] for title in extra)))
     if row.coarser is not None:
         cost = row.coarser
         interval = intervals.beside(cost, f"{cost.low:+.3f} – {cost.high:+.3f}")
         line = ("  less float32", row.scores[0].metric, f"{cost.value:+.3f}", interval, "", str(cost.n), *blank)
         yield tuple(Cell(text) for text in line)
-    for part, scores in row.parts.items():
-        line = (f"  {part}", *_measured(scores[0], intervals), "", str(scores[0].n), *blank)
+    for name, scores in (*row.extracted.items(), *row.parts.items()):
+        line = (f"  {name}", *_measured(scores[0], intervals), "", str(scores[0].n), *blank)
         yield tuple(Cell(text, tone="muted") for text in line)
 
 
@@ -83,7 +146,7 @@ def _shown(rows: Sequence[EvaluationRow]) -> Iterator[Score | Change | None]:
     for row in rows:
         yield row.scores[0]
         yield row.coarser
-        yield from (scores[0] for scores in row.parts.values())
+        yield from (scores[0] for scores in (*row.extracted.values(), *row.parts.values()))
 
 
 def _measured(score: Score, intervals: Intervals) -> tuple[str, str, str]:
@@ -91,19 +154,29 @@ def _measured(score: Score, intervals: Intervals) -> tuple[str, str, str]:
     return score.metric, _number(score.value), interval
 
 
-def evaluation_json(rows: Sequence[EvaluationRow]) -> dict[str, object]:
-    """Return every score of every task as JSON has it; what was not measured is null."""
-    return {
+def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore] = ()) -> dict[str, object]:
+    """Return every score of every task as JSON has it; what was not measured is null.
+
+    The averages of suites stand under ``averages``, where there are any.
+    """
+    tasks: dict[str, object] = {
         row.task: {
             "chance": row.chance,
+            "majority": row.majority,
             "shots": list(row.shots),
             "dropped": row.dropped,
+            "truncated": row.truncated,
+            "unparsed": row.unparsed,
+            "protocol": row.protocol,
             "scores": _plain(row.scores),
             "parts": {part: _plain(scores) for part, scores in row.parts.items()},
+            "extracted": {name: _plain(scores) for name, scores in row.extracted.items()},
         }
         | _plain_cost(row)
         for row in rows
     }
+    plain = [{key: _finite(value) for key, value in asdict(one).items()} for one in averages]
+    return tasks | ({"averages": plain} if plain else {})
 
 
 def _plain(scores: Sequence[Score]) -> list[dict[str, object]]:

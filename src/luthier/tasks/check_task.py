@@ -8,11 +8,11 @@ import numpy as np
 
 from luthier.config.data import DataConfig
 from luthier.data.check import CheckReport, SplitMeter
-from luthier.data.encoding import Encoder
 from luthier.data.model_tokens import ModelTokens
 from luthier.tasks.loader import load_task, with_data_settings
 from luthier.tasks.rows.splits import NAMES
 from luthier.tasks.split_index import SplitIndex
+from luthier.tasks.task_encoder import task_encoder
 from luthier.tasks.task_rows import TaskRows
 
 
@@ -43,16 +43,9 @@ def run_check(
         LuthierError: When the task, its rows or the tokenizer cannot be used.
     """
     data = data or DataConfig()
-    loaded = with_data_settings(load_task(task), data)
-    encoder = Encoder(
-        tokenizer,
-        encoder_decoder=encoder_decoder,
-        max_length=min(max_length, data.max_length or max_length),
-        chat=data.chat,
-        task_wants_chat=loaded.chat,
-        chat_arguments=data.chat_arguments,
-        special_tokens=loaded.special_tokens,
-        model_tokens=model_tokens,
+    loaded = with_data_settings(load_task(task, data.folder), data)
+    encoder = task_encoder(
+        loaded, tokenizer, data, encoder_decoder=encoder_decoder, max_length=max_length, model_tokens=model_tokens
     )
     index = SplitIndex(TaskRows(loaded), seed)
     limits = {"train": data.train, "validation": data.validation, "test": data.test}

@@ -17,5 +17,11 @@ def fixed_exemplar(task: Task, number: int) -> Example:
     source = task.exemplars
     template = task.evaluation_template
     return render_with(
-        task, template, source.rows[number], key=key, group="", split="train", where=source.where[number]
+        task,
+        template,
+        {**task.constants, **source.rows[number]},
+        key=key,
+        group="",
+        split="train",
+        where=source.where[number],
     )

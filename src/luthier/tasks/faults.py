@@ -8,11 +8,12 @@ from pathlib import Path
 from luthier.config.yaml_file import KeyPath
 from luthier.errors import ConfigError, DataError, LuthierError, TaskError, did_you_mean
 from luthier.tasks.exemplar_pool import fixed_exemplar
+from luthier.tasks.rendering import every_template
 from luthier.tasks.rows.hub import parse_id
-from luthier.tasks.rows.sources import SPLITS
-from luthier.tasks.rows.templates import Template
+from luthier.tasks.rows.sources import DATA, SPLITS
 from luthier.tasks.schema import Task
-from luthier.tasks.spec import SourceSpec, TaskSpec
+from luthier.tasks.spec import TaskSpec
+from luthier.tasks.spec_parts import SourceSpec
 from luthier.user_path import user_path
 
 
@@ -26,7 +27,7 @@ def task_faults(
     spec: TaskSpec, task: Task, where: str, lines: Mapping[KeyPath, int], *, rows: bool = True
 ) -> Iterator[LuthierError]:
     """Yield what is wrong beyond the form of the file; whether its rows are there too, if they must be."""
-    for template in _all_templates(task):
+    for template in every_template(task):
         try:
             template.check()
         except TaskError as fault:
@@ -42,20 +43,10 @@ def task_faults(
     yield from _exemplar_faults(task)
 
 
-def _all_templates(task: Task) -> Iterator[Template]:
-    for item in task.templates:
-        yield item.prompt
-        yield from item.targets.templates if item.targets else ()
-    for targets in (task.targets, *task.split_targets.values()):
-        yield from targets.templates
-    yield from task.choice_templates
-    yield from (item for item in (task.part, task.preamble) if item is not None)
-
-
 def _exemplar_faults(task: Task) -> Iterator[LuthierError]:
     """Yield what is wrong with fixed exemplars, unless a template is not even Jinja."""
     try:
-        for template in _all_templates(task):
+        for template in every_template(task):
             template.check()
     except TaskError:
         return
@@ -74,6 +65,12 @@ def _path_fault(source: SourceSpec, folder: Path, where: str) -> LuthierError | 
         except DataError as fault:
             return TaskError(fault.what, where=where, fix=fault.fix)
         return None
+    if path.startswith(DATA):
+        own = Path(path.removeprefix(DATA))
+        if own.is_absolute() or ".." in own.parts:
+            what = f"the path '{path}' leaves the folder of the original files"
+            return TaskError(what, where=where, fix="Write the file's place inside that folder.")
+        return None
     if "\x00" in path:
         return TaskError("the path holds a NUL", where=where, fix="Write the path without it.")
     place = user_path(path)
@@ -87,7 +84,7 @@ def _metric_faults(spec: TaskSpec, where: str, lines: Mapping[KeyPath, int]) -> 
     from luthier.metrics.registry import get_metric
 
     outputs: list[str] = []
-    has_choices = bool(spec.choices or spec.choices_column)
+    has_choices = bool(spec.choices or spec.choices_column or spec.choices_lines)
     for number, name in enumerate(spec.metrics):
         try:
             metric = get_metric(name)

@@ -11,7 +11,7 @@ from luthier.tasks.rows.sources import Source
 from luthier.tasks.rows.splits import Fractions
 from luthier.tasks.rows.templates import Template
 from luthier.tasks.schema import ExemplarSource, PromptTemplate, TargetSource, Task
-from luthier.tasks.spec import SHOTS
+from luthier.tasks.spec_parts import SHOTS
 
 
 def task_name(path: str) -> str:

@@ -16,7 +16,7 @@ from luthier.tasks.build import read_task
 from luthier.tasks.draft import draft_task
 from luthier.tasks.exemplar_pool import fixed_exemplar
 from luthier.tasks.from_row_format import task_from_row_format
-from luthier.tasks.names import LIBRARY, YAML, library_names, on_hub, require_task
+from luthier.tasks.names import LIBRARY, YAML, file_and_value, library_names, on_hub, require_task
 from luthier.tasks.rows import sources
 from luthier.tasks.rows.row_formats import RowFormat, recognise
 from luthier.tasks.rows.sources import SPLITS, Source, given_splits, read_rows
@@ -47,11 +47,13 @@ class TaskData:
     digest: str
 
 
-def load_task(name_or_path: str | Path) -> Task:
+def load_task(name_or_path: str | Path, folder: Path | None = None) -> Task:
     """Load a task.
 
     Args:
-        name_or_path: A built-in name, a task YAML, or a data file, folder or hub id of a known format.
+        name_or_path: A built-in name, a task of a suite, a task YAML (``FILE.yaml#VALUE`` for one of many), or a data
+            file, folder or hub id of a known format.
+        folder: Of the original files of benchmarks, in which the tasks of suites find their rows.
 
     Raises:
         TaskError: When there is none of this name, or it is wrong.
@@ -62,10 +64,12 @@ def load_task(name_or_path: str | Path) -> Task:
         return read_task(LIBRARY / name_or_path / "task.yaml")
     path = user_path(name_or_path)
     require_task(name_or_path)
+    if (held := file_and_value(name_or_path)) is not None:
+        return read_task(held[0], of=held[1], folder=folder)
     if path.suffix in YAML:
-        return read_task(path)
+        return read_task(path, folder=folder)
     if path.is_dir() and (path / "task.yaml").is_file():
-        return read_task(path / "task.yaml")
+        return read_task(path / "task.yaml", folder=folder)
     source = sources.pin(Source(name_or_path if on_hub(name_or_path) else str(path)))
     first = next(iter(given_splits(source).values()), source)
     return task_from_row_format(source, _row_format(source, first, name_or_path))

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from luthier.config.yaml_file import load_yaml
 from luthier.errors import TaskError, did_you_mean
+from luthier.tasks.suites import averages, suite_tasks
 from luthier.user_path import user_path
 
 LIBRARY = Path(__file__).parent / "library" / "builtin"
+EACH = "#"
+"""Between a file that holds many tasks and the value that one is made for."""
 YAML = (".yaml", ".yml")
 
 
@@ -29,12 +32,25 @@ def require_task(name_or_path: str) -> None:
         TaskError: When there is not.
     """
     path = user_path(name_or_path)
-    if name_or_path in library_names() or on_hub(name_or_path) or _exists(path):
+    if name_or_path in library_names() or on_hub(name_or_path) or _exists(path) or file_and_value(name_or_path):
         return
     if path.suffix in YAML:
         load_yaml(path, TaskError)  # it says why the file cannot be read
     what = f"no built-in task, file or folder is called '{name_or_path}'"
-    raise TaskError(what, fix=did_you_mean(name_or_path, library_names() or ("(none)",)))
+    known = (*library_names(), *suite_tasks(), *averages())
+    raise TaskError(what, fix=did_you_mean(name_or_path, known or ("(none)",)))
+
+
+def file_and_value(name: str) -> tuple[Path, str] | None:
+    """Return the file of one of many tasks and the value that it is made for; None for every other name.
+
+    Args:
+        name: A task of a suite, or ``FILE.yaml#VALUE``.
+    """
+    place, mark, value = name.rpartition(EACH)
+    if mark and user_path(place).suffix in YAML:
+        return user_path(place), value
+    return suite_tasks().get(name)
 
 
 def _exists(path: Path) -> bool:

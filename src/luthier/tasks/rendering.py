@@ -51,6 +51,8 @@ def choices_given(task: Task, row: Row) -> int:
     if task.choices_column is not None:
         listed = from_json(row.get(task.choices_column))
         return len(listed) if isinstance(listed, list | tuple) else 0
+    if task.choices_lines is not None:
+        return len(_lines(task.choices_lines, row))
     return len(task.choice_templates)
 
 
@@ -73,11 +75,14 @@ def row_id(task: Task, row: Row, where: str) -> str:
 
 def split_key(task: Task, row: Row, key: str, where: str) -> tuple[str, str]:
     """Return ``(group, what decides the split)``: rows of one group stay together."""
-    if task.group_column is None:
+    if task.group_template is not None:
+        value = task.group_template.render(row).strip()
+    elif task.group_column is None:
         return "", key
-    if task.group_column not in row:
+    elif task.group_column not in row:
         raise _no_column(task.group_column, row, where)
-    value = value_text(row[task.group_column])
+    else:
+        value = value_text(row[task.group_column])
     # Rows without a group are alone, not a group of their own kind.
     return (value, value) if value else ("", key)
 
@@ -123,12 +128,14 @@ def render(
 def every_template(task: Task) -> Iterator[Template]:
     """Yield every template of a task."""
     for template in task.templates:
-        yield template.prompt
+        yield from template.prompts or (template.prompt,)
+        yield from (template.ending,) if template.ending else ()
         yield from template.targets.templates if template.targets else ()
     for source in (task.targets, *task.split_targets.values()):
         yield from source.templates
     yield from task.choice_templates
-    yield from (one for one in (task.part, task.preamble) if one is not None)
+    others = (task.part, task.preamble, task.choices_lines, task.group_template)
+    yield from (one for one in others if one is not None)
 
 
 def templates_of(task: Task, key: str, *, split: str, evaluation: bool) -> tuple[Template, ...]:
@@ -137,9 +144,10 @@ def templates_of(task: Task, key: str, *, split: str, evaluation: bool) -> tuple
         return ()
     template = task.evaluation_template if evaluation else _drawn(task, key)
     targets = (template.targets or task.split_targets.get(split, task.targets)).templates
-    rest = [one for one in (task.part, task.preamble) if one is not None]
+    rest = [one for one in (task.part, task.preamble, task.choices_lines) if one is not None]
     choices = () if task.choices or task.choices_column is not None else task.choice_templates
-    return (template.prompt, *targets, *choices, *rest)
+    prompts = (template.prompt,) if template.ending is None else (*template.prompts, template.ending)
+    return (*prompts, *targets, *choices, *rest)
 
 
 def render_with(
@@ -147,19 +155,21 @@ def render_with(
 ) -> Example:
     """Return the example that one template makes of a row; raises as :func:`render` does."""
     try:
+        prompts = tuple(one.render(row) for one in template.prompts)
+        ending = template.ending.render(row) if template.ending is not None else ""
         prompt = template.prompt.render(row)
-        targets = _targets(template.targets or task.split_targets.get(split, task.targets), row)
+        targets = _targets(task, template.targets or task.split_targets.get(split, task.targets), row)
         given = choices_of(task, row)
         span = find_input(prompt, row, input_column_of(task, row), template.prompt.render)
         part = task.part.render(row).strip() if task.part is not None else ""
         preamble = task.preamble.render(row) if task.preamble is not None else ""
     except LuthierError as fault:
         raise located(fault, where) from None
-    if not prompt.strip():
+    if not prompt.strip() and not _scored_alone(task):
         raise LeftOut("the prompt is empty", where=where)
     if not targets:
         raise LeftOut("the target is empty", where=where)
-    choices = _distinct(given, targets, where)
+    choices = given if task.joint is not None else _distinct(given, targets, where)
     if choices and (strays := [target for target in targets if target not in choices]):
         what = f"the target '{strays[0]}' is not among the choices"
         raise DataError(what, where=where, fix=did_you_mean(strays[0], choices))
@@ -167,15 +177,22 @@ def render_with(
         id=key,
         task=task.name,
         template=template.name,
-        prompt=prompt,
+        prompt=prompts[choices.index(targets[0])] if prompts else prompt,
         targets=targets,
         choices=choices,
-        input_span=span,
+        input_span=None if prompts else span,
         group=group,
         part=part,
         preamble=preamble,
+        choice_prompts=prompts,
+        ending=ending,
     )
     return require_whole(example, where)
+
+
+def _scored_alone(task: Task) -> bool:
+    """Whether choices may have no prompt: whole sentences, each scored by itself."""
+    return task.joint is not None and task.has_choices
 
 
 def require_whole(example: Example, where: str) -> Example:
@@ -204,8 +221,8 @@ def _drawn(task: Task, key: str) -> PromptTemplate:
     return templates[hash64(key, "luthier words") % len(templates)]
 
 
-def _targets(source: TargetSource, row: Row) -> tuple[str, ...]:
-    """Return the targets that are not empty, without blanks around them."""
+def _targets(task: Task, source: TargetSource, row: Row) -> tuple[str, ...]:
+    """Return the targets that are not empty, without blanks around them where the task does not join them as is."""
     if source.column is not None:
         if source.column not in row:
             raise _no_column(source.column, row, "")
@@ -213,8 +230,12 @@ def _targets(source: TargetSource, row: Row) -> tuple[str, ...]:
         if listed is None:
             raise DataError(f"column '{source.column}' is not a list of answers")
         texts = listed
+    elif source.lines:
+        texts = _lines(source.templates[0], row)
     else:
         texts = tuple(template.render(row) for template in source.templates)
+    if task.joint is not None:
+        return tuple(text for text in texts if text.strip())
     return tuple(stripped for text in texts if (stripped := text.strip()))
 
 
@@ -233,11 +254,19 @@ def choices_of(task: Task, row: Row) -> tuple[str, ...]:
         if not isinstance(listed, list | tuple):
             raise DataError(f"column '{task.choices_column}' is not a list of choices")
         choices = tuple(map(value_text, listed))
+    elif task.choices_lines is not None:
+        choices = _lines(task.choices_lines, row)
     else:
-        choices = tuple(template.render(row).strip() for template in task.choice_templates)
+        rendered = (template.render(row) for template in task.choice_templates)
+        choices = tuple(text if task.joint is not None else text.strip() for text in rendered)
     if len(choices) == 1 or any(not choice for choice in choices):
         raise DataError("a row needs two choices or more, none of them empty")
     return choices
+
+
+def _lines(template: Template, row: Row) -> tuple[str, ...]:
+    """Return the lines of a text that are not empty."""
+    return tuple(line for line in template.render(row).split("\n") if line.strip())
 
 
 def _distinct(choices: tuple[str, ...], targets: tuple[str, ...], where: str) -> tuple[str, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from luthier.data.joint import Joint
 from luthier.display import Displayed
 from luthier.metrics.extraction import Extraction
 from luthier.records import Row
@@ -18,10 +19,11 @@ from luthier.tasks.rows.templates import Template
 
 @dataclass(frozen=True, slots=True)
 class TargetSource:
-    """Where the targets come from: templates, or a column that holds a list of them."""
+    """Where the targets come from: templates, lines of a template, or a column that holds a list of them."""
 
     templates: tuple[Template, ...] = ()
     column: str | None = None
+    lines: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,16 @@ class PromptTemplate:
         prompt: Renders the prompt.
         targets: Renders the targets of this template; None for the task's own.
         held_out: Never used in training.
+        prompts: Renders a prompt for each choice, where the choice stands in the prompt; ``prompt`` is then the first.
+        ending: Renders what follows each of them.
     """
 
     name: str
     prompt: Template
     targets: TargetSource | None = None
     held_out: bool = False
+    prompts: tuple[Template, ...] = ()
+    ending: Template | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,12 @@ class Task(Displayed):
         row_format: The recognised format of a data file, or None for a task from YAML.
         where: The file that the task comes from.
         digest: Of everything above that decides what is rendered and measured; not of the rows.
+        joint: What stands between prompts and answers where they are tokenised as one text; None where apart.
+        other_extractions: Further ways to take out an answer, by name; each is scored.
+        choices_lines: Renders a row's choices, one a line; None where they are given otherwise.
+        group_template: Renders what rows that share a passage have in common, or None.
+        constants: Columns that every row has beside its own: the value for which one file's task was made.
+        protocol: The published way of measuring that it equals; "" for none.
     """
 
     view: ClassVar[str] = "task"
@@ -143,6 +155,12 @@ class Task(Displayed):
     row_format: RowFormat | None
     where: str
     digest: str
+    joint: Joint | None = None
+    other_extractions: Mapping[str, Extraction] = field(default_factory=dict)
+    choices_lines: Template | None = None
+    group_template: Template | None = None
+    constants: Row = field(default_factory=dict)
+    protocol: str = ""
 
     def __repr__(self) -> str:
         return f"<Task {self.name}, version {self.version}: {self.description}>"
@@ -150,7 +168,7 @@ class Task(Displayed):
     @property
     def has_choices(self) -> bool:
         """Whether the answer is one of a closed set."""
-        return bool(self.choice_templates) or self.choices_column is not None
+        return bool(self.choice_templates) or self.choices_column is not None or self.choices_lines is not None
 
     @property
     def training_templates(self) -> tuple[PromptTemplate, ...]:
@@ -181,6 +199,7 @@ class Task(Displayed):
             if self.extraction is None
             else f"the {self.extraction.which} match of {self.extraction.find}",
             "few-shot": self._exemplars(),
+            "protocol": self.protocol,
             "chat template": "used where the model has one" if self.chat else "not used",
             "language": self.language,
             "licence": self.licence,

@@ -3,190 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from luthier.config.base import Fraction, Settings
-from luthier.files.tables import FORMATS
 from luthier.files.value_text import value_text
-from luthier.metrics.extraction import check_pattern
-from luthier.tasks.rows.sources import SPLITS
+from luthier.tasks.spec_parts import (
+    ExtractSpec,
+    FewShotSpec,
+    FractionsSpec,
+    PreambleSpec,
+    SourceSpec,
+    TargetSplits,
+    TemplateSpec,
+    one_target,
+    without_repeats,
+)
 
-SHOTS = 3
-"""Exemplars of the few-shot arm where the task does not say."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-
-
-class SourceSpec(Settings):
-    """Where the rows are."""
-
-    path: str | None = None
-    """A file or folder beside the task's YAML, an absolute path, or ``hf:owner/name[:config]``."""
-    train: SourceSpec | None = None
-    """Source of the training rows, where the splits are apart."""
-    validation: SourceSpec | None = None
-    """Source of the validation rows."""
-    test: SourceSpec | None = None
-    """Source of the test rows."""
-    format: str | None = None
-    """``jsonl``, ``json``, ``csv``, ``tsv``, ``parquet`` or ``text``; recognised when not given."""
-    columns: tuple[str, ...] | None = None
-    """Names of the columns of a CSV or TSV file without header."""
-    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
-    """What stands between the fields of a CSV or TSV file: one character."""
-    quoting: str | None = None
-    """``standard`` or ``none``: whether ``"`` quotes fields; none for TSV when not given."""
-    field: str | None = None
-    """Key of the list of rows in a file that holds one JSON object."""
-    split: str | None = None
-    """Which split of a folder or a hub dataset."""
-    revision: str | None = None
-    """Commit, tag or branch of a hub dataset."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_path(cls, value: object) -> object:
-        return {"path": value} if isinstance(value, str) else value
-
-    @field_validator("columns")
-    @classmethod
-    def _distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return _without_repeats(names)
-
-    @field_validator("format")
-    @classmethod
-    def _known_format(cls, name: str | None) -> str | None:
-        return _one_of(name, FORMATS)
-
-    @field_validator("quoting")
-    @classmethod
-    def _known_quoting(cls, name: str | None) -> str | None:
-        return _one_of(name, ("standard", "none"))
-
-    @model_validator(mode="after")
-    def _path_or_splits(self) -> SourceSpec:
-        apart = [name for name in SPLITS if getattr(self, name) is not None]
-        if (self.path is None) == (not apart):
-            raise ValueError("give either one path, or paths under train, validation and test")
-        if any(getattr(self, name).path is None for name in apart):
-            raise ValueError("a split's source needs a path")
-        return self
-
-
-class TargetSpec(Settings):
-    """The accepted answers of one split, where they differ from the others'."""
-
-    target: str | None = None
-    """Jinja text of the one accepted answer."""
-    targets: tuple[str, ...] | None = None
-    """Jinja texts of the accepted answers."""
-    targets_column: str | None = None
-    """Column that holds a list of accepted answers."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> TargetSpec:
-        _one_target(self)
-        return self
-
-
-class TargetSplits(Settings):
-    """Splits whose accepted answers are written differently."""
-
-    train: TargetSpec | None = None
-    """Accepted answers of training rows."""
-    validation: TargetSpec | None = None
-    """Accepted answers of validation rows."""
-    test: TargetSpec | None = None
-    """Accepted answers of test rows."""
-
-
-class FewShotSpec(Settings):
-    """Exemplars before the prompt."""
-
-    shots: int | None = Field(default=None, ge=0)
-    """Exemplars of the task's few-shot arm: 3, or as many as there are ``rows``, when not given."""
-    split: str = "train"
-    """The split that exemplars are taken from: ``train`` or ``validation``."""
-    order: str = "drawn"
-    """``drawn`` by the seed, or the ``first`` rows of the split."""
-    rows: tuple[dict[str, Any], ...] | None = None
-    """Fixed exemplars, in order, as rows that the evaluation template renders; instead of a split."""
-
-    @field_validator("split")
-    @classmethod
-    def _known_split(cls, name: str) -> str:
-        if name == "test":
-            raise ValueError("must be one of train, validation: exemplars from test would show what is asked")
-        return _one_of(name, ("train", "validation")) or name
-
-    @field_validator("order")
-    @classmethod
-    def _known_order(cls, name: str) -> str:
-        return _one_of(name, ("drawn", "first")) or name
-
-    @model_validator(mode="after")
-    def _rows_alone(self) -> FewShotSpec:
-        if self.rows is None:
-            return self
-        if not self.rows:
-            raise ValueError("rows is empty: write the fixed exemplars, or leave it out")
-        if both := sorted({"split", "order"} & self.model_fields_set):
-            raise ValueError(f"rows are fixed exemplars in their order: leave out {' and '.join(both)}")
-        if self.shots is not None and self.shots > len(self.rows):
-            raise ValueError(f"{self.shots} shots are wanted, and there are {len(self.rows)} rows")
-        return self
-
-
-class ExtractSpec(Settings):
-    """How an answer is taken out of generated text, once, before any metric is computed."""
-
-    find: str
-    """Regular expression with a group; its first group that holds text is the answer."""
-    which: str = "first"
-    """Whether the ``first`` or the ``last`` match counts."""
-
-    @field_validator("find")
-    @classmethod
-    def _pattern(cls, find: str) -> str:
-        check_pattern(find)
-        return find
-
-    @field_validator("which")
-    @classmethod
-    def _known_match(cls, name: str) -> str:
-        return _one_of(name, ("first", "last")) or name
-
-
-class FractionsSpec(Settings):
-    """Shares of the splits that the source does not have itself."""
-
-    train: Fraction = 0.8
-    """Share of the training split."""
-    validation: Fraction = 0.1
-    """Share of the validation split."""
-    test: Fraction = 0.1
-    """Share of the test split."""
-
-    @model_validator(mode="after")
-    def _sum(self) -> FractionsSpec:
-        if abs(self.train + self.validation + self.test - 1) > 1e-9:
-            raise ValueError("the shares of train, validation and test must sum to 1")
-        return self
-
-
-class TemplateSpec(Settings):
-    """One way to put the task into words."""
-
-    name: str
-    """What reports call it."""
-    prompt: str
-    """Jinja text of the prompt."""
-    target: str | None = None
-    """Jinja text of the answer, where it differs from the task's own."""
-    held_out: bool = False
-    """Never used in training: measures whether the instruction was learned, and not its wording."""
 
 
 class TaskSpec(Settings):
@@ -202,6 +38,8 @@ class TaskSpec(Settings):
     """Licence of the data."""
     citation: str = ""
     """Whom to cite."""
+    protocol: str = ""
+    """The published way of measuring that this task equals, such as ``lm-eval 0.4.13 mmlu_anatomy 1.0``."""
     language: str = "en"
     """Language of the data."""
     source: SourceSpec
@@ -209,7 +47,7 @@ class TaskSpec(Settings):
     id: str | None = None
     """Column with a unique id; a digest of the row when not given."""
     group: str | None = None
-    """Column that rows sharing a passage have in common."""
+    """Column that rows sharing a passage have in common, or a Jinja text that gives the same for such rows."""
     part: str | None = None
     """Jinja text that names the part of its split a row belongs to; evaluation scores each part by itself as well."""
     input: str | None = None
@@ -220,12 +58,16 @@ class TaskSpec(Settings):
     """Jinja texts of the accepted answers; training uses the first."""
     targets_column: str | None = None
     """Column that holds a list of accepted answers."""
+    targets_lines: str | None = None
+    """Jinja text of which every line is an accepted answer."""
     splits: TargetSplits = TargetSplits()
     """Splits whose accepted answers are written differently."""
     choices: tuple[str, ...] = ()
     """The closed set of answers: texts, or Jinja texts over the row's columns."""
     choices_column: str | None = None
     """Column that holds the list of answers to choose from."""
+    choices_lines: str | None = None
+    """Jinja text of which every line is an answer to choose from."""
     chance: Fraction | None = None
     """Score of the primary metric by guessing."""
     metrics: tuple[str, ...] = ("rouge", "exact_match")
@@ -240,10 +82,17 @@ class TaskSpec(Settings):
     """Tokens of a generated answer at most."""
     preamble: str | None = Field(default=None, min_length=1)
     """Jinja text that stands before everything else, exemplars included, as it is written."""
+    preamble_file: PreambleSpec | None = None
+    """The same, as a text of a file."""
+    joint: str | None = None
+    """What stands between prompt and answer. Where it is given, the two are tokenised as one text as they stand, the
+    end token of a choice is not scored, and a begin token stands only where the tokenizer adds it."""
     few_shot: FewShotSpec = FewShotSpec()
     """Exemplars before the prompt."""
     extract: ExtractSpec | None = None
     """How an answer is taken out of generated text; the whole text when not given."""
+    extracts: Mapping[str, ExtractSpec] = Field(default_factory=dict)
+    """Several ways, each under a name: each is scored, and the first decides."""
     split: FractionsSpec = FractionsSpec()
     """Shares of the splits that the source does not have itself."""
     overlaps: Literal["remove", "keep"] = "remove"
@@ -275,7 +124,7 @@ class TaskSpec(Settings):
     @field_validator("choices", "metrics", "stop", "special_tokens")
     @classmethod
     def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _without_repeats(names) or ()
+        return without_repeats(names) or ()
 
     @field_validator("choices")
     @classmethod
@@ -289,48 +138,50 @@ class TaskSpec(Settings):
     def _usable(cls, templates: tuple[TemplateSpec, ...]) -> tuple[TemplateSpec, ...]:
         if not templates:
             raise ValueError("a task needs one template or more")
-        _without_repeats(tuple(template.name for template in templates))
+        without_repeats(tuple(template.name for template in templates))
         if all(template.held_out for template in templates):
             raise ValueError("every template is held out, so none is left for training")
         return templates
 
     @model_validator(mode="after")
     def _target_and_choices(self) -> TaskSpec:
-        if self.target is None and self.targets is None and self.targets_column is None:
+        answers = (self.target, self.targets, self.targets_column, self.targets_lines)
+        if all(answer is None for answer in answers):
             if not all(template.target for template in self.templates):
                 raise ValueError(
                     "there is no target: write `target:` (or `targets:`) for the task or for each template"
                 )
         else:
-            _one_target(self)
-        if self.choices and self.choices_column:
-            raise ValueError("give either choices or choices_column")
-        if self.extract is not None and (self.choices or self.choices_column):
+            one_target(*answers)
+        ways = [self.choices, self.choices_column, self.choices_lines]
+        if sum(map(bool, ways)) > 1:
+            raise ValueError("give one of choices, choices_column and choices_lines")
+        if (self.extract or self.extracts) and any(ways):
             raise ValueError("extract takes an answer out of generated text, and a task with choices generates none")
+        return self
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> TaskSpec:
+        for one, other in (("extract", "extracts"), ("preamble", "preamble_file")):
+            if getattr(self, one) and getattr(self, other):
+                raise ValueError(f"give either {one} or {other}")
+        if self.joint is None and self.few_shot.gap is not None:
+            raise ValueError(
+                "few_shot.gap needs joint: without it prompts and answers are laid out as conversations are"
+            )
+        for template in self.templates:
+            if template.prompts is None:
+                continue
+            if self.joint is None:
+                raise ValueError(
+                    f"prompts of the template '{template.name}' need joint, which stands before the ending"
+                )
+            if len(template.prompts) != len(self.choices):
+                what = f"{len(template.prompts)} prompts and {len(self.choices)} choices"
+                raise ValueError(f"the template '{template.name}' has {what}: write one prompt for each choice")
         return self
 
 
 def _plain(value: object) -> object:
     """YAML reads ``1`` as a number; as an answer it is a text. A truth value stays one, and is refused as no text."""
     return value_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _one_of(name: str | None, known: tuple[str, ...]) -> str | None:
-    if name is not None and name not in known:
-        raise ValueError(f"must be one of {', '.join(known)}")
-    return name
-
-
-def _without_repeats(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    twice = [name for name, count in Counter(names or ()).items() if count > 1]
-    if twice:
-        raise ValueError(f"given twice: {', '.join(twice)}")
-    return names
-
-
-def _one_target(spec: TargetSpec | TaskSpec) -> None:
-    given = [key for key in ("target", "targets", "targets_column") if getattr(spec, key) is not None]
-    if len(given) != 1:
-        raise ValueError(f"give one of target, targets and targets_column (given: {', '.join(given) or 'none'})")
-    if spec.targets is not None and not spec.targets:
-        raise ValueError("targets is empty")

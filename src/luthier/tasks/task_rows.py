@@ -115,7 +115,8 @@ class TaskRows:
     def _placed(self, part: str, source: Source, evaluation: bool, faults: RowFaults) -> Iterator[_PlacedRow]:
         """Yield the rows of a source with their keys and splits; the faults of those that have none are kept."""
         task = self.task
-        for number, row in enumerate(read_rows(source), 1):
+        for number, own in enumerate(read_rows(source), 1):
+            row = {**task.constants, **own} if task.constants else own
             where = f"{source}, row {number}"
             self.count += 1
             try:

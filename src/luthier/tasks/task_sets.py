@@ -11,6 +11,8 @@ from luthier.config.base import Settings
 from luthier.config.validation import validate
 from luthier.config.yaml_file import load_yaml
 from luthier.errors import TaskError
+from luthier.tasks.names import library_names
+from luthier.tasks.suites import averages
 
 SETS = Path(__file__).parent / "library" / "sets.yaml"
 PLAIN_TEXT = "plain_text"
@@ -53,12 +55,15 @@ def task_sets() -> dict[str, TaskSet]:
 
 def expand(names: Sequence[str]) -> tuple[NamedTask, ...]:
     """Put the members of each named set in its place; what is named twice stands once, where it is first."""
-    sets = task_sets()
+    sets = {name: one.tasks for name, one in task_sets().items()}
     found: dict[str, NamedTask] = {}
     for name in names:
-        members = sets[name].tasks if name in sets else (name,)
+        known = (
+            sets if name in sets or name in library_names() else {one.name: one.tasks for one in averages().values()}
+        )
+        members = known.get(name, (name,))
         for member in members:
-            by_name = name not in sets or (member in found and found[member].by_name)
+            by_name = name not in known or (member in found and found[member].by_name)
             if member not in found or by_name:
                 found[member] = NamedTask(member, by_name)
     return tuple(found.values())

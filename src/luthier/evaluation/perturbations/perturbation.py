@@ -45,7 +45,8 @@ def perturb(
 
     The input text changes, the part of the prompt that `Example.input_span` holds: not the instructions, not the
     exemplars, and not the answers unless the perturbation says so. An example whose prompt has no input text that could
-    be found, or whose conversation is held message by message, is returned as it is.
+    be found, whose choices have prompts of their own, or whose conversation is held message by message, is returned as
+    it is.
 
     Args:
         example: The original.
@@ -54,7 +55,7 @@ def perturb(
         labels: Whether choices are the labels of a class, the same for every row: then answers are never rewritten.
         language: Of the answers.
     """
-    if example.input_span is None or example.messages:
+    if example.input_span is None or example.choice_prompts or example.messages:
         return example
     rewrite = perturbation.rewriter(_random(perturbation, seed, example.id))
     start, end = example.input_span

@@ -13,6 +13,8 @@ from luthier.records import Row
 from luthier.tasks.rows import hub
 
 SPLITS = ("train", "validation", "test")
+DATA = "data:"
+"""Before the path of a file in the folder of original files that ``--data`` names."""
 _NAMES = {
     "train": "train",
     "training": "train",
@@ -40,6 +42,7 @@ class Source:
         field: Key of the list of rows in a file that holds one JSON object.
         split: Which split of a folder or a hub dataset.
         revision: Commit, tag or branch of a hub dataset.
+        get: Where the file can be had, for the message when it is missing.
     """
 
     path: str
@@ -50,6 +53,7 @@ class Source:
     field: str | None = None
     split: str | None = None
     revision: str | None = None
+    get: str | None = None
 
     def __str__(self) -> str:
         revision = f"@{self.revision}" if self.revision else ""
@@ -79,7 +83,7 @@ def given_splits(source: Source) -> dict[str, Source]:
         return {}
     if source.on_hub:
         return _by_name(source, hub.hub_splits(source.path, source.revision))
-    folder = _found(source.path)
+    folder = _found(source)
     if not folder.is_dir():
         return {}
     if hub.is_saved(folder):
@@ -143,7 +147,7 @@ def _rows(source: Source) -> Iterator[Row]:
     if source.on_hub:
         split = source.split or next(iter(hub.hub_splits(source.path, source.revision)))
         return hub.hub_rows(source.path, source.revision, split)
-    path = _found(source.path)
+    path = _found(source)
     if not path.is_dir():
         return _file_rows(path, source)
     if hub.is_saved(path):
@@ -158,15 +162,26 @@ def _rows(source: Source) -> Iterator[Row]:
     return (row for file in files[split] for row in _file_rows(file, source))
 
 
-def _found(name: str) -> Path:
-    path = Path(name)
+def _found(source: Source) -> Path:
+    name, path = source.path, Path(source.path)
+    if name.startswith(DATA):
+        raise needs_folder(name, source.get)
     try:
         if path.exists():
             return path
     except (OSError, ValueError) as fault:  # too long a name, a NUL in it, a folder that may not be entered
         reason = getattr(fault, "strerror", None) or fault
         raise DataError(f"cannot be opened ({reason})", where=name, fix="Check the path.") from None
-    raise DataError("no such file or folder", where=name, fix=_nearby(path))
+    fix = _nearby(path) if source.get is None else f"Get it from {source.get}, and put it there."
+    raise DataError("no such file or folder", where=name, fix=fix)
+
+
+def needs_folder(name: str, get: str | None) -> DataError:
+    """Return the error for a file ``data:FILE`` whose folder nobody has named."""
+    own = name.removeprefix(DATA)
+    had = f"Get it from {get}, and name" if get else "Name"
+    what = f"the original file {own} is needed, and it is not said in which folder it is"
+    return DataError(what, where=name, fix=f"{had} the folder that holds {own}: --data DIR (data.folder).")
 
 
 def _nearby(path: Path) -> str:

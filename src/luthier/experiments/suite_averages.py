@@ -1,0 +1,40 @@
+"""The averages of the suites that an evaluation is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from luthier.metrics.registry import metric_of_output
+from luthier.metrics.standard_error import standard_error
+from luthier.records import Prediction, Score
+from luthier.results.suites import Measured
+from luthier.tasks.suites import Average, averages, library_suites
+
+
+def averages_of(names: Sequence[str]) -> list[Average]:
+    """Return the averages that names stand for: of a suite its groups' and its own, of a group its own."""
+    suites, known = library_suites(), averages()
+    return [
+        average
+        for name in names
+        for average in (suites[name].averages.values() if name in suites else [known[name]] if name in known else [])
+    ]
+
+
+def measured(
+    scores: Sequence[Score], predictions: Sequence[Prediction], outputs: Sequence[str], chance: float | None
+) -> Measured:
+    """Return a task as its suite counts it.
+
+    Args:
+        scores: All of the task.
+        predictions: That they are of.
+        outputs: The numbers whose mean counts: the primary one alone, for most tasks.
+        chance: What guessing gets, or None.
+    """
+    values = [score.value for score in scores if score.metric in outputs]
+    errors = [standard_error(predictions, metric_of_output(output), [output]) for output in outputs]
+    # Two numbers of the same answers rise and fall together: their mean is taken as uncertain as they are.
+    error = math.fsum(errors) / len(errors)
+    return Measured(math.fsum(values) / len(values), error, len(predictions), chance)
