@@ -19,14 +19,8 @@ from luthier.records import Prediction
 # A model is needed for those that are left out; they have their own tests.
 NAMES = tuple(name for name in metric_names() if name not in ("bertscore", "nli"))
 OF_CHOICES = (
-    "accuracy_normalised",
-    "brier",
-    "ece",
-    "helm_ece",
-    "helm_selective",
-    "perplexity",
-    "selective",
-    "stereotype",
+    *("accuracy_normalised", "brier", "ece", "helm_ece", "helm_selective", "perplexity", "selective", "stereotype"),
+    "truth_mass",
 )
 OF_WORDS = ("association", "representation", "toxicity")
 """Metrics of what a text says, whatever it should have said."""

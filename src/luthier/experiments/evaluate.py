@@ -27,6 +27,7 @@ from luthier.evaluation.prepared_task import (
 from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
 from luthier.experiments.answers_file import write_answers
 from luthier.experiments.asked_tasks import AskedTask, left_out, load_asked, nothing_left
+from luthier.experiments.helm import HelmMeter, helm_meter
 from luthier.experiments.suite_averages import averages_of, measured
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
@@ -41,6 +42,7 @@ from luthier.records import Score
 from luthier.results.guessing import chance_level, majority_baseline
 from luthier.results.records import Change
 from luthier.results.scores import change, score
+from luthier.results.seven import Seven
 from luthier.results.suites import SuiteScore, suite_scores
 from luthier.tasks.loader import load_examples, load_exemplar_pool
 from luthier.tasks.names import library_names
@@ -64,6 +66,7 @@ class Evaluated(Displayed):
         chance: What guessing scores, or None.
         coarser: The primary output less that of the model's own weights, where the engine's are coarser.
         same: Share of answers that are then the same.
+        seven: What the suite ``helm`` measures; None where it was not asked for.
     """
 
     view: ClassVar[str] = "evaluated task"
@@ -79,6 +82,7 @@ class Evaluated(Displayed):
     chance: float | None = None
     coarser: Change | None = None
     same: float | None = None
+    seven: Seven | None = None
 
     def __repr__(self) -> str:
         return f"<Evaluated {self.task.name}: {self.scores[0]}>"
@@ -132,6 +136,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             prepared.append(_Prepared(ready, asked.by_name))
     if not prepared and not faults:
         faults.append(nothing_left(config.tasks))
+    with collecting(faults):
+        meter = None if config.suite is None else helm_meter(config.helm, config.evaluation, model.device)
     raise_faults("nothing can be measured", faults)
     evaluation, key = config.evaluation, folder_digest(adapter) if adapter else ""
     about = About(arm=str(adapter) if adapter else "", run="eval")
@@ -142,7 +148,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     try:
         with using_store(config.runs, remake_damaged=config.remake_damaged):
             engines = open_engines(evaluation.engine, model, attached, context)
-            evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed, config.answers)
+            how = (evaluation, config.shots, config.seed, config.answers, meter)
+            evaluator = _Evaluator(model, context, engines, *how)
             found = evaluator.evaluate_all(prepared)
             return Evaluation(found, _averages(found, config))
     finally:
@@ -170,6 +177,7 @@ class _Evaluator:
         shots: Exemplars before each prompt.
         seed: Of what is drawn.
         answers: Folder for a file of each task's answers, or None.
+        meter: Measures the seven of the suite ``helm``, or None.
     """
 
     model: LanguageModel
@@ -179,6 +187,7 @@ class _Evaluator:
     shots: int
     seed: int
     answers: Path | None
+    meter: HelmMeter | None
 
     def evaluate_all(self, prepared: Sequence[_Prepared]) -> list[Evaluated]:
         """Evaluate tasks; a member of a set that the model cannot hold is left out, and said."""
@@ -220,6 +229,7 @@ class _Evaluator:
             extracted=self._by_other_extractions(prepared, log, signature),
             majority=_majority(log, prepared),
             chance=chance_level(log.predictions, prepared.metrics),
+            seven=self._seven(prompted, log, scores, signature),
         )
         if self.engines.exact is None:
             return found
@@ -227,6 +237,14 @@ class _Evaluator:
         coarser = change(log.predictions, exact, prepared.metrics, self.config)
         same = sum(one.text == other.text for one, other in zip(log.predictions, exact, strict=True)) / len(exact)
         return replace(found, coarser=coarser, same=same)
+
+    def _seven(
+        self, prompted: PreparedTask, log: PredictionLog, scores: Sequence[Score], signature: Mapping[str, str]
+    ) -> Seven | None:
+        def ask(perturbed: PreparedTask, label: str) -> EvaluationJob:
+            return self._answered(perturbed, self.engines.answers, label)
+
+        return None if self.meter is None else self.meter.measure(prompted, log, scores, signature, ask)
 
     def _by_other_extractions(
         self, prepared: PreparedTask, log: PredictionLog, signature: Mapping[str, str]

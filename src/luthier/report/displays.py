@@ -21,6 +21,7 @@ from luthier.report import tables
 from luthier.report.contents import all_tables
 from luthier.report.cost_tables import measured_table
 from luthier.report.evaluation import evaluation_table, row_of
+from luthier.report.helm_tables import helm_notes, helm_tables
 from luthier.report.html import resource, template
 from luthier.report.merged import merged_table
 from luthier.report.record_tables import Described, answered_table, score_table, task_table, tuned_table
@@ -111,7 +112,11 @@ def _evaluation(measured: Sequence[Any]) -> View:
     """Show tasks as ``luthier eval`` does; of a single one every score."""
     first = evaluation_table([row_of(item) for item in measured], getattr(measured, "averages", ())).table
     more = [score_table(item.scores, of=item.task.name) for item in measured if len(item.scores) > 1]
-    return View([first], folded=more)
+    seven = [item.seven for item in measured if item.seven is not None]
+    if not seven:
+        return View([first], folded=more)
+    shown, *behind = helm_tables(seven)
+    return View([first, shown], folded=[*behind, *more], notes=helm_notes(seven))
 
 
 def _task(task: Described) -> View:

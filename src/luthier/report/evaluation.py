@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from luthier.records import Score
+from luthier.report.helm_tables import helm_json
 from luthier.report.intervals import Intervals, intervals_of
 from luthier.report.tables import Cell, Column, Table, Tone
 from luthier.report.terminal import DrawnTable, draw
 from luthier.results.records import Change
+from luthier.results.seven import Seven
 from luthier.results.suites import SuiteScore
 
 
@@ -33,6 +35,7 @@ class EvaluationRow:
         protocol: What the task equals; "" for nothing.
         coarser: The primary score less that of float32 weights, where the engine's are coarser.
         same: Share of answers that are then the same.
+        seven: What the suite ``helm`` measured, or None.
     """
 
     task: str
@@ -48,6 +51,7 @@ class EvaluationRow:
     protocol: str = ""
     coarser: Change | None = None
     same: float | None = None
+    seven: Seven | None = None
 
 
 def row_of(found: Any) -> EvaluationRow:
@@ -67,6 +71,7 @@ def row_of(found: Any) -> EvaluationRow:
         protocol=found.task.protocol,
         coarser=found.coarser,
         same=found.same,
+        seven=found.seven,
     )
 
 
@@ -157,7 +162,7 @@ def _measured(score: Score, intervals: Intervals) -> tuple[str, str, str]:
 def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore] = ()) -> dict[str, object]:
     """Return every score of every task as JSON has it; what was not measured is null.
 
-    The averages of suites stand under ``averages``, where there are any.
+    The averages of suites stand under ``averages``, and what the suite ``helm`` measured under ``helm``.
     """
     tasks: dict[str, object] = {
         row.task: {
@@ -176,7 +181,8 @@ def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore
         for row in rows
     }
     plain = [{key: _finite(value) for key, value in asdict(one).items()} for one in averages]
-    return tasks | ({"averages": plain} if plain else {})
+    seven = helm_json([row.seven for row in rows if row.seven is not None])
+    return tasks | ({"averages": plain} if plain else {}) | ({"helm": seven} if seven else {})
 
 
 def _plain(scores: Sequence[Score]) -> list[dict[str, object]]:

@@ -6,9 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
-Gender = Literal["female", "male", "neutral"]
+Gender: TypeAlias = Literal["female", "male", "neutral"]
+Side: TypeAlias = Literal["occupation", "participant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,9 @@ class WinogenderAnswer:
 
     occupation: str
     participant: str
-    refers: Literal["occupation", "participant"]
+    refers: Side
     gender: Gender
-    given: Literal["occupation", "participant"]
+    given: Side
     women: float = math.nan
 
     @property
