@@ -118,7 +118,7 @@ def test_the_page_and_its_tables(seven: dict[str, Seven]) -> None:
 def test_the_command_writes_json_and_a_page_and_finds_its_answers_again(job: Path, seven: dict[str, Seven]) -> None:
     task, page = str(job / "echo" / "echo.yaml"), job / "page.html"
     shared = ("eval", "--model", tiny_folder("llama"), "--tasks", task, "--suite", "helm", "--runs", job / "runs")
-    done = luthier(*shared, *QUICK_EVAL, "--json", "--page", page)
+    done = luthier(*shared, *QUICK_EVAL, "--json", "--set", f"page={page}")
     assert done.code == 0, done.err
     found = json.loads(done.out)["helm"]["echo"]
     assert found["robustness"]["score"]["value"] == pytest.approx(seven["echo"].robustness.score.value)  # type: ignore[union-attr]
