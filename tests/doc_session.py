@@ -25,6 +25,7 @@ from luthier.tasks.loader import load_splits, load_task
 from small_job import luthier
 
 _COMPARE = next(verb for verb in VERBS if verb.name == "compare")
+_EVAL = next(verb for verb in VERBS if verb.name == "eval")
 _PIPED = re.compile(r"(?P<before>.+)\| *(?P<command>luthier .+)")
 _NUMBER = re.compile(r"[-−+]?\d[\d,.]*")
 
@@ -90,6 +91,8 @@ class Session:
         path.write_text(block.body, encoding="utf-8")
         if task:
             load_splits(load_task(str(path)), DataConfig(), 0)
+        elif "helm" in content:
+            read_settings(_EVAL, {}, file=path)
         else:
             settings: Any = read_settings(_COMPARE, {}, file=path)
             make_arms(settings.arms, training=settings.training, few_shots=3, seeds=(0,))
