@@ -29,6 +29,7 @@ from luthier.experiments.answers_file import write_answers
 from luthier.experiments.asked_tasks import AskedTask, left_out, load_asked, nothing_left
 from luthier.experiments.helm import HelmMeter, helm_meter
 from luthier.experiments.suite_averages import averages_of, measured
+from luthier.experiments.tuned_on import TunedOn, tuned_on
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
 from luthier.inference.engine import Engine
@@ -39,6 +40,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
 from luthier.records import Score
+from luthier.results.contamination import Contamination
 from luthier.results.guessing import chance_level, majority_baseline
 from luthier.results.records import Change
 from luthier.results.scores import change, score
@@ -67,6 +69,7 @@ class Evaluated(Displayed):
         coarser: The primary output less that of the model's own weights, where the engine's are coarser.
         same: Share of answers that are then the same.
         seven: What the suite ``helm`` measures; None where it was not asked for.
+        contamination: How much of the items stands in what the adapter was trained on; None without an adapter.
     """
 
     view: ClassVar[str] = "evaluated task"
@@ -83,6 +86,7 @@ class Evaluated(Displayed):
     coarser: Change | None = None
     same: float | None = None
     seven: Seven | None = None
+    contamination: Contamination | None = None
 
     def __repr__(self) -> str:
         return f"<Evaluated {self.task.name}: {self.scores[0]}>"
@@ -148,7 +152,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     try:
         with using_store(config.runs, remake_damaged=config.remake_damaged):
             engines = open_engines(evaluation.engine, model, attached, context)
-            how = (evaluation, config.shots, config.seed, config.answers, meter)
+            trained = tuned_on(adapter, [one.ready.task for one in prepared], config.data) if adapter else None
+            how = (evaluation, config.shots, config.seed, config.answers, meter, trained)
             evaluator = _Evaluator(model, context, engines, *how)
             found = evaluator.evaluate_all(prepared)
             return Evaluation(found, _averages(found, config))
@@ -178,6 +183,7 @@ class _Evaluator:
         seed: Of what is drawn.
         answers: Folder for a file of each task's answers, or None.
         meter: Measures the seven of the suite ``helm``, or None.
+        trained: What the adapter was trained on, or None.
     """
 
     model: LanguageModel
@@ -188,6 +194,7 @@ class _Evaluator:
     seed: int
     answers: Path | None
     meter: HelmMeter | None
+    trained: TunedOn | None
 
     def evaluate_all(self, prepared: Sequence[_Prepared]) -> list[Evaluated]:
         """Evaluate tasks; a member of a set that the model cannot hold is left out, and said."""
@@ -230,6 +237,7 @@ class _Evaluator:
             majority=_majority(log, prepared),
             chance=chance_level(log.predictions, prepared.metrics),
             seven=self._seven(prompted, log, scores, signature),
+            contamination=self._contamination(prepared, log, signature),
         )
         if self.engines.exact is None:
             return found
@@ -245,6 +253,15 @@ class _Evaluator:
             return self._answered(perturbed, self.engines.answers, label)
 
         return None if self.meter is None else self.meter.measure(prompted, log, scores, signature, ask)
+
+    def _contamination(
+        self, prepared: PreparedTask, log: PredictionLog, signature: Mapping[str, str]
+    ) -> Contamination | None:
+        if self.trained is None:
+            return None
+        found = self.trained.measure(prepared, log.predictions, self.config, signature)
+        say(f"{prepared.task.name}: {found.sentence}")
+        return found
 
     def _by_other_extractions(
         self, prepared: PreparedTask, log: PredictionLog, signature: Mapping[str, str]

@@ -12,6 +12,7 @@ from luthier.report.helm_tables import helm_json
 from luthier.report.intervals import Intervals, intervals_of
 from luthier.report.tables import Cell, Column, Table, Tone
 from luthier.report.terminal import DrawnTable, draw
+from luthier.results.contamination import Contamination
 from luthier.results.records import Change
 from luthier.results.seven import Seven
 from luthier.results.suites import SuiteScore
@@ -36,6 +37,7 @@ class EvaluationRow:
         coarser: The primary score less that of float32 weights, where the engine's are coarser.
         same: Share of answers that are then the same.
         seven: What the suite ``helm`` measured, or None.
+        contamination: How much of the items stands in what the model was tuned on; None for a model as it is.
     """
 
     task: str
@@ -52,6 +54,7 @@ class EvaluationRow:
     coarser: Change | None = None
     same: float | None = None
     seven: Seven | None = None
+    contamination: Contamination | None = None
 
 
 def row_of(found: Any) -> EvaluationRow:
@@ -72,6 +75,7 @@ def row_of(found: Any) -> EvaluationRow:
         coarser=found.coarser,
         same=found.same,
         seven=found.seven,
+        contamination=found.contamination,
     )
 
 
@@ -102,6 +106,7 @@ def evaluation_table(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScor
 def _note(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore]) -> str:
     alike = ", ".join(f"{row.task} {100 * row.same:.0f} %" for row in rows if row.same is not None)
     said = [f"Answers that are the same as with float32 weights: {alike}."] if alike else []
+    said += [f"{row.task}: {row.contamination.sentence}." for row in rows if row.contamination is not None]
     if averages:
         said.append("A macro average counts every member of a suite the same, a micro average every example.")
     missing = [f"{one.name} {one.measured} of {one.tasks}" for one in averages if one.published]
@@ -142,7 +147,7 @@ def _lines(row: EvaluationRow, intervals: Intervals, extra: Sequence[str]) -> It
         interval = intervals.beside(cost, f"{cost.low:+.3f} – {cost.high:+.3f}")
         line = ("  less float32", row.scores[0].metric, f"{cost.value:+.3f}", interval, "", str(cost.n), *blank)
         yield tuple(Cell(text) for text in line)
-    for name, scores in (*row.extracted.items(), *row.parts.items()):
+    for name, scores in (*_apart(row).items(), *row.extracted.items(), *row.parts.items()):
         line = (f"  {name}", *_measured(scores[0], intervals), "", str(scores[0].n), *blank)
         yield tuple(Cell(text, tone="muted") for text in line)
 
@@ -151,7 +156,16 @@ def _shown(rows: Sequence[EvaluationRow]) -> Iterator[Score | Change | None]:
     for row in rows:
         yield row.scores[0]
         yield row.coarser
-        yield from (scores[0] for scores in (*row.extracted.values(), *row.parts.values()))
+        yield from (scores[0] for scores in (*_apart(row).values(), *row.extracted.values(), *row.parts.values()))
+
+
+def _apart(row: EvaluationRow) -> dict[str, tuple[Score, ...]]:
+    """Return the scores of items that stand in the training data, and of those that do not, where some do."""
+    found = row.contamination
+    if found is None or found.on_dirty is None:
+        return {}
+    parts = {"not in training": found.on_clean, "in training": found.on_dirty}
+    return {name: (own,) for name, own in parts.items() if own is not None}
 
 
 def _measured(score: Score, intervals: Intervals) -> tuple[str, str, str]:
@@ -177,6 +191,7 @@ def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore
             "parts": {part: _plain(scores) for part, scores in row.parts.items()},
             "extracted": {name: _plain(scores) for name, scores in row.extracted.items()},
         }
+        | _plain_contamination(row)
         | _plain_cost(row)
         for row in rows
     }
@@ -187,6 +202,16 @@ def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore
 
 def _plain(scores: Sequence[Score]) -> list[dict[str, object]]:
     return [{key: _finite(value) for key, value in asdict(score).items()} for score in scores]
+
+
+def _plain_contamination(row: EvaluationRow) -> dict[str, object]:
+    found = row.contamination
+    if found is None:
+        return {}
+    counts = {"dirty": found.dirty, "clean": found.clean, "unknown": found.unknown}
+    scores = {name: _plain([own])[0] for name, own in (("clean", found.on_clean), ("dirty", found.on_dirty)) if own}
+    said = {"training": found.training} | counts if found.training else {"why": found.why}
+    return {"contamination": said | ({"scores": scores} if scores else {})}
 
 
 def _plain_cost(row: EvaluationRow) -> dict[str, object]:
