@@ -54,6 +54,40 @@ def write_files(folder: Path) -> None:
     (folder / "path" / "to" / "model").symlink_to(EMBEDDED["mini"])
 
 
+def write_benchmarks(folder: Path) -> None:
+    """Write a folder of benchmark files in their original layouts, with rows of ours."""
+    question = {
+        "question": "Which is a bone?",
+        "choice0": "rib",
+        "choice1": "skin",
+        "choice2": "eye",
+        "choice3": "lung",
+    }
+    for split, count in (("dev", 5), ("test", 4)):
+        path = folder / "benchmarks" / "mmlu" / split / f"anatomy_{split}.csv"
+        path.parent.mkdir(parents=True)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, [*question, "answer"])
+            writer.writeheader()
+            writer.writerows({**question, "question": f"{n}. Which is a bone?", "answer": 0} for n in range(count))
+    for split in ("train", "dev"):
+        path = folder / "benchmarks" / "glue" / "SST2" / f"{split}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        said = [
+            (label, f"{text} {when} {split}")
+            for label, name in enumerate(_SAID)
+            for text in _SAID[name]
+            for when in _WHEN
+        ]
+        path.write_text("".join(f"{label}\t{text}\n" for label, text in said), encoding="utf-8")
+    boolq = folder / "benchmarks" / "superglue" / "BoolQ" / "val.jsonl"
+    boolq.parent.mkdir(parents=True)
+    asked = [
+        {"passage": f"{place} is warm.", "question": f"is {place} warm", "label": "true"} for place in ("Rome", "Cairo")
+    ]
+    write_rows(boolq, asked)
+
+
 def write_run(folder: Path) -> None:
     """Write a finished run of invented numbers, as a reader of the pages about runs has one."""
     example_run.build(folder / "runs" / "my_run", rows=20)

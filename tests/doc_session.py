@@ -21,6 +21,7 @@ from luthier.config.arms import make_arms
 from luthier.config.data import DataConfig
 from luthier.config.layers import read_settings
 from luthier.config.verbs import VERBS
+from luthier.tasks.each import values_of
 from luthier.tasks.loader import load_splits, load_task
 from small_job import luthier
 
@@ -90,7 +91,9 @@ class Session:
         path = self.folder / (block.file or (f"{content['name']}.yaml" if task else f"settings-{block.line}.yaml"))
         path.write_text(block.body, encoding="utf-8")
         if task:
-            load_splits(load_task(str(path)), DataConfig(), 0)
+            value = next(iter(values_of(content, str(path))[1]), "")
+            loaded = load_task(f"{path}#{value}" if value else str(path), self.folder / "benchmarks")
+            load_splits(loaded, DataConfig(), 0)
         elif "helm" in content:
             read_settings(_EVAL, {}, file=path)
         else:

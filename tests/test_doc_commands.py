@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from doc_files import write_files, write_published, write_run
+from doc_files import write_benchmarks, write_files, write_published, write_run
 from doc_session import Session, check_shown, read_page, run_command
 from documentation import GUIDES, ROOT, Block, reading
 from luthier.tasks.task_sets import task_sets
@@ -29,7 +29,12 @@ NOT_RUN = {
     "luthier eval --model Helsinki-NLP/opus-mt-en-de": "a model of the hub",
 }
 """Beginnings of the commands that cannot run here, and why."""
-MORE = {"docs/metrics.md": write_run, "docs/report.md": write_run, "docs/methods.md": write_published}
+MORE = {
+    "docs/metrics.md": write_run,
+    "docs/report.md": write_run,
+    "docs/methods.md": write_published,
+    "docs/suites.md": write_benchmarks,
+}
 """What the reader of one page has besides."""
 DRAWN = {"README", "report"}
 """Pages whose reports have their charts; those of the others are the same, and take longer than all the rest."""

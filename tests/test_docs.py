@@ -28,9 +28,11 @@ from luthier.config.verbs import VERBS, settings_class
 from luthier.methods.registry import find_method
 from luthier.methods.registry import read_settings as read_method_settings
 from luthier.metrics.registry import get_metric
+from luthier.tasks.each import values_of
 from luthier.tasks.loader import load_task
 from luthier.tasks.names import library_names
 from luthier.tasks.spec import TaskSpec
+from luthier.tasks.suites import averages, suite_tasks
 from luthier.tasks.task_sets import task_sets
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
@@ -109,7 +111,7 @@ def test_tasks_that_are_named_are_built_in_or_files(page: str, line: str) -> Non
     given = parse(line)
     named = [given.get("task"), *str(given.get("tasks") or "").split(","), *str(given.get("retain") or "").split(",")]
     for name in filter(None, named):
-        known = {*library_names(), *task_sets(), "all", "none", "x", "<name>"}
+        known = {*library_names(), *task_sets(), *suite_tasks(), *averages(), "all", "none", "x", "<name>"}
         assert name in known or Path(name).suffix or name.startswith("hf:"), f"{page}: {line}: no task {name}"
 
 
@@ -126,7 +128,11 @@ def test_yaml_is_valid(block: Block, tmp_path: Path) -> None:
     if "templates" in data:
         path = tmp_path / "task.yaml"
         path.write_text(block.body, encoding="utf-8")
-        load_task(str(path))
+        _, values = values_of(data, str(path))
+        for value in values:
+            load_task(f"{path}#{value}")
+        if not values:
+            load_task(str(path))
         return
     if "helm" in data:
         validate(EvaluateConfig, data, source=str(block))

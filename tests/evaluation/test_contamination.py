@@ -46,7 +46,7 @@ def test_the_wording_that_many_items_share_does_not_count() -> None:
     wording = "please read the text and answer the question that"
     items = [f"{wording} follows {' '.join(f'{word}{i}' for word in LETTERS.split())}" for i in range(20)]
     found = overlap(items, [wording + " follows"])
-    assert found.shares == (0,) * 20
+    assert set(found.shares) == {0.0}
     assert overlap([wording] * 20, [wording]).verdicts == ("unknown",) * 20
 
 

@@ -82,6 +82,7 @@ CONFIG: dict[str, Case] = {
     "kernels.matmul": Case("onednn", ALL),
     "kernels.attention": Case("fused", ALL),
     "trust_remote_code": Case(True, NOTHING),
+    "data.folder": Case(".", NOTHING),  # rows of the files in it are in the digest of the examples
     "data.train": Case(6, TRAINED | {"answer", "time"}),
     "data.validation": Case(2, TRAINED),
     "data.test": Case(3, ASKED),
@@ -143,9 +144,11 @@ TASK_KEYS: dict[str, Case] = {
     "target": Case("{{ answer }}!", TEXTS),
     "targets": Case(["{{ answer }}", "a {{ answer }}"], TEXTS, and_also={"target": None}),
     "targets_column": Case("answers", TEXTS, and_also={"target": None}),
+    "targets_lines": Case("{{ answer }}\na {{ answer }}", TEXTS, and_also={"target": None}),
     "splits": Case({"validation": {"target": "a {{ answer }}"}}, TRAINED),
     "choices": Case(["cat", "dog", "hen", "cow", "fox", "owl"], TEXTS),
     "choices_column": Case("names", TEXTS),
+    "choices_lines": Case("{{ answer }}\nelephant", TEXTS),
     "chance": Case(0.1, NOTHING),
     "metrics": Case(["token_f1", "exact_match", "rouge"], NOTHING),  # the first is the one that chooses the weights
     "primary": Case("exact_match", TRAINED),
@@ -153,6 +156,10 @@ TASK_KEYS: dict[str, Case] = {
     "special_tokens": Case(["<unk>"], TRAINED | ASKED),
     "max_new_tokens": Case(6, TRAINED | ASKED),
     "preamble": Case("Name the animals.\n", TEXTS),
+    "preamble_file": Case({"path": "other.txt", "then": "\n"}, TEXTS),
+    "joint": Case("=", TEXTS),
+    "extracts": Case({"first": {"find": r"(\w+)"}}, TRAINED),
+    "protocol": Case("published", NOTHING),
     "extract": Case({"find": r"(\w+)"}, TRAINED),  # answers are logged whole; extraction chooses the weights
     "few_shot": Case({"shots": 1}, NOTHING),  # the arm says how many: 2_shot
     "split": Case({"train": 0.6, "validation": 0.2, "test": 0.2}, NOTHING),  # the source has all three splits

@@ -74,7 +74,11 @@ FILES: dict[str, tuple[str, str, list[str]]] = {
     "not Jinja": ("{{ thing }}", "{{ thing", ["line 7", "templates.0.prompt", "not a Jinja template"]),
     "unknown filter": ("{{ answer }}", "{{ answer | uper }}", ["line 3, target", "No filter named 'uper'"]),
     "no target": ('target: "{{ answer }}"\n', "", ["there is no target"]),
-    "two targets": ("metrics:", "targets: [a]\nmetrics:", ["give one of target, targets and targets_column"]),
+    "two targets": (
+        "metrics:",
+        "targets: [a]\nmetrics:",
+        ["give one of target, targets, targets_column and targets_lines"],
+    ),
     "no targets": ('target: "{{ answer }}"', "targets: []", ["targets is empty"]),
     "one choice": ("metrics:", "choices: [red]\nmetrics:", ["line 4", "a choice needs two answers or more"]),
     "choices that YAML reads as truth values": (
@@ -84,7 +88,11 @@ FILES: dict[str, tuple[str, str, list[str]]] = {
     ),
     "choices that YAML reads as one number": ("metrics:", "choices: [1, 1.0]\nmetrics:", ["line 4", "given twice: 1"]),
     "choice twice": ("metrics:", "choices: [red, red]\nmetrics:", ["line 4", "given twice: red"]),
-    "choices twice": ("metrics:", "choices: [a, b]\nchoices_column: c\nmetrics:", ["either choices or choices_column"]),
+    "choices twice": (
+        "metrics:",
+        "choices: [a, b]\nchoices_column: c\nmetrics:",
+        ["one of choices, choices_column and choices_lines"],
+    ),
     "shares": ("metrics:", "split: {train: 0.5}\nmetrics:", ["line 4", "must sum to 1"]),
     "share above 1": ("metrics:", "split: {train: 80}\nmetrics:", ["line 4", "split.train", "less than or equal to 1"]),
     "shots below 0": ("metrics:", "few_shot: {shots: -1}\nmetrics:", ["line 4", "few_shot.shots", "-1"]),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from luthier.config.base import Name, Settings
+from luthier.config.base import Name, Settings, UserPath
 
 
 class ShowTaskConfig(Settings):
     """Everything that ``luthier tasks show`` depends on."""
 
     task: Name
-    """A built-in name, a task YAML, or a data file."""
+    """A built-in name, a benchmark task, a task YAML, or a data file."""
+    folder: UserPath | None = None
+    """Folder with the original files of benchmarks."""
 
 
 class PreviewTaskConfig(ShowTaskConfig):

@@ -203,12 +203,12 @@ VERBS = (
         "luthier.config.report:ReportConfig",
         (Flag("run", position=True),),
     ),
-    Verb("tasks list", "List the built-in tasks."),
+    Verb("tasks list", "List the built-in tasks and the benchmark suites."),
     Verb(
         "tasks show",
         "Show what a task is: its source, templates, metrics and splits.",
         "luthier.config.show_tasks:ShowTaskConfig",
-        (Flag("task", position=True),),
+        (Flag("task", position=True), Flag("folder", name="data")),
     ),
     Verb(
         "tasks new",
@@ -220,7 +220,7 @@ VERBS = (
         "tasks preview",
         "Render the first rows of a task by its templates.",
         "luthier.config.show_tasks:PreviewTaskConfig",
-        (Flag("task", position=True), Flag("split"), Flag("rows"), Flag("template")),
+        (Flag("task", position=True), Flag("folder", name="data"), Flag("split"), Flag("rows"), Flag("template")),
     ),
     Verb(
         "store list",

@@ -34,7 +34,7 @@ def load_asked(config: EvaluateConfig, faults: list[LuthierError]) -> list[Asked
     """
     spelled = [name for asked in config.tasks for name in (_builtin() if asked == ALL else (asked,))]
     loaded: list[AskedTask] = []
-    for named in expand(spelled):
+    for named in expand(spelled, config.data.folder):
         with collecting(faults), left_out(named):
             task = with_data_settings(load_task(named.name, config.data.folder), config.data)
             loaded.append(AskedTask(task, named.by_name))

@@ -36,6 +36,7 @@ from luthier.inference.engine import Engine
 from luthier.methods.adapter_io import load_adapter
 from luthier.metrics.extraction import extract_again
 from luthier.metrics.overlap.unicode_words import unread_references
+from luthier.metrics.suite_averages import SuiteScore, suite_scores
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
@@ -45,7 +46,6 @@ from luthier.results.guessing import chance_level, majority_baseline
 from luthier.results.records import Change
 from luthier.results.scores import change, score
 from luthier.results.seven import Seven
-from luthier.results.suites import SuiteScore, suite_scores
 from luthier.tasks.loader import load_examples, load_exemplar_pool
 from luthier.tasks.names import library_names
 from luthier.tasks.schema import Task
@@ -297,7 +297,7 @@ def _averages(found: Sequence[Evaluated], config: EvaluateConfig) -> tuple[Suite
     """Return the averages of the suites that were asked for by name."""
     if {one.task.name for one in found} <= set(library_names()):
         return ()  # the built-in tasks are no suite: nothing needs to be read
-    wanted = averages_of(config.tasks)
+    wanted = averages_of(config.tasks, [one.task.name for one in found])
     several = {task: outputs for average in wanted for task, outputs in average.scores.items()}
     counted = {
         one.task.name: measured(

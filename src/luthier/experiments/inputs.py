@@ -84,7 +84,7 @@ def read_inputs(config: CompareConfig) -> Inputs:
 def _retained_tasks(names: Sequence[str] | None, *, target: str, data: DataConfig) -> tuple[RetainedTask, ...]:
     faults: list[LuthierError] = []
     found: list[RetainedTask] = []
-    for named in expand((EVERYDAY,) if names is None else names):
+    for named in expand((EVERYDAY,) if names is None else names, data.folder):
         if named.by_name or named.name != target:
             with collecting(faults):
                 found.append(RetainedTask(with_data_settings(load_task(named.name, data.folder), data), named.by_name))

@@ -7,14 +7,22 @@ from collections.abc import Sequence
 
 from luthier.metrics.registry import metric_of_output
 from luthier.metrics.standard_error import standard_error
+from luthier.metrics.suite_averages import Average, Measured
 from luthier.records import Prediction, Score
-from luthier.results.suites import Measured
-from luthier.tasks.suites import Average, averages, library_suites
+from luthier.tasks.names import BIGBENCH
+from luthier.tasks.suites import averages, library_suites
 
 
-def averages_of(names: Sequence[str]) -> list[Average]:
-    """Return the averages that names stand for: of a suite its groups' and its own, of a group its own."""
-    suites, known = library_suites(), averages()
+def averages_of(names: Sequence[str], tasks: Sequence[str]) -> list[Average]:
+    """Return the averages that names stand for: of a suite its groups' and its own, of a group its own.
+
+    Args:
+        names: What was asked for.
+        tasks: Names of the tasks that were measured.
+    """
+    suites, known = library_suites(), dict(averages())
+    if big := tuple(task for task in tasks if task.startswith(f"{BIGBENCH}_")):
+        known[BIGBENCH] = Average(BIGBENCH, big, big, "macro", {})
     return [
         average
         for name in names

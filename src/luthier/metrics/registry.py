@@ -8,7 +8,14 @@ from functools import partial
 
 from luthier.errors import ConfigError, did_you_mean
 from luthier.metrics import answer_extraction
-from luthier.metrics.choice import calibration, classification, correlation, helm_calibration, truth_mass
+from luthier.metrics.choice import (
+    bits_per_byte,
+    calibration,
+    classification,
+    correlation,
+    helm_calibration,
+    truth_mass,
+)
 from luthier.metrics.metric import Metric
 from luthier.metrics.model_based import bert_score, nli, perplexity
 from luthier.metrics.overlap import bleu, chrf, negation, rouge, tokenisers
@@ -62,6 +69,7 @@ def _entries() -> dict[str, Entry]:
         "bertscore": Entry(
             lambda s: bert_score.bertscore_metric(s["model"], s["layer"]), {"model": Option(""), "layer": Option("")}
         ),
+        "bits_per_byte": _plain(bits_per_byte.bits_per_byte_metric),
         "bleu": Entry(
             lambda s: bleu.bleu_metric(tokenize=s["tokenize"], smooth=s["smooth"], lowercase=s["lowercase"] == "yes"),
             {

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from luthier.errors import ConfigError
+from luthier.metrics.registry import get_metric, metric_of_output
+from luthier.metrics.suite_averages import SuiteScore
 from luthier.records import Score
 from luthier.report.helm_tables import helm_json
 from luthier.report.intervals import Intervals, intervals_of
@@ -15,7 +18,6 @@ from luthier.report.terminal import DrawnTable, draw
 from luthier.results.contamination import Contamination
 from luthier.results.records import Change
 from luthier.results.seven import Seven
-from luthier.results.suites import SuiteScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,18 @@ class EvaluationRow:
     same: float | None = None
     seven: Seven | None = None
     contamination: Contamination | None = None
+
+    @property
+    def normalised(self) -> float | None:
+        """100 · (score − chance) ÷ (best − chance), as BIG-bench and its like aggregate; None where it is not known."""
+        first = self.scores[0]
+        try:
+            best = get_metric(metric_of_output(first.metric)).scale
+        except ConfigError:  # a metric of another program's task
+            return None
+        if self.chance is None or best is None or math.isnan(first.value) or best == self.chance:
+            return None
+        return 100 * (first.value - self.chance) / (best - self.chance)
 
 
 def row_of(found: Any) -> EvaluationRow:
@@ -182,6 +196,7 @@ def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore
         row.task: {
             "chance": row.chance,
             "majority": row.majority,
+            "normalised": row.normalised,
             "shots": list(row.shots),
             "dropped": row.dropped,
             "truncated": row.truncated,

@@ -34,7 +34,7 @@ from luthier.tasks.spec_parts import (
 from luthier.user_path import user_path
 
 _LIBRARY = Path(__file__).parent / "library"
-_SHARED = ("format", "columns", "delimiter", "quoting", "field", "revision", "get")
+_SHARED = ("format", "columns", "delimiter", "quoting", "field", "revision", "get", "unfold")
 
 
 def read_task(path: Path, *, rows: bool = True, of: str = "", folder: Path | None = None) -> Task:
@@ -53,7 +53,8 @@ def read_task(path: Path, *, rows: bool = True, of: str = "", folder: Path | Non
     written, lines = load_yaml(path, TaskError)
     data, constants = for_value(written, of, str(path))
     spec = validate(TaskSpec, data, source=str(path), lines=lines, error=TaskError)
-    task = build_task(spec, path, lines, constants=constants, folder=folder)
+    places = Places(path, folder, rows)
+    task = build_task(spec, path, lines, constants=constants, places=places)
     raise_faults(f"{path} has faults", list(task_faults(spec, task, str(path), lines, rows=rows)))
     return task
 
@@ -64,7 +65,7 @@ def build_task(
     lines: Mapping[KeyPath, int] | None = None,
     *,
     constants: Mapping[str, str] | None = None,
-    folder: Path | None = None,
+    places: Places | None = None,
 ) -> Task:
     """Turn a checked YAML file into a task.
 
@@ -73,13 +74,13 @@ def build_task(
         path: The file; relative sources lie beside it.
         lines: Line of each key, for messages.
         constants: Columns that every row has beside its own.
-        folder: Of the original files of benchmarks.
+        places: Where its files are: beside it when not given.
 
     Raises:
         DataError: When the file of the preamble cannot be read.
     """
-    texts, places = _Texts(path, lines or {}), _Places(path, folder)
-    own_targets = {name: getattr(spec.splits, name) for name in SPLITS}
+    texts, places = _Texts(path, lines or {}), places or Places(path)
+    own_targets = {name: own for name in SPLITS if (own := getattr(spec.splits, name)) is not None}
     task = Task(
         name=spec.name,
         version=spec.version,
@@ -87,9 +88,7 @@ def build_task(
         sources=places.sources(spec.source),
         templates=texts.prompt_templates(spec),
         targets=texts.targets(spec),
-        split_targets={
-            name: texts.targets(item, "splits", name) for name, item in own_targets.items() if item is not None
-        },
+        split_targets={name: texts.targets(item, "splits", name) for name, item in own_targets.items()},
         choices=() if any("{" in choice for choice in spec.choices) else spec.choices,
         choice_templates=tuple(texts.template(text, "choices", n) for n, text in enumerate(spec.choices)),
         choices_column=spec.choices_column,
@@ -206,7 +205,7 @@ def _first_extraction(spec: TaskSpec) -> Extraction | None:
     return None if first is None else _extraction(first)
 
 
-def _preamble(spec: TaskSpec, texts: _Texts, places: _Places) -> Template | None:
+def _preamble(spec: TaskSpec, texts: _Texts, places: Places) -> Template | None:
     """Return what stands before everything else; of a file, as it is written there."""
     if spec.preamble is not None:
         # A Jinja text loses one newline at its end, and a preamble must end as it is written.
@@ -240,11 +239,18 @@ def primary_of(metrics: tuple[str, ...]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
-    """Where the files are that a task names: beside its YAML file, or in the folder of the original files."""
+class Places:
+    """Where the files are that a task names: beside its YAML file, or in the folder of the original files.
+
+    Attributes:
+        path: The YAML file.
+        folder: Of the original files; None where nobody has named it.
+        needed: Whether files must be there; else a text that cannot be read is its name.
+    """
 
     path: Path
-    folder: Path | None
+    folder: Path | None = None
+    needed: bool = True
 
     def sources(self, spec: SourceSpec) -> dict[str, Source]:
         """Return the sources by split; what stands beside ``train:`` holds where a split says nothing else."""
@@ -262,6 +268,8 @@ class _Places:
             DataError: When the file is missing, or does not hold the marks.
         """
         place = self._place(spec.path)
+        if not self.needed and not Path(place).is_file():
+            return f"({spec.path})\n\n"
         if place.startswith(DATA):
             raise needs_folder(place, spec.get)
         try:
@@ -287,6 +295,7 @@ class _Places:
             spec.split,
             spec.revision,
             spec.get,
+            spec.unfold,
         )
 
     def _place(self, place: str) -> str:

@@ -12,11 +12,12 @@ from luthier.arguments import as_name, as_whole, require_kind
 from luthier.config.data import DataConfig, EncodingConfig, TrainingDataConfig
 from luthier.errors import DataError, TaskError, did_you_mean
 from luthier.records import Example
+from luthier.tasks.bigbench import is_bigbench, read_bigbench
 from luthier.tasks.build import read_task
 from luthier.tasks.draft import draft_task
 from luthier.tasks.exemplar_pool import fixed_exemplar
 from luthier.tasks.from_row_format import task_from_row_format
-from luthier.tasks.names import LIBRARY, YAML, file_and_value, library_names, on_hub, require_task
+from luthier.tasks.names import BIGBENCH, LIBRARY, YAML, file_and_value, library_names, on_hub, require_task
 from luthier.tasks.rows import sources
 from luthier.tasks.rows.row_formats import RowFormat, recognise
 from luthier.tasks.rows.sources import SPLITS, Source, given_splits, read_rows
@@ -47,13 +48,14 @@ class TaskData:
     digest: str
 
 
-def load_task(name_or_path: str | Path, folder: Path | None = None) -> Task:
+def load_task(name_or_path: str | Path, folder: Path | None = None, *, rows: bool = True) -> Task:
     """Load a task.
 
     Args:
-        name_or_path: A built-in name, a task of a suite, a task YAML (``FILE.yaml#VALUE`` for one of many), or a data
-            file, folder or hub id of a known format.
+        name_or_path: A built-in name, a task of a suite, a task YAML (``FILE.yaml#VALUE`` for one of many), the JSON
+            of a task of BIG-bench, or a data file, folder or hub id of a known format.
         folder: Of the original files of benchmarks, in which the tasks of suites find their rows.
+        rows: Whether the files that a task YAML names must be there; they need not for what it says alone.
 
     Raises:
         TaskError: When there is none of this name, or it is wrong.
@@ -65,11 +67,17 @@ def load_task(name_or_path: str | Path, folder: Path | None = None) -> Task:
     path = user_path(name_or_path)
     require_task(name_or_path)
     if (held := file_and_value(name_or_path)) is not None:
-        return read_task(held[0], of=held[1], folder=folder)
+        return read_task(held[0], of=held[1], folder=folder, rows=rows)
     if path.suffix in YAML:
-        return read_task(path, folder=folder)
+        return read_task(path, folder=folder, rows=rows)
     if path.is_dir() and (path / "task.yaml").is_file():
-        return read_task(path / "task.yaml", folder=folder)
+        return read_task(path / "task.yaml", folder=folder, rows=rows)
+    if name_or_path == BIGBENCH:
+        where = "no folder of original files is named" if folder is None else str(folder / BIGBENCH)
+        fix = f"Put the task.json files of its tasks into DIR/{BIGBENCH}, and name DIR: --data DIR (data.folder)."
+        raise DataError("no file of a task of BIG-bench is there", where=where, fix=fix)
+    if is_bigbench(path):
+        return read_bigbench(path)
     source = sources.pin(Source(name_or_path if on_hub(name_or_path) else str(path)))
     first = next(iter(given_splits(source).values()), source)
     return task_from_row_format(source, _row_format(source, first, name_or_path))

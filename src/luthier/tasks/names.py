@@ -10,6 +10,8 @@ from luthier.tasks.suites import averages, suite_tasks
 from luthier.user_path import user_path
 
 LIBRARY = Path(__file__).parent / "library" / "builtin"
+BIGBENCH = "bigbench"
+"""Every task of BIG-bench whose JSON lies in the folder of this name among the original files."""
 EACH = "#"
 """Between a file that holds many tasks and the value that one is made for."""
 YAML = (".yaml", ".yml")
@@ -32,6 +34,8 @@ def require_task(name_or_path: str) -> None:
         TaskError: When there is not.
     """
     path = user_path(name_or_path)
+    if name_or_path == BIGBENCH:
+        return
     if name_or_path in library_names() or on_hub(name_or_path) or _exists(path) or file_and_value(name_or_path):
         return
     if path.suffix in YAML:

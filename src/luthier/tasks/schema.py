@@ -210,7 +210,9 @@ class Task(Displayed):
 
     def wordings(self) -> dict[str, str]:
         """Return the preamble, if there is one, and the templates under their names, that of evaluations first."""
-        preamble = {} if self.preamble is None else {"preamble": self.preamble.source.removesuffix("\n")}
+        written = "" if self.preamble is None else self.preamble.source.removesuffix("\n")
+        shown = written.removeprefix("{% raw %}").removesuffix("{% endraw %}")  # the text of a file
+        preamble = {"preamble": shown} if shown else {}
         evaluation = self.evaluation_template if self.templates else None
         ordered = sorted(self.templates, key=lambda item: item is not evaluation)
         uses = {item.name: ["evaluation"] * (item is evaluation) + ["held out"] * item.held_out for item in ordered}

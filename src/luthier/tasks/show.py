@@ -19,6 +19,7 @@ from luthier.tasks.rows.notes import RowNotes
 from luthier.tasks.rows.sources import read_rows
 from luthier.tasks.rows.splits import NAMES
 from luthier.tasks.schema import Task
+from luthier.tasks.suites import library_suites, suite_tasks
 from luthier.tasks.task_rows import source_parts
 
 
@@ -31,6 +32,22 @@ def list_tasks() -> Table:
         task = load_task(name)
         kind = "choice" if task.has_choices else "text"
         table.add_row(*_texts(name, task.description, kind, task.primary, _chance(task), task.licence))
+    return table
+
+
+def list_suites() -> Table:
+    """Return a table of the benchmark suites, and of the benchmark tasks that are in none."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("suite", "what it measures", "tasks", "groups"):
+        table.add_column(column, no_wrap=column == "suite")
+    suites = library_suites()
+    for name, suite in suites.items():
+        groups = ", ".join(group for group in suite.averages if group != name)
+        table.add_row(*_texts(name, suite.description, str(len(suite.tasks)), groups))
+    held = {task for suite in suites.values() for task in suite.tasks}
+    for name in suite_tasks():
+        if name not in held:
+            table.add_row(*_texts(name, load_task(name, rows=False).description, "1", ""))
     return table
 
 
@@ -64,7 +81,8 @@ def preview(task: Task, *, split: str = "train", rows: int = 1, template: str | 
         raise DataError(f"no {split} split", where=task.where, fix=did_you_mean(split, known))
     source = parts.get("all") or parts[split]
     panels: list[RenderableType] = []
-    for number, row in enumerate(islice(read_rows(source), rows), 1):
+    for number, own in enumerate(islice(read_rows(source), rows), 1):
+        row = {**task.constants, **own}
         panels += [_panel(number, example) for example in _examples(task, row, split, template, f"row {number}")]
     return Group(*panels)
 

@@ -44,6 +44,9 @@ class SourceSpec(Settings):
     """Commit, tag or branch of a hub dataset."""
     get: str | None = None
     """Where the file can be had, for the message when it is missing."""
+    unfold: str | None = Field(default=None, min_length=1)
+    """Keys of lists within lists, with dots between: each element of the last is a row, as in
+    ``passage.questions.answers``."""
 
     @model_validator(mode="before")
     @classmethod

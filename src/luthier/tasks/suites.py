@@ -12,6 +12,7 @@ from luthier.config.base import Settings
 from luthier.config.validation import validate
 from luthier.config.yaml_file import load_yaml
 from luthier.errors import TaskError
+from luthier.metrics.suite_averages import Average
 from luthier.tasks.each import for_value, values_of
 
 LIBRARY = Path(__file__).parent / "library"
@@ -35,25 +36,6 @@ class SuiteSpec(Settings):
     """Which average is the suite's published one: over members, or over examples. Both are shown."""
     scores: Mapping[str, tuple[str, ...]] = {}
     """Tasks whose score is the mean of several numbers, with these; of others it is the primary one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Average:
-    """A number of a suite: its own, or that of a group.
-
-    Attributes:
-        name: Of the suite or group.
-        members: Names of tasks, and of averages that count as one member.
-        tasks: All tasks in it, groups resolved.
-        published: Which average is the published one.
-        scores: Tasks whose score is the mean of several numbers, with these.
-    """
-
-    name: str
-    members: tuple[str, ...]
-    tasks: tuple[str, ...]
-    published: Literal["macro", "micro"]
-    scores: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from luthier.config.base import Settings
 from luthier.config.validation import validate
 from luthier.config.yaml_file import load_yaml
 from luthier.errors import TaskError
-from luthier.tasks.names import library_names
+from luthier.tasks.bigbench import bigbench_files
+from luthier.tasks.names import BIGBENCH, library_names
 from luthier.tasks.suites import averages
 
 SETS = Path(__file__).parent / "library" / "sets.yaml"
@@ -53,8 +54,13 @@ def task_sets() -> dict[str, TaskSet]:
     }
 
 
-def expand(names: Sequence[str]) -> tuple[NamedTask, ...]:
-    """Put the members of each named set in its place; what is named twice stands once, where it is first."""
+def expand(names: Sequence[str], folder: Path | None = None) -> tuple[NamedTask, ...]:
+    """Put the members of each named set in its place; what is named twice stands once, where it is first.
+
+    Args:
+        names: Of tasks, sets and suites.
+        folder: Of the original files of benchmarks, whose tasks of BIG-bench ``bigbench`` stands for.
+    """
     sets = {name: one.tasks for name, one in task_sets().items()}
     found: dict[str, NamedTask] = {}
     for name in names:
@@ -62,6 +68,8 @@ def expand(names: Sequence[str]) -> tuple[NamedTask, ...]:
             sets if name in sets or name in library_names() else {one.name: one.tasks for one in averages().values()}
         )
         members = known.get(name, (name,))
+        if name == BIGBENCH and folder is not None:
+            known, members = {name: bigbench_files(folder)}, bigbench_files(folder) or (name,)
         for member in members:
             by_name = name not in known or (member in found and found[member].by_name)
             if member not in found or by_name:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from luthier.errors import DataError
+from luthier.errors import DataError, did_you_mean
 from luthier.files.tables import SUFFIXES, TableFormat, read_table, recognise_format, stem_and_suffix
 from luthier.records import Row
 from luthier.tasks.rows import hub
@@ -42,6 +42,8 @@ class Source:
         field: Key of the list of rows in a file that holds one JSON object.
         split: Which split of a folder or a hub dataset.
         revision: Commit, tag or branch of a hub dataset.
+        unfold: Keys, with dots between, of lists within lists: every element of the last is a row, with the keys of
+            all that it lies in.
         get: Where the file can be had, for the message when it is missing.
     """
 
@@ -54,6 +56,7 @@ class Source:
     split: str | None = None
     revision: str | None = None
     get: str | None = None
+    unfold: str | None = None
 
     def __str__(self) -> str:
         revision = f"@{self.revision}" if self.revision else ""
@@ -137,10 +140,31 @@ def read_rows(source: Source) -> Iterator[Row]:
     """
     count = 0
     for row in _rows(source):
-        count += 1
-        yield row
+        for one in unfolded(row, source.unfold.split("."), str(source)) if source.unfold else (row,):
+            count += 1
+            yield one
     if not count:
         raise DataError("there are no rows", where=str(source), fix="Give a source that has rows.")
+
+
+def unfolded(row: Row, keys: Sequence[str], where: str) -> Iterator[Row]:
+    """Yield a row for every element of a list that lies in it, in lists or mappings; inner keys win over outer ones.
+
+    Raises:
+        DataError: When there is no list or mapping under a key.
+    """
+    if not keys:
+        yield row
+        return
+    held = row.get(keys[0])
+    if isinstance(held, dict):
+        yield from unfolded({**row, **held}, keys[1:], where)
+    elif isinstance(held, list) and all(isinstance(one, dict) for one in held):
+        for one in held:
+            yield from unfolded({**row, **one}, keys[1:], where)
+    else:
+        what = f"a row cannot be unfolded: there is no list of mappings under '{keys[0]}'"
+        raise DataError(what, where=where, fix=did_you_mean(keys[0], map(str, row)))
 
 
 def _rows(source: Source) -> Iterator[Row]:

@@ -8,7 +8,24 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-from luthier.tasks.suites import Average
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """A number of a suite: its own, or that of a group.
+
+    Attributes:
+        name: Of the suite or group.
+        members: Names of tasks, and of averages that count as one member.
+        tasks: All tasks in it, groups resolved.
+        published: Which average is the published one.
+        scores: Tasks whose score is the mean of several numbers, with these.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    tasks: tuple[str, ...]
+    published: Literal["macro", "micro"]
+    scores: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
