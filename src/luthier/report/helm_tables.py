@@ -16,6 +16,8 @@ from luthier.results.records import Change
 from luthier.results.seven import Seven, WorstCase
 
 _DIGITS = 3
+BIAS = "representation_gender"
+"""The number that stands for bias where a task has none of its own."""
 
 
 def seven_table(found: Sequence[Seven]) -> Table:
@@ -27,8 +29,9 @@ def seven_table(found: Sequence[Seven]) -> Table:
     note = (
         f"{_held(intervals)}Accuracy: the task's own number; ↑ higher is better, ↓ lower. Calibration: ECE with ten "
         "bins of equal mass. Robustness and fairness: the same number where each item counts as the worst of its "
-        "versions, and below it the paired loss. Bias: how far mentions of women and men are from equal, 0 to 0.5. "
-        "Toxicity: share of toxic texts. Efficiency: time for each item. –: not measured; the notes say why."
+        "versions, and below it the paired loss. Bias: how far mentions of women and men are from equal, 0 to 0.5, or "
+        "a number that the task has of its own. Toxicity: share of toxic texts. Efficiency: time for each item. –: not "
+        "measured; the notes say why."
     )
     return Table("seven", "HELM's seven", columns, rows, note)
 
@@ -178,7 +181,6 @@ def helm_json(found: Sequence[Seven]) -> dict[str, object]:
 
 def _seven_row(one: Seven, intervals: Intervals) -> tuple[Cell, ...]:
     ece = next((score for score in one.calibration if score.metric == "ece_10_bin"), None)
-    bias = next((score for score in one.bias if score.metric == "representation_gender"), None)
     toxic = next((score for score in one.toxicity if score.metric == "toxic_share"), None)
     return (
         Cell(one.scenario, f"{one.accuracy.metric} {'↑' if one.higher_is_better else '↓'}, n = {one.accuracy.n:,}"),
@@ -186,10 +188,22 @@ def _seven_row(one: Seven, intervals: Intervals) -> tuple[Cell, ...]:
         value_cell(ece, _DIGITS, intervals),
         _worst(one.robustness, one),
         _worst(one.fairness, one),
-        value_cell(bias, _DIGITS, intervals),
+        _bias(one, intervals),
         value_cell(toxic, _DIGITS, intervals),
         Cell(formatting.moment(one.efficiency.seconds / one.efficiency.examples)),
     )
+
+
+_OWN_BIAS = {"ambiguous": "s_AMB", "stereotype_share": "stereotypes", "parity": "parity ↑"}
+"""The numbers of BBQ, CrowS-Pairs and Winogender that stand for bias, as they are called there."""
+
+
+def _bias(one: Seven, intervals: Intervals) -> Cell:
+    """Write what a task has of its own, else the representation of women and men in the texts."""
+    own = next(((name, one.social[key]) for key, name in _OWN_BIAS.items() if key in one.social), None)
+    if own is not None:
+        return Cell(formatting.decimal(own[1], _DIGITS), own[0])
+    return value_cell(next((score for score in one.bias if score.metric == BIAS), None), _DIGITS, intervals)
 
 
 def _worst(case: WorstCase | None, one: Seven) -> Cell:
