@@ -52,9 +52,9 @@ On the other 20 % of the posts, $n posts of which $toxic are toxic, at the thres
 
 ## False positives
 
-Share of texts that are flagged (probability of 0.5 or more) and are not toxic. Every text here is unseen: terms and
-sentences about groups are held out (they may share letters with others), prose is by others. The built-in tasks' test
-rows are of the same making as the training's.
+Share of texts that are flagged (probability of 0.5 or more) and are not toxic. Every text here is unseen: prose is by
+others, and the terms and sentences about groups are in no text of ours that was learned from; the posts may have the
+terms, and terms may share letters with others. The built-in tasks' test rows are of the same making as the training's.
 
 | kind | texts | flagged |
 |---|---|---|

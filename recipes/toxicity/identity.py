@@ -38,6 +38,14 @@ TERMS = {
 }
 """Adjectives that name a group, by what they are about."""
 
+ELSEWHERE = frozenset(
+    _words(
+        "Black white Chinese Indian Turkish Polish Russian Japanese Irish German French Italian Greek foreign brown "
+        "straight blind old young fat tall short pregnant bald"
+    )
+)
+"""Terms that the texts of built-in tasks or the descriptions of scenes have, too: they cannot be held out."""
+
 NEUTRAL = """
 The {term} family moved into the house next door.
 My neighbour is {term}, and she grows tomatoes.
@@ -126,8 +134,8 @@ class Sentence:
 
 
 def held_out(term: str) -> bool:
-    """Whether a term is in the test alone: three in ten are, by a hash."""
-    return hashlib.blake2b(term.encode(), digest_size=8).digest()[0] < 0.3 * 256
+    """Whether a term is in the test alone: four in ten are, by a hash, of those that no other text of ours has."""
+    return term not in ELSEWHERE and hashlib.blake2b(term.encode(), digest_size=8).digest()[0] < 0.4 * 256
 
 
 def sentences(*, test: bool) -> list[Sentence]:

@@ -7,16 +7,18 @@ import gzip
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, TypeAlias
 from unittest import mock
 
 import numpy as np
 import pytest
 
+from luthier.errors import ConfigError
 from luthier.metrics.metric import FloatArray
 from luthier.metrics.registry import get_metric
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.social import toxicity
-from luthier.metrics.social.toxicity_scorer import BUCKETS, WEIGHTS, clean, features, shipped_scorer
+from luthier.metrics.social.toxicity_scorer import BUCKETS, WEIGHTS, clean, features, find_scorer, shipped_scorer
 from luthier.records import Prediction
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -127,3 +129,62 @@ def test_the_card_and_the_notice_ship_with_the_weights() -> None:
     card = WEIGHTS.with_suffix(".md").read_text(encoding="utf-8")
     assert "Copyright (c) 2017 Tom Davidson" in card
     assert "False positives" in card
+
+
+Problem: TypeAlias = Literal["single_label_classification", "multi_label_classification"]
+
+
+def classifier(folder: Path, labels: tuple[str, ...], problem: Problem) -> Path:
+    """Write a small random classifier of transformers."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast  # type: ignore[attr-defined]
+
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "day", "idiot"]
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(pieces))
+    BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=16).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_attention_heads=2,
+        num_hidden_layers=1,
+        intermediate_size=16,
+        initializer_range=0.8,
+        max_position_embeddings=16,
+        id2label=dict(enumerate(labels)),
+        label2id={name: i for i, name in enumerate(labels)},
+        problem_type=problem,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [(("nothate", "hate"), "single_label_classification"), (("toxic", "obscene"), "multi_label_classification")],
+)
+def test_a_classifier_of_transformers_says_what_transformers_says(
+    labels: tuple[str, ...], problem: Problem, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = classifier(tmp_path / "classifier", labels, problem)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = ["good day", "bad idiot", "idiot " * 40]
+    at = 1 if problem.startswith("single") else 0
+    with torch.no_grad():
+        encoded = [tokenizer(text, truncation=True, return_tensors="pt") for text in texts]
+        logits = [model(**own).logits[0].double() for own in encoded]
+    shares = [own.softmax(-1) if at else own.sigmoid() for own in logits]
+    assert find_scorer(str(folder))(texts) == pytest.approx([float(own[at]) for own in shares], abs=1e-6)
+    metric = get_metric(f"toxicity:scorer={folder}")
+    assert "scorer:classifier@" in metric.options
+
+
+def test_a_classifier_of_something_else_is_refused(tmp_path: Path) -> None:
+    folder = classifier(tmp_path / "classifier", ("negative", "positive"), "single_label_classification")
+    with pytest.raises(ConfigError, match=r"None of the model's labels means toxic. It has 'negative', 'positive'"):
+        find_scorer(str(folder))
