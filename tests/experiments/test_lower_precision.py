@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from luthier.config.compare import CompareConfig
+from luthier.config.evaluate import EvaluateConfig
 from luthier.config.validation import validate
 from luthier.errors import ConfigError
 from luthier.experiments.compare import compare
+from luthier.experiments.evaluate import evaluate
 from luthier.models import load
 from luthier.models.kernel_choice import Kernels
 from luthier.models.load import load_model, products_of
 from luthier.report.tables import precision_note, quality_table
 from luthier.results.records import RunResults, read_results
-from small_job import Done, comparison, write_job
+from small_job import ECHO, Done, comparison, write_job, write_task
 from tiny_models import tiny_folder
 
 
@@ -91,3 +95,23 @@ def test_where_it_stood_before_the_message_says_where_it_stands_now() -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'training\.precision'") as raised:
         validate(CompareConfig, {"training": {"precision": "bf16"}}, source="x.yaml")
     assert raised.value.fix == "It stands by itself, in no mapping: write precision."
+
+
+def test_an_evaluation_says_what_the_precision_changes(tmp_path: Path) -> None:
+    folder = write_job(tmp_path / "job", test=6)
+    settings: dict[str, Any] = {
+        "model": str(tiny_folder("llama")),
+        "runs": folder / "runs",
+        "device": "cpu",
+        "evaluation": {"resamples": 100},
+        "tasks": [str(write_task(folder, ECHO))],
+    }
+    (exact,) = evaluate(EvaluateConfig.model_validate(settings))
+    assert (exact.coarser, exact.same) == (None, None)
+    (lower,) = evaluate(EvaluateConfig.model_validate(settings | {"precision": "bf16"}))
+    assert lower.coarser is not None
+    assert lower.coarser.n == 6
+    assert lower.coarser.value == pytest.approx(lower.scores[0].value - exact.scores[0].value)
+    assert lower.same is not None
+    same = [one.text == other.text for one, other in zip(lower.log.predictions, exact.log.predictions, strict=True)]
+    assert lower.same == sum(same) / 6

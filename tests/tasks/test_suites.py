@@ -143,7 +143,7 @@ def test_members_of_a_suite_without_rows_are_left_out(shared_data: Path, tmp_pat
 
 
 def test_a_task_asked_for_by_name_must_have_its_rows(tmp_path: Path) -> None:
-    with pytest.raises(LuthierError, match=r"MRPC/train.tsv"):
+    with pytest.raises(LuthierError, match=r"MRPC/dev.tsv"):
         evaluate(settings(tmp_path, "mrpc"))
     with pytest.raises(LuthierError, match="no task of superglue has its rows here"):
         evaluate(settings(tmp_path, "superglue"))

@@ -28,6 +28,7 @@ from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
 from luthier.experiments.answers_file import write_answers
 from luthier.experiments.asked_tasks import AskedTask, left_out, load_asked, nothing_left
 from luthier.experiments.helm import HelmMeter, helm_meter
+from luthier.experiments.lower_precision import EXAMPLES
 from luthier.experiments.suite_averages import averages_of, measured
 from luthier.experiments.tuned_on import TunedOn, tuned_on
 from luthier.files.store import About
@@ -40,7 +41,7 @@ from luthier.metrics.suite_averages import SuiteScore, suite_scores
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
-from luthier.records import Score
+from luthier.records import Prediction, Score
 from luthier.results.contamination import Contamination
 from luthier.results.guessing import chance_level, majority_baseline
 from luthier.results.records import Change
@@ -66,7 +67,8 @@ class Evaluated(Displayed):
         extracted: The scores by each further way of taking the answer out, where the task names several.
         majority: What the most frequent answer scores; None where the answers are no classes.
         chance: What guessing scores, or None.
-        coarser: The primary output less that of the model's own weights, where the engine's are coarser.
+        coarser: The primary output less that of the model's own weights where the engine's are coarser, or less that
+            of float32 products, for the first examples, where products are in a lower precision.
         same: Share of answers that are then the same.
         seven: What the suite ``helm`` measures; None where it was not asked for.
         contamination: How much of the items stands in what the adapter was trained on; None without an adapter.
@@ -239,11 +241,13 @@ class _Evaluator:
             seven=self._seven(prompted, log, scores, signature),
             contamination=self._contamination(prepared, log, signature),
         )
-        if self.engines.exact is None:
+        exact = self._in_float32(prompted)
+        if not exact:
             return found
-        exact = read_log(self._answered(prompted, self.engines.exact, f"{task.name} in float32")).predictions
-        coarser = change(log.predictions, exact, prepared.metrics, self.config)
-        same = sum(one.text == other.text for one, other in zip(log.predictions, exact, strict=True)) / len(exact)
+        by_id = {one.id: one for one in log.predictions}
+        lower = [by_id[one.id] for one in exact]
+        coarser = change(lower, exact, prepared.metrics, self.config)
+        same = sum(one.text == other.text for one, other in zip(lower, exact, strict=True)) / len(exact)
         return replace(found, coarser=coarser, same=same)
 
     def _seven(
@@ -262,6 +266,17 @@ class _Evaluator:
         found = self.trained.measure(prepared, log.predictions, self.config, signature)
         say(f"{prepared.task.name}: {found.sentence}")
         return found
+
+    def _in_float32(self, prompted: PreparedTask) -> tuple[Prediction, ...]:
+        """Answer again with float32 weights, or some examples with float32 products; nothing where all is float32."""
+        label = f"{prompted.task.name} in float32"
+        if self.engines.exact is not None:
+            return read_log(self._answered(prompted, self.engines.exact, label)).predictions
+        if self.model.products is None or self.engines.answers is not None:
+            return ()
+        some = replace(prompted, examples=prompted.examples[:EXAMPLES])
+        with self.model.in_precision(None):
+            return read_log(self._answered(some, None, label)).predictions
 
     def _by_other_extractions(
         self, prepared: PreparedTask, log: PredictionLog, signature: Mapping[str, str]

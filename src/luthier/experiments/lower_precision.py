@@ -19,7 +19,7 @@ from luthier.results.records import LowerPrecision
 from luthier.results.scores import change
 
 EXAMPLES = 32
-"""Of the test split, at most."""
+"""Of the test split, at most, that are answered in both precisions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ Each loaded model is verified once, and again whenever its modules have changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from luthier.inference.encoder_once import encoder_once_logprobs
+from luthier.inference.kept_capabilities import kept_or_verified
 from luthier.inference.kv_slots import KVSlots
 from luthier.inference.running_batch import PendingSequence
 from luthier.inference.tree_scoring import tree_logprobs
@@ -48,13 +49,14 @@ def capabilities_of(model: LanguageModel) -> Capabilities:
     """Return the verified capabilities of a model as it is now.
 
     They are verified at the first call and whenever the model's modules have changed, which computes about four hundred
-    tokens.
+    tokens; of a large model without an adapter they are kept for later processes.
     """
     if not isinstance(model, DecoderModel | EncoderDecoderModel):
         return Capabilities()  # another kind of model is used through its own interface alone
     signature = _signature(model)
     if signature not in model.capabilities:
-        model.capabilities[signature] = _verified(model)
+        names = [field.name for field in fields(Capabilities)]
+        model.capabilities[signature] = Capabilities(**kept_or_verified(model, names, lambda: asdict(_verified(model))))
     found: Capabilities = model.capabilities[signature]
     return found
 

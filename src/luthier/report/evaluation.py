@@ -119,7 +119,7 @@ def evaluation_table(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScor
 
 def _note(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore]) -> str:
     alike = ", ".join(f"{row.task} {100 * row.same:.0f} %" for row in rows if row.same is not None)
-    said = [f"Answers that are the same as with float32 weights: {alike}."] if alike else []
+    said = [f"Answers that are the same in float32: {alike}."] if alike else []
     said += [f"{row.task}: {row.contamination.sentence}." for row in rows if row.contamination is not None]
     if averages:
         said.append("A macro average counts every member of a suite the same, a micro average every example.")

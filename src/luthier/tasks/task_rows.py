@@ -60,14 +60,15 @@ class TaskRows:
 
     Args:
         task: The task; hub datasets are pinned.
+        only: Read the source of this split alone, where it has one of its own; every source when not given.
 
     Attributes:
         notes: What the user must know of the rows.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, only: str | None = None) -> None:
         self.task = task
-        self.parts = source_parts(task)
+        self.parts = source_parts(task, only)
         self.given = tuple(name for name in NAMES if name in self.parts)
         self._carve = frozenset(name for name in NAMES if name in self.parts and name != "train")
         self.count = 0
@@ -159,9 +160,10 @@ def _batches(rows: Iterator[_PlacedRow]) -> Iterator[list[_PlacedRow]]:
     yield batch
 
 
-def source_parts(task: Task) -> dict[str, Source]:
-    """Return the sources by split, or ``{"all": source}``."""
-    pinned = {name: sources.pin(source) for name, source in task.sources.items()}
+def source_parts(task: Task, only: str | None = None) -> dict[str, Source]:
+    """Return the sources by split, or ``{"all": source}``; of one split alone where it has its own."""
+    given = {only: task.sources[only]} if only is not None and only in task.sources else task.sources
+    pinned = {name: sources.pin(source) for name, source in given.items()}
     if "all" in pinned:
         return given_splits(pinned["all"]) or pinned
     return {name: given_splits(source).get(name, source) for name, source in pinned.items()}
