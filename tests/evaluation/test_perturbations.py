@@ -10,6 +10,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from luthier.errors import DataError
 from luthier.evaluation.perturbations.contractions import contract
@@ -204,6 +206,15 @@ def test_choices_that_would_become_one_stay() -> None:
 def test_a_prompt_without_an_input_text_is_left_as_it_is() -> None:
     example = replace(EXAMPLE, input_span=None)
     assert perturb(example, perturbation_named("mild_mix")) == example
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(text=st.text(alphabet=st.one_of(st.characters(), st.sampled_from("is not the he his İıſK '’-\\n")), max_size=60))
+def test_any_text_can_be_perturbed(name: str, text: str) -> None:
+    example = replace(
+        EXAMPLE, prompt=f"iſ not the ſhe {text}", input_span=(0, 15 + len(text)), targets=(text,), choices=()
+    )
+    perturb(example, perturbation_named(name))
 
 
 def test_our_lists_are_of_some_size_and_hold_no_word_twice() -> None:

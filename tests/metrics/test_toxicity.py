@@ -12,6 +12,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from luthier.errors import ConfigError
 from luthier.metrics.metric import FloatArray
@@ -79,6 +81,12 @@ def test_features_by_hand() -> None:
     assert (buckets == features(" ab ")[0]).all()
     assert clean("RT @anna: see &amp; go https://x.y/z NOW") == " : see & go now "
     assert buckets.tolist() == sorted(int(bucket) for bucket in buckets)
+
+
+@given(st.text(max_size=80))
+def test_any_text_has_a_probability(text: str) -> None:
+    (score,) = shipped_scorer()([text])
+    assert 0 <= score <= 1
 
 
 def test_hashes_do_not_change() -> None:

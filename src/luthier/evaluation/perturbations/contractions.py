@@ -22,8 +22,8 @@ def contract(contractions: Mapping[str, str], random: Random) -> Rewrite:
     short = {whole.lower(): contraction for contraction, whole in contractions.items()}
     followed = re.compile(f"{whole_words(short).pattern}(?= )", re.IGNORECASE)
 
-    def contracted(phrase: str) -> str:
-        found = short[phrase.lower()]
-        return found.lower() if phrase.islower() else found
+    def contracted(phrase: str) -> str | None:
+        found = short.get(phrase.lower())
+        return found.lower() if found is not None and phrase.islower() else found
 
     return lambda text: substitute(text, followed, contracted)

@@ -23,10 +23,10 @@ def change_dialect(dialect: Replacements, random: Random) -> Rewrite:
     counterparts = {word.lower(): own for word, own in dialect.items()}
     chosen: dict[str, str] = {}
 
-    def choose(phrase: str) -> str:
+    def choose(phrase: str) -> str | None:
         word = phrase.lower()
-        if word not in chosen:
+        if word not in chosen and word in counterparts:
             chosen[word] = random.choice(counterparts[word])
-        return chosen[word]
+        return chosen.get(word)
 
     return lambda text: substitute(text, phrases, choose)

@@ -28,4 +28,4 @@ def change_gender(words: Sequence[tuple[str, str, str]], source: str, target: st
     for row in words:
         new.setdefault(row[at], row[to])
     pattern = whole_words(new)
-    return lambda text: substitute(text, pattern, lambda word: new[word.lower()])
+    return lambda text: substitute(text, pattern, lambda word: new.get(word.lower()))

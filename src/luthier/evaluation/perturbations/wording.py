@@ -36,7 +36,10 @@ def whole_words(words: Iterable[str]) -> re.Pattern[str]:
 
 
 def substitute(text: str, pattern: re.Pattern[str], choose: Callable[[str], str | None]) -> str:
-    """Replace each match by what is chosen for it, in its case; what is chosen nothing for stays."""
+    """Replace each match by what is chosen for it, in its case; what is chosen nothing for stays.
+
+    A pattern that ignores case finds ``ſ`` for ``s``, which is no ``s`` in lower case: nothing is chosen for it.
+    """
 
     def replaced(match: re.Match[str]) -> str:
         chosen = choose(match[0])
