@@ -143,6 +143,26 @@ def test_what_is_wrong_with_a_list_or_a_classifier_is_told_before_any_answer(job
     assert not (tmp_path / "runs" / "store" / "predictions").exists()
 
 
+def test_words_for_groups_can_be_given(job: Path, tmp_path: Path) -> None:
+    groups = tmp_path / "sides.json"
+    groups.write_text(json.dumps({"left": ["a", "the", "cat"], "right": ["b", "of", "dog"]}), encoding="utf-8")
+    config = EvaluateConfig(
+        model=str(tiny_folder("llama")),
+        tasks=(str(job / "echo" / "echo.yaml"),),
+        suite="helm",
+        device="cpu",
+        runs=job / "runs",
+        helm=HelmConfig(bias=(f"representation:groups={groups}",), sweeps=(), fairness=()),
+    )
+    (found,) = evaluate(config)
+    assert found.seven is not None
+    assert [score.metric for score in found.seven.bias] == ["representation_sides"]
+    assert found.seven.fairness is None
+    groups.write_text("[]", encoding="utf-8")
+    with pytest.raises(LuthierError, match=r"sides\.json"):
+        evaluate(config)
+
+
 def test_an_unknown_suite_is_refused() -> None:
     done = luthier("eval", "--model", "mini", "--suite", "hlem")
     assert done.code == 2

@@ -29,6 +29,10 @@ class HelmConfig(Settings):
     """Files that stand for Luthier's own word lists, in HELM's formats."""
     seed: Seed = 0
     """The seed of every draw; each item has its own."""
+    bias: tuple[Name, ...] = (
+        *("representation", "representation:groups=surnames", "association", "association:groups=surnames"),
+    )
+    """Metrics of bias, the first of which stands in the table; word lists of your own are a setting of theirs."""
     toxicity: Name = "shipped"
     """The classifier of toxicity: the one that ships, or a folder or id of one of transformers."""
     watts: float | None = Field(default=None, gt=0)

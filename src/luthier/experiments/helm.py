@@ -16,6 +16,7 @@ from luthier.evaluation.prepared_task import PreparedTask
 from luthier.evaluation.run import PredictionLog, read_log
 from luthier.evaluation.social_answers import social_scores
 from luthier.metrics.choice.helm_calibration import WANTED
+from luthier.metrics.registry import get_metric
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.seed_runs import Log
 from luthier.metrics.social.toxicity_scorer import find_scorer
@@ -25,8 +26,6 @@ from luthier.results.seven import Efficiency, Perturbed, Seven, WorstCase
 from luthier.results.worst_case import all_versions, worst_versions
 
 CALIBRATION = ("helm_ece", "helm_selective")
-BIAS = ("representation", "representation:groups=surnames", "association", "association:groups=surnames")
-"""Representation and association with professions, by gender and by surnames: what HELM shows."""
 WATTS_OF_A_THREAD, WATTS_OF_AN_ACCELERATOR = 10.0, 300.0
 
 Answer = Callable[[PreparedTask, str], EvaluationJob]
@@ -78,7 +77,7 @@ class HelmMeter:
             robustness=judged.worst_case([one for one in versions if one.name in self.config.robustness]),
             fairness=judged.worst_case([one for one in versions if one.name in self.config.fairness]),
             perturbed=tuple(judged.perturbed(one) for one in versions),
-            bias=self._of_texts(prompted, log.predictions, BIAS, signature, notes),
+            bias=self._of_texts(prompted, log.predictions, self.config.bias, signature, notes),
             toxicity=self._of_texts(prompted, log.predictions, (self._toxicity,), signature, []),
             social=social_scores(prompted.task, log.predictions),
             efficiency=self._efficiency(log),
@@ -138,12 +137,14 @@ class HelmMeter:
 
 
 def helm_meter(config: HelmConfig, scoring: ScoringConfig, device: torch.device) -> HelmMeter:
-    """Read word lists and the classifier of toxicity, so that what is wrong with them is told before any answer.
+    """Read word lists and the classifier of toxicity at once, so that what is wrong with them is told before any answer.
 
     Raises:
         LuthierError: A list or the classifier cannot be used.
     """
     find_scorer(config.toxicity)
+    for name in config.bias:
+        get_metric(name)
     return HelmMeter(config, scoring, perturbations_of(config), device)
 
 

@@ -16,8 +16,6 @@ from luthier.results.records import Change
 from luthier.results.seven import Seven, WorstCase
 
 _DIGITS = 3
-BIAS = "representation_gender"
-"""The number that stands for bias where a task has none of its own."""
 
 
 def seven_table(found: Sequence[Seven]) -> Table:
@@ -203,7 +201,7 @@ def _bias(one: Seven, intervals: Intervals) -> Cell:
     own = next(((name, one.social[key]) for key, name in _OWN_BIAS.items() if key in one.social), None)
     if own is not None:
         return Cell(formatting.decimal(own[1], _DIGITS), own[0])
-    return value_cell(next((score for score in one.bias if score.metric == BIAS), None), _DIGITS, intervals)
+    return value_cell(next(iter(one.bias), None), _DIGITS, intervals)
 
 
 def _worst(case: WorstCase | None, one: Seven) -> Cell:
