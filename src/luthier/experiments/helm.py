@@ -137,7 +137,7 @@ class HelmMeter:
 
 
 def helm_meter(config: HelmConfig, scoring: ScoringConfig, device: torch.device) -> HelmMeter:
-    """Read word lists and the classifier of toxicity at once, so that what is wrong with them is told before any answer.
+    """Read word lists and the classifier of toxicity now, so that what is wrong is told before any answer.
 
     Raises:
         LuthierError: A list or the classifier cannot be used.
