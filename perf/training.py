@@ -100,6 +100,19 @@ SHAPES: dict[str, dict[str, Any]] = {
         "intermediate_size": 1536,
         "tie_word_embeddings": True,
     },
+    "270M Gemma 3": {
+        "model_type": "gemma3_text",
+        "vocab_size": 262144,
+        "hidden_size": 640,
+        "num_hidden_layers": 18,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 256,
+        "intermediate_size": 2048,
+        "sliding_window": 512,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
+    },
     "T5-small": {"model_type": "t5", "dropout_rate": 0.0, "decoder_start_token_id": 0},
     "1B Llama": {
         "model_type": "llama",
@@ -112,14 +125,15 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
 }
-QUICK_STEPS = {"small Llama": 10, "135M Llama": 3, "T5-small": 6, "1B Llama": 3}
+QUICK_STEPS = {"small Llama": 10, "135M Llama": 3, "270M Gemma 3": 2, "T5-small": 6, "1B Llama": 3}
 """Timed steps with ``--quick``: the small shapes' are short, and the first steps allocate memory."""
 COLUMNS = (
     *("shape", "method", "who", "supervised tokens/s", "÷ best peer", "of the peak"),
     *("MiB at most", "÷ least peer", "loss differs by"),
 )
 OURS = ("luthier, torch's kernels", "luthier")
-MODES = {"llama": ("default", "grouped", "padding-free"), "t5": ("default", "grouped")}
+_CAUSAL = ("default", "grouped", "padding-free")
+MODES = {"llama": _CAUSAL, "gemma3_text": _CAUSAL, "t5": ("default", "grouped")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,10 @@ NOT_RUN = {
     "source .venv/bin/activate": "the environment of these tests is another one",
     "pip install -e '.[deploy]'": "it needs a package registry; CI installs it",
     "pip install -e '.[harness]'": "it needs a package registry",
-    "python -m luthier.evaluation.lm_eval run": "lm-eval is not among the packages of the tests",
+    "python -m luthier.evaluation.lm_eval run": "data sets of the hub",
+    "luthier eval --model mini --tasks lm_eval:": "data sets of the hub",
+    "luthier eval --model mini --adapter my-lora --tasks lm_eval:": "data sets of the hub",
+    "luthier compare --model mini --task topic --retain everyday,lm_eval:": "data sets of the hub",
     "luthier eval --model Helsinki-NLP/opus-mt-en-de": "a model of the hub",
 }
 """Beginnings of the commands that cannot run here, and why."""

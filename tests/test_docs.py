@@ -112,7 +112,9 @@ def test_tasks_that_are_named_are_built_in_or_files(page: str, line: str) -> Non
     named = [given.get("task"), *str(given.get("tasks") or "").split(","), *str(given.get("retain") or "").split(",")]
     for name in filter(None, named):
         known = {*library_names(), *task_sets(), *suite_tasks(), *averages(), "all", "none", "x", "<name>"}
-        assert name in known or Path(name).suffix or name.startswith("hf:"), f"{page}: {line}: no task {name}"
+        assert name in known or Path(name).suffix or name.startswith(("hf:", "lm_eval:")), (
+            f"{page}: {line}: no task {name}"
+        )
 
 
 def test_a_command_that_does_not_parse_is_noticed() -> None:
@@ -133,6 +135,10 @@ def test_yaml_is_valid(block: Block, tmp_path: Path) -> None:
             load_task(f"{path}#{value}")
         if not values:
             load_task(str(path))
+        return
+    if "include" in data:  # of lm-eval
+        tasks = pytest.importorskip("lm_eval.tasks")
+        assert (Path(tasks.__file__).parent / data["include"].partition("/lm_eval/tasks/")[2]).is_file()
         return
     if "helm" in data:
         validate(EvaluateConfig, data, source=str(block))

@@ -20,7 +20,7 @@ PARAMETERS = 8
 """Of a function: ``self`` and ``cls`` are not counted, ``*args`` and ``**kwargs`` are one each."""
 PUBLIC_NAMES = 51
 """In ``luthier.__all__``: raised on purpose alone, with the page of the documentation that a new name needs."""
-TOTAL_LINES = 47_000
+TOTAL_LINES = 50_000
 """Of all files together: raised on purpose alone, for a capability that needs the room."""
 
 KNOWN: dict[str, int] = {}
@@ -34,7 +34,7 @@ DICTATED: dict[str, str] = {
     "luthier.config.base:Settings.__new__": "overrides a method of pydantic",
     "luthier.config.base:Settings.model_validate": "overrides a method of pydantic",
     "luthier.config.base:Settings.model_validate_json": "overrides a method of pydantic",
-    "luthier.evaluation.lm_eval:LuthierLM._loglikelihood_tokens": "lm-eval calls it",
+    "luthier.evaluation.harness.tokens:EngineLM._loglikelihood_tokens": "lm-eval calls it",
     "luthier.inference.beams:_StopStrings.__call__": "transformers calls it",
     "luthier.inference.ct2_convert:_convert.Loaded.load_model": "overrides a method of ctranslate2",
     "luthier.inference.ct2_convert:_convert.Loaded.load_tokenizer": "overrides a method of ctranslate2",

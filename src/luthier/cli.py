@@ -206,10 +206,10 @@ def _merge(settings: MergeConfig, _: bool) -> None:
 
 
 def _evaluate(settings: EvaluateConfig, as_json: bool) -> None:
-    from luthier.experiments.evaluate import evaluate
+    from luthier.experiments.against import evaluate_against
     from luthier.report.evaluation import evaluation_json, row_of
 
-    found = evaluate(settings)
+    found = evaluate_against(settings)
     if as_json:
         deliver_json(evaluation_json([row_of(item) for item in found], found.averages))
     else:

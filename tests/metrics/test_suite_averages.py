@@ -47,6 +47,13 @@ def test_a_part_of_the_tasks_is_said() -> None:
     assert suite_scores([average("missing")], TWO) == ()
 
 
+def test_where_nothing_varies_there_is_no_interval() -> None:
+    (macro, _) = suite_scores([average("a", "b")], {"a": Measured(0.0, 0.0, 50), "b": Measured(0.0, 0.0, 50)})
+    assert (macro.value, macro.error) == (0.0, 0.0)
+    assert math.isnan(macro.low)
+    assert math.isnan(macro.high)
+
+
 def test_the_published_average_is_first() -> None:
     assert [one.over for one in suite_scores([average("a", published="micro")], TWO)] == ["micro", "macro"]
 

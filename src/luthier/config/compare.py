@@ -34,7 +34,8 @@ class CompareConfig(RemakingSettings, ComputingSettings, TaskSettings, ModelSett
     arms: tuple[ArmItem, ...] = ("zero_shot", "one_shot", "few_shot", "full", "lora")
     """The arms that are compared: names of presets, or arms spelled out."""
     retain: Tasks = None
-    """Tasks, or named sets of tasks, on which forgetting is measured; the set ``everyday`` when not given."""
+    """Tasks, or named sets of tasks, on which forgetting is measured (``lm_eval:NAME`` for those of lm-eval); the set
+    ``everyday`` when not given."""
     retention_text: NameOrNone = "plain_text"
     """Held-out plain text for token loss: ``plain_text``, a file of rows with a ``text`` column, or ``null``."""
     name: str | None = Field(default=None, pattern=r"^\w[\w.+-]*$", max_length=100)

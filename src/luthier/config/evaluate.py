@@ -18,7 +18,8 @@ class EvaluateConfig(RemakingSettings, ComputingSettings, ModelSettings):
     """Everything that ``luthier eval`` depends on."""
 
     tasks: tuple[Name, ...] = ("all",)
-    """Built-in names, named sets of tasks, task YAMLs or data files; ``all`` stands for every built-in task."""
+    """Built-in names, benchmark tasks and suites, named sets of tasks, task YAMLs, data files or ``lm_eval:NAME``;
+    ``all`` stands for every built-in task."""
     suite: Literal["helm"] | None = None
     """``helm``: accuracy, calibration, robustness, fairness, bias, toxicity and efficiency of each task."""
     page: UserPath | None = None
@@ -27,8 +28,10 @@ class EvaluateConfig(RemakingSettings, ComputingSettings, ModelSettings):
     """A folder that ``luthier tune`` wrote, or an adapter in PEFT's layout; the model alone when not given."""
     any_base: bool = False
     """Accept an adapter that was trained on another base."""
+    compare: Name | None = None
+    """A second model, which answers the same examples: every score is shown with its paired difference."""
     shots: int = Field(default=0, ge=0)
-    """Exemplars before each prompt, as many as fit."""
+    """Exemplars before each prompt, as many as fit; of a task of lm-eval its own number when not given."""
     answers: UserPath | None = None
     """Folder for a file of each task's answers, with their prompts and the rows that they are from."""
     data: EvaluationDataConfig = EvaluationDataConfig()

@@ -58,6 +58,7 @@ class _Answer:
     generated_tokens: int
     seconds: float
     finish: str
+    choice_greedy: tuple[bool, ...] = ()
 
 
 _ANSWER = TypeAdapter(_Answer)
@@ -144,6 +145,7 @@ def _answer(prediction: Prediction) -> _Answer:
         generated_tokens=prediction.generated_tokens,
         seconds=prediction.seconds,
         finish=prediction.finish,
+        choice_greedy=prediction.choice_greedy,
     )
 
 
@@ -160,4 +162,5 @@ def _fill(blank: Prediction, answer: _Answer) -> Prediction | None:
         generated_tokens=answer.generated_tokens,
         seconds=answer.seconds,
         finish=answer.finish,
+        choice_greedy=answer.choice_greedy,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.evaluation.prepared_task import PreparedTask
 from luthier.evaluation.requests import encode_requests
@@ -12,6 +13,12 @@ from luthier.evaluation.run import PredictionLog
 from luthier.files.atomic import write_atomically
 from luthier.tasks.schema import Task
 from luthier.tasks.task_rows import TaskRows
+
+if TYPE_CHECKING:
+    from luthier.evaluation.harness.task import HarnessTask
+
+_UNUSUAL = re.compile(r"[^\w.-]+")
+"""What the name of a file is kept free of."""
 
 
 def write_answers(folder: Path, prepared: PreparedTask, log: PredictionLog, *, new_tokens: int) -> Path:
@@ -38,6 +45,32 @@ def write_answers(folder: Path, prepared: PreparedTask, log: PredictionLog, *, n
     path = folder / f"{prepared.task.name}.jsonl"
     write_atomically(path, "".join(line + "\n" for line in lines))
     return path
+
+
+def write_harness_answers(folder: Path, task: HarnessTask, log: PredictionLog) -> Path:
+    """Write ``lm_eval-<task>.jsonl``: as :func:`write_answers`, without a row, and with the numbers that lm-eval gives.
+
+    Raises:
+        StoreError: When it cannot be written.
+        TaskError: When lm-eval cannot judge the answers.
+    """
+    prompts = {own.document.id: own.request.example.prompt for own in task.requests}
+    lines = []
+    for own, judged in zip(log.predictions, task.judge.judged(log.predictions), strict=True):
+        line: dict[str, Any] = {"id": own.id, "prompt": prompts[own.id], "prediction": own.text}
+        line |= {"targets": list(own.targets), "finish": own.finish}
+        if own.choices:
+            line |= {"choices": list(own.choices), "choice_logprobs": list(own.choice_logprobs)}
+        line["numbers"] = {f"{metric},{of_filter}": value for (metric, of_filter), value in judged.numbers.items()}
+        lines.append(json.dumps(line, ensure_ascii=False, default=_plain))
+    path = folder / f"lm_eval-{_UNUSUAL.sub('-', task.task.task_name)}.jsonl"
+    write_atomically(path, "".join(line + "\n" for line in lines))
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or an array of numpy as JSON can hold it, and anything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _places(task: Task) -> dict[str, tuple[str, int]]:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from luthier.config.arms import Arm
 from luthier.evaluation.latency import Latency
+from luthier.evaluation.measured import Judging
 from luthier.evaluation.prepared_task import signature_context
 from luthier.experiments.outcomes import ArmOutcome, FailedArm, RetentionLogs, SeedOutcome
 from luthier.experiments.plan import Plan
 from luthier.experiments.search import parameters_in_words
+from luthier.experiments.suite_averages import averages_of
 from luthier.experiments.summaries import training_summary
 from luthier.experiments.training_data import replayed_examples
 from luthier.methods.peft_files import target_modules
 from luthier.methods.registry import find_method, read_settings
 from luthier.metrics.overlap.unicode_words import unread_references
+from luthier.metrics.seed_runs import Log
 from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.results.answers import summarise_answers, warnings_about_answers
 from luthier.results.costs import mean_costs
 from luthier.results.records import ArmCosts, ArmResult, RetentionResult, SeedResult
 from luthier.results.scores import Logs, corrected_retention, retention_over_seeds, score_over_seeds
+from luthier.results.suite_retention import suite_retention
 from luthier.results.summaries import Search
 from luthier.training.trained import Trained
 
@@ -131,9 +136,23 @@ def _retained(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> t
     found = []
     for place, other in enumerate(plan.retained):
         logs: Logs = {run.seed: run.retention.tasks[place].predictions for run in runs}
-        before, context = base.tasks[place].predictions, signature_context(other, 0)
-        found.append(retention_over_seeds(before, logs, other.metrics, plan.config.evaluation, context))
-    return corrected_retention(found, plan.config.evaluation)
+        found.append(_kept(plan, other, base.tasks[place].predictions, logs))
+    for group in plan.groups:
+        before = group.log_of(_by_task(plan, base))
+        logs = {run.seed: group.log_of(_by_task(plan, run.retention)) for run in runs}
+        found.append(replace(_kept(plan, group, before, logs), group=True))
+    tasks = corrected_retention(found, plan.config.evaluation)
+    suites = averages_of(plan.config.retain or (), [item.task for item in tasks])
+    return (*tasks, *suite_retention(tasks, suites, plan.config.evaluation.confidence))
+
+
+def _kept(plan: Plan, judging: Judging, before: Log, logs: Logs) -> RetentionResult:
+    metrics, context = judging.metrics_of(before), judging.signature()
+    return retention_over_seeds(before, logs, metrics, plan.config.evaluation, context)
+
+
+def _by_task(plan: Plan, logs: RetentionLogs) -> dict[str, Log]:
+    return {other.name: log.predictions for other, log in zip(plan.retained, logs.tasks, strict=True)}
 
 
 def _token_loss(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> RetentionResult | None:

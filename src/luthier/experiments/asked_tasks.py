@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from luthier.config.evaluate import EvaluateConfig
-from luthier.errors import DataError, LuthierError, collecting
-from luthier.experiments.inputs import repeated_names
+from luthier.config.data import EncodingConfig
+from luthier.errors import ConfigError, DataError, LuthierError, collecting
 from luthier.experiments.named import ALL
 from luthier.progress import say
 from luthier.tasks.loader import load_task, with_data_settings
@@ -25,22 +26,33 @@ class AskedTask:
     by_name: bool
 
 
-def load_asked(config: EvaluateConfig, faults: list[LuthierError]) -> list[AskedTask]:
-    """Load tasks by name; sets of tasks, and the word for all built-in tasks, stand for their members.
+def named_tasks(names: Sequence[str], folder: Path | None) -> tuple[NamedTask, ...]:
+    """Put the members of sets of tasks, and all built-in tasks for the word for them, in their place.
 
     Args:
-        config: Names them, and the folder of their files.
-        faults: Takes what is wrong with each.
+        names: What was asked for.
+        folder: Of the original files of benchmarks, or None.
     """
-    spelled = [name for asked in config.tasks for name in (_builtin() if asked == ALL else (asked,))]
+    return expand([name for asked in names for name in (_builtin() if asked == ALL else (asked,))], folder)
+
+
+def load_asked(
+    names: Sequence[NamedTask], data: EncodingConfig, faults: list[LuthierError], *, where: str = "tasks"
+) -> list[AskedTask]:
+    """Load tasks by name.
+
+    Args:
+        names: From :func:`named_tasks`.
+        data: How their rows are read, and the folder of their files.
+        faults: Takes what is wrong with each.
+        where: The setting that names them.
+    """
     loaded: list[AskedTask] = []
-    for named in expand(spelled, config.data.folder):
+    for named in names:
         with collecting(faults), left_out(named):
-            task = with_data_settings(load_task(named.name, config.data.folder), config.data)
+            task = with_data_settings(load_task(named.name, data.folder), data)
             loaded.append(AskedTask(task, named.by_name))
-    faults += repeated_names([asked.task for asked in loaded], "tasks")
-    if not loaded and not faults:
-        faults.append(nothing_left(config.tasks))
+    faults += repeated_names([asked.task for asked in loaded], where)
     return loaded
 
 
@@ -64,3 +76,13 @@ def nothing_left(names: Sequence[str]) -> LuthierError:
 
 def _builtin() -> tuple[str, ...]:
     return tuple(name for name in library_names() if name != PLAIN_TEXT)
+
+
+def repeated_names(tasks: Sequence[Task], where: str) -> list[LuthierError]:
+    """Return a fault for each name that several tasks have: their scores could not be told apart."""
+    counts = Counter(task.name for task in tasks)
+    return [
+        ConfigError(f"{count} tasks are called '{name}'", where=where, fix="Leave one out, or rename it in its YAML.")
+        for name, count in counts.items()
+        if count > 1
+    ]

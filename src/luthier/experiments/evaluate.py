@@ -5,35 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from luthier.arguments import require_settings
+from luthier.config.advice import use_torch
 from luthier.config.evaluate import EvaluateConfig
 from luthier.config.evaluation import EngineConfig
 from luthier.display import Displayed
-from luthier.errors import LuthierError, collecting, raise_faults
+from luthier.errors import ConfigError, LuthierError, collecting, raise_faults
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.engines import Engines, device_for, open_engines
-from luthier.evaluation.jobs import EvaluationJob, task_job
-from luthier.evaluation.prepared_task import (
-    PreparedTask,
-    generation_settings_of,
-    make_encoder,
-    signature_context,
-    with_exemplars,
-)
+from luthier.evaluation.jobs import EvaluationJob
+from luthier.evaluation.measured import Judging, Measured, MeasuredGroup, NativeTask
+from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder, with_exemplars
 from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
-from luthier.experiments.answers_file import write_answers
-from luthier.experiments.asked_tasks import AskedTask, left_out, load_asked, nothing_left
+from luthier.experiments.answers_file import write_answers, write_harness_answers
+from luthier.experiments.asked_tasks import AskedTask, left_out, load_asked, named_tasks, nothing_left
+from luthier.experiments.harness import Asked, apart, load_harness, prepare_harness
 from luthier.experiments.helm import HelmMeter, helm_meter
 from luthier.experiments.lower_precision import EXAMPLES
-from luthier.experiments.suite_averages import averages_of, measured
+from luthier.experiments.suite_averages import averages_of, counted
 from luthier.experiments.tuned_on import TunedOn, tuned_on
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
-from luthier.inference.engine import Engine
+from luthier.inference.engine import TORCH, Engine
+from luthier.kernels.peak_memory import settled_objects
 from luthier.methods.adapter_io import load_adapter
 from luthier.metrics.extraction import extract_again
 from luthier.metrics.overlap.unicode_words import unread_references
@@ -44,13 +42,16 @@ from luthier.progress import say
 from luthier.records import Prediction, Score
 from luthier.results.contamination import Contamination
 from luthier.results.guessing import chance_level, majority_baseline
-from luthier.results.records import Change
+from luthier.results.records import Change, Compared
 from luthier.results.scores import change, score
 from luthier.results.seven import Seven
 from luthier.tasks.loader import load_examples, load_exemplar_pool
 from luthier.tasks.names import library_names
 from luthier.tasks.schema import Task
 from luthier.threads import threads_in_words
+
+if TYPE_CHECKING:
+    from luthier.evaluation.harness.task import HarnessTask
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,12 @@ class Evaluated(Displayed):
         same: Share of answers that are then the same.
         seven: What the suite ``helm`` measures; None where it was not asked for.
         contamination: How much of the items stands in what the adapter was trained on; None without an adapter.
+        compared: A second model on the same examples; None where none was named.
     """
 
     view: ClassVar[str] = "evaluated task"
 
-    task: Task
+    task: Task | Judging
     scores: tuple[Score, ...]
     shots_used: tuple[int, int]
     dropped: int
@@ -89,6 +91,7 @@ class Evaluated(Displayed):
     same: float | None = None
     seven: Seven | None = None
     contamination: Contamination | None = None
+    compared: Compared | None = None
 
     def __repr__(self) -> str:
         return f"<Evaluated {self.task.name}: {self.scores[0]}>"
@@ -119,7 +122,14 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     """
     require_settings(config, EvaluateConfig, "evaluate")
     faults: list[LuthierError] = []
-    loaded = load_asked(config, faults)
+    ours, theirs = apart(named_tasks(config.tasks, config.data.folder))
+    loaded = load_asked(ours, config.data, faults)
+    if not loaded and not theirs and not faults:
+        faults.append(nothing_left(config.tasks))
+    if theirs and config.evaluation.engine != TORCH:
+        what = "tasks of lm-eval ask which answers are the likeliest, which this engine does not say"
+        faults.append(ConfigError(what, where="evaluation.engine", fix=f"{use_torch().capitalize()}."))
+    harness_tasks = load_harness(theirs, config.data, faults)
     with collecting(faults):
         device = device_for(config.evaluation.engine, config.device)
         model = load_model(
@@ -140,25 +150,24 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             examples = load_examples(task, "test", limit=config.data.test, seed=config.seed, evaluation=True)
             ready = PreparedTask(task, make_encoder(model, task, config.data), tuple(examples))
             prepared.append(_Prepared(ready, asked.by_name))
-    if not prepared and not faults:
+    if not prepared and not theirs and not faults:
         faults.append(nothing_left(config.tasks))
-    with collecting(faults):
-        meter = None if config.suite is None else helm_meter(config.helm, config.evaluation, model.device)
+    meter = _meter(config, model, theirs, faults)
+    shots = config.shots if "shots" in config.model_fields_set else None
+    how = Asked(shots, config.data.test, config.seed, config.decoding.max_new_tokens)
+    harness = prepare_harness(harness_tasks, model, config.data, how, faults)
     raise_faults("nothing can be measured", faults)
-    evaluation, key = config.evaluation, folder_digest(adapter) if adapter else ""
-    about = About(arm=str(adapter) if adapter else "", run="eval")
-    context = EvaluationContext(
-        config.runs, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache, about=about
-    )
+    evaluation, context = config.evaluation, _context(config)
     say(threads_in_words(torch.get_num_threads()))
     try:
-        with using_store(config.runs, remake_damaged=config.remake_damaged):
+        with using_store(config.runs, remake_damaged=config.remake_damaged), settled_objects():
             engines = open_engines(evaluation.engine, model, attached, context)
-            trained = tuned_on(adapter, [one.ready.task for one in prepared], config.data) if adapter else None
-            how = (evaluation, config.shots, config.seed, config.answers, meter, trained)
-            evaluator = _Evaluator(model, context, engines, *how)
+            given = (evaluation, config.shots, config.seed, config.answers, meter)
+            evaluator = _Evaluator(model, context, engines, *given, _trained(config, prepared))
             found = evaluator.evaluate_all(prepared)
-            return Evaluation(found, _averages(found, config))
+            others = [evaluator.evaluate_harness(item) for item in harness.tasks]
+            sums = [evaluator.sum_up(group, others) for group in harness.groups]
+            return Evaluation([*found, *others, *sums], _averages(found, config))
     finally:
         if attached is not None:
             attached.detach()
@@ -211,8 +220,9 @@ class _Evaluator:
         task = prepared.task
         pool = load_exemplar_pool(task, limit=None, seed=self.seed) if self.shots else ()
         prompted, used = with_exemplars(prepared, pool, self.shots, self.context.decoding, seed=self.seed)
-        job = self._answered(prompted, self.engines.answers, task.name)
-        log, signature = read_log(job), signature_context(prepared, self.shots)
+        measured = NativeTask(prompted, self.shots)
+        job = self._answered(measured, self.engines.answers, task.name)
+        log, signature = read_log(job), measured.signature()
         self._say_where(prompted, job, log)
         if log.unparsed:
             say(f"{task.name}: no answer was found in {log.unparsed} of {len(log.predictions)} generated texts")
@@ -254,7 +264,7 @@ class _Evaluator:
         self, prompted: PreparedTask, log: PredictionLog, scores: Sequence[Score], signature: Mapping[str, str]
     ) -> Seven | None:
         def ask(perturbed: PreparedTask, label: str) -> EvaluationJob:
-            return self._answered(perturbed, self.engines.answers, label)
+            return self._answered(NativeTask(perturbed, self.shots), self.engines.answers, label)
 
         return None if self.meter is None else self.meter.measure(prompted, log, scores, signature, ask)
 
@@ -271,12 +281,12 @@ class _Evaluator:
         """Answer again with float32 weights, or some examples with float32 products; nothing where all is float32."""
         label = f"{prompted.task.name} in float32"
         if self.engines.exact is not None:
-            return read_log(self._answered(prompted, self.engines.exact, label)).predictions
+            return read_log(self._answered(NativeTask(prompted, self.shots), self.engines.exact, label)).predictions
         if self.model.products is None or self.engines.answers is not None:
             return ()
         some = replace(prompted, examples=prompted.examples[:EXAMPLES])
         with self.model.in_precision(None):
-            return read_log(self._answered(some, None, label)).predictions
+            return read_log(self._answered(NativeTask(some, self.shots), None, label)).predictions
 
     def _by_other_extractions(
         self, prepared: PreparedTask, log: PredictionLog, signature: Mapping[str, str]
@@ -289,6 +299,33 @@ class _Evaluator:
             found[name] = score(again, prepared.metrics, self.config, said)
         return found
 
+    def evaluate_harness(self, task: HarnessTask) -> Evaluated:
+        """Evaluate one task of lm-eval."""
+        job = self._answered(task, None, task.name)
+        log = read_log(job)
+        shots = task.shots
+        if job.cut:
+            say(f"{task.name}: {job.cut} of {len(job.requests)} prompts were too long, and cut on their left")
+        if self.answers is None:
+            say(f"{task.name}: predictions are in {job.entry.folder}; --answers FOLDER writes them with prompts")
+        else:
+            say(f"{task.name}: answers, prompts and numbers are in {write_harness_answers(self.answers, task, log)}")
+        scores = score(log.predictions, task.metrics_of(log.predictions), self.config, task.signature())
+        return Evaluated(task, scores, (shots, shots), len(job.dropped), log, {})
+
+    def sum_up(self, group: MeasuredGroup, measured: Sequence[Evaluated]) -> Evaluated:
+        """Return the numbers of a group of tasks, from the answers to its members."""
+        logs = {own.task.name: own.log.predictions for own in measured}
+        predictions = group.log_of(logs)
+        asked = {own.task for own in predictions}
+        members = [own for own in measured if own.task.name in asked]
+        log = PredictionLog(
+            predictions, sum(own.log.seconds for own in members), None, sum(own.log.cached for own in members)
+        )
+        scores = score(predictions, group.metrics_of(predictions), self.config, group.signature())
+        shots = [count for own in members for count in own.shots_used]
+        return Evaluated(group, scores, (min(shots), max(shots)), sum(own.dropped for own in members), log, {})
+
     def _say_where(self, prompted: PreparedTask, job: EvaluationJob, log: PredictionLog) -> None:
         if self.answers is None:
             where = job.entry.folder
@@ -298,9 +335,37 @@ class _Evaluator:
         path = write_answers(self.answers, prompted, log, new_tokens=new_tokens)
         say(f"{prompted.task.name}: answers, prompts and row numbers are in {path}")
 
-    def _answered(self, prepared: PreparedTask, engine: Engine | None, label: str) -> EvaluationJob:
+    def _answered(self, measured: Measured, engine: Engine | None, label: str) -> EvaluationJob:
         """Return a job that is finished."""
-        return ensure_answered(task_job(self.model, prepared, replace(self.context, engine=engine), label=label))
+        return ensure_answered(measured.job(self.model, replace(self.context, engine=engine), label=label))
+
+
+def _context(config: EvaluateConfig) -> EvaluationContext:
+    adapter, evaluation = config.adapter, config.evaluation
+    key, about = folder_digest(adapter) if adapter else "", About(arm=str(adapter) if adapter else "", run="eval")
+    tokens = evaluation.batch_tokens
+    return EvaluationContext(config.runs, key, config.decoding, tokens, cache=evaluation.cache, about=about)
+
+
+def _trained(config: EvaluateConfig, prepared: Sequence[_Prepared]) -> TunedOn | None:
+    if config.adapter is None:
+        return None
+    return tuned_on(config.adapter, [one.ready.task for one in prepared], config.data)
+
+
+def _meter(
+    config: EvaluateConfig, model: LanguageModel, of_harness: Sequence[str], faults: list[LuthierError]
+) -> HelmMeter | None:
+    """Make ready what a suite measures, where one is asked for; it perturbs Luthier's own tasks alone."""
+    meter: HelmMeter | None = None
+    if config.suite is None:
+        return meter
+    if of_harness:
+        what = f"the suite '{config.suite}' cannot perturb tasks of lm-eval: {', '.join(of_harness)}"
+        faults.append(ConfigError(what, where="suite", fix="Evaluate them without it, or name tasks of Luthier."))
+    with collecting(faults):
+        meter = helm_meter(config.helm, config.evaluation, model.device)
+    return meter
 
 
 def _majority(log: PredictionLog, prepared: PreparedTask) -> float | None:
@@ -314,10 +379,10 @@ def _averages(found: Sequence[Evaluated], config: EvaluateConfig) -> tuple[Suite
         return ()  # the built-in tasks are no suite: nothing needs to be read
     wanted = averages_of(config.tasks, [one.task.name for one in found])
     several = {task: outputs for average in wanted for task, outputs in average.scores.items()}
-    counted = {
-        one.task.name: measured(
-            one.scores, one.log.predictions, several.get(one.task.name, (one.task.primary,)), one.chance
+    own = {
+        one.task.name: counted(
+            one.scores, one.log.predictions, several.get(one.task.name, (one.scores[0].metric,)), one.chance
         )
         for one in found
     }
-    return suite_scores(wanted, counted, confidence=config.evaluation.confidence)
+    return suite_scores(wanted, own, confidence=config.evaluation.confidence)

@@ -9,7 +9,7 @@ from luthier.config.training import TrainingConfig
 from luthier.errors import LuthierError, collecting, raise_faults
 from luthier.methods.names import require_method
 from luthier.models.names import require_model
-from luthier.tasks.names import require_task
+from luthier.tasks.names import require_own, require_task
 from luthier.tasks.task_sets import expand
 
 ALL = "all"
@@ -33,10 +33,14 @@ def require_names(settings: BaseModel) -> None:
                     with collecting(faults):
                         require_method(arm.method, where=f"arm '{arm.name}', method")
     names = [given.get("task"), *given.get("tasks", ()), *(given.get("retain") or ())]
+    if given.get("task"):
+        with collecting(faults):
+            require_own(given["task"])
     for named in expand([name for name in names if name not in (None, ALL)]):
         with collecting(faults):
             require_task(named.name)
-    if "model" in given:
-        with collecting(faults):
-            require_model(given["model"])
+    for model in (given.get("model"), given.get("compare")):
+        if model is not None:
+            with collecting(faults):
+                require_model(model)
     raise_faults("the command names what does not exist", faults)

@@ -12,9 +12,12 @@ from luthier.config.arms import Arm
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
 from luthier.errors import DataError, LuthierError, collecting, raise_faults
+from luthier.evaluation.measured import Measured, MeasuredGroup, NativeTask
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder
 from luthier.evaluation.requests import encode_requests
-from luthier.experiments.inputs import Inputs, RetainedTask, read_inputs
+from luthier.experiments.asked_tasks import AskedTask, left_out
+from luthier.experiments.harness import Asked, prepare_harness
+from luthier.experiments.inputs import Inputs, read_inputs
 from luthier.experiments.training_data import ArmsData, read_arms_data
 from luthier.files.digests import digest
 from luthier.methods.base import virtual_tokens
@@ -39,6 +42,7 @@ class Plan:
         pool: Training examples as exemplars show them.
         arms: What is compared.
         retained: The tasks on which forgetting is measured.
+        groups: Groups of them that have a number of their own.
         texts: Held-out plain text.
         counts: What was cut and dropped.
     """
@@ -50,7 +54,8 @@ class Plan:
     training: ArmsData
     pool: tuple[Example, ...]
     arms: tuple[Arm, ...]
-    retained: tuple[PreparedTask, ...]
+    retained: tuple[Measured, ...]
+    groups: tuple[MeasuredGroup, ...]
     texts: tuple[str, ...]
     counts: dict[str, Any]
 
@@ -74,8 +79,10 @@ def read_plan(config: CompareConfig) -> Plan:
         data = load_splits(task, config.data, config.seed)
     retained: list[PreparedTask] = []
     for other in inputs.retained:
-        with collecting(faults):
+        with collecting(faults), left_out(other):
             retained += _prepare_retained(other, model, config)
+    asked = Asked(None, config.evaluation.retain_examples, config.seed, config.decoding.max_new_tokens)
+    harness = prepare_harness(inputs.harness, model, config.data, asked, faults)
     raise_faults("the comparison cannot start", faults)
     target = PreparedTask(task, make_encoder(model, task, config.data), data.test)
     training, counts = read_arms_data(
@@ -89,7 +96,8 @@ def read_plan(config: CompareConfig) -> Plan:
         training,
         _exemplar_pool(inputs, config.data, config.seed),
         inputs.arms,
-        tuple(retained),
+        (*(NativeTask(own) for own in retained), *harness.tasks),
+        harness.groups,
         inputs.texts,
         counts,
     )
@@ -101,7 +109,7 @@ def _exemplar_pool(inputs: Inputs, data: DataConfig, seed: int) -> tuple[Example
     return load_exemplar_pool(inputs.task, limit=data.train, seed=seed)
 
 
-def _prepare_retained(retained: RetainedTask, model: LanguageModel, config: CompareConfig) -> list[PreparedTask]:
+def _prepare_retained(retained: AskedTask, model: LanguageModel, config: CompareConfig) -> list[PreparedTask]:
     """Return a retained task made ready; nothing for a member of a set that the model cannot hold."""
     task = retained.task
     examples = load_examples(task, "test", limit=config.evaluation.retain_examples, seed=config.seed, evaluation=True)

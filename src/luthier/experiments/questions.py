@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from luthier.evaluation.jobs import EvaluationJob
-from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of
+from luthier.evaluation.measured import Measured, NativeTask
 from luthier.evaluation.requests import Request, encode_requests, plan_request_batches, stop_conditions_of
 from luthier.evaluation.timed_answers import Asked, running_at_once, work_of
 from luthier.experiments.estimate import Batch, Lengths, reference_lengths
@@ -84,22 +84,23 @@ def asked_in(plan: Plan, work: UnitWork, *, whole: bool = False) -> list[Questio
         work: An evaluation, or a measurement of what was retained.
         whole: Return what is known already as well.
     """
-    prepared = list(plan.retained) if work.unit.kind == "retain" else [plan.target] * len(work.jobs)
+    target = NativeTask(plan.target)
+    measured: list[Measured] = list(plan.retained) if work.unit.kind == "retain" else [target] * len(work.jobs)
     places = [range(len(job.requests)) for job in work.jobs] if whole else work.left()
     found = []
     for number, (job, left) in enumerate(zip(work.jobs, places, strict=True)):
-        found += _of_job(plan, job, prepared[number] if number < len(prepared) else None, left)
+        found += _of_job(plan, job, measured[number] if number < len(measured) else None, left)
     return found
 
 
-def _of_job(plan: Plan, job: EvaluationJob, prepared: PreparedTask | None, left: Sequence[int]) -> list[Questions]:
+def _of_job(plan: Plan, job: EvaluationJob, measured: Measured | None, left: Sequence[int]) -> list[Questions]:
     """Return the questions of a job; one without a task measures the loss of texts."""
     found = []
     for scored in (True, False):
         places = [place for place in left if bool(job.requests[place].blank.choices) == scored]
         if not places:
             continue
-        ending = None if scored or prepared is None else _ending(plan, prepared)
+        ending = None if scored or measured is None else measured.ending(plan.model, plan.config.decoding)
         blanks = [job.requests[place].blank for place in places]
         items = tuple(job.items[place] for place in places)
         references = tuple(blank.targets[0] if blank.targets else "" for blank in blanks)
@@ -116,10 +117,6 @@ def _cutting(job: EvaluationJob, places: Sequence[int]) -> Callable[[Sequence[in
         return [tuple(own[place] for place in batch) for batch in cut]
 
     return batches
-
-
-def _ending(plan: Plan, prepared: PreparedTask) -> StopConditions:
-    return stop_conditions_of(plan.model, prepared.encoder, generation_settings_of(prepared.task, plan.config.decoding))
 
 
 def asked_in_validation(plan: Plan, job: TrainingJob[Encoded]) -> list[Questions]:

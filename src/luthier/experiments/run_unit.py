@@ -186,7 +186,7 @@ def timing_of(plan: Plan, unit: Unit) -> TimingJob:
 def retention_jobs(plan: Plan, unit: Unit) -> list[EvaluationJob]:
     """Return the answers to the retained tasks, then the token loss of the plain text if there is any."""
     context, label = _context(plan, unit), _label(plan, unit)
-    jobs = [task_job(plan.model, other, context, label=f"{label}: {other.task.name}") for other in plan.retained]
+    jobs = [other.job(plan.model, context, label=f"{label}: {other.name}") for other in plan.retained]
     if plan.texts:
         jobs.append(text_job(plan.model, plan.texts, context, label=f"{label}: plain text"))
     return jobs

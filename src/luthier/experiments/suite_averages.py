@@ -30,7 +30,7 @@ def averages_of(names: Sequence[str], tasks: Sequence[str]) -> list[Average]:
     ]
 
 
-def measured(
+def counted(
     scores: Sequence[Score], predictions: Sequence[Prediction], outputs: Sequence[str], chance: float | None
 ) -> Measured:
     """Return a task as its suite counts it.

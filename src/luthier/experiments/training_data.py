@@ -106,7 +106,8 @@ def _replayable(
     if not asking:
         return ()
     if not retained:
-        fix = f"Name tasks with {how_to_set('retain', '[topic]')}, or leave `replay` out of the arm."
+        name = how_to_set("retain", "[topic]")
+        fix = f"Name tasks with {name} (tasks of lm-eval have no training examples), or leave `replay` out of the arm."
         raise ConfigError(
             "no task is retained, so there is nothing to replay", where=f"arm '{asking[0].name}'", fix=fix
         )

@@ -46,41 +46,61 @@ def answer_logprobs(model: LanguageModel, batch: Sequence[Encoded], *, budget: i
         batch: In any order; the order does not change what is computed.
         budget: Tokens in one forward pass at most; a longer item is a pass of its own.
     """
-    logs = _by_verified_path(model, batch, budget)
-    tokens = (_by_the_model(model, batch, budget) if logs is None else logs[0]).double()
-    return [float(part.sum()) for part in torch.split(tokens, [len(item.target_ids) for item in batch])]
+    fast, slow = _paths(model, batch)
+    found: dict[int, float] = {}
+    for places, score in ((fast, _by_verified_path), (slow, _by_the_model)):
+        if places:
+            items = [batch[place] for place in places]
+            tokens = score(model, items, budget)[0].double()
+            parts = torch.split(tokens, [len(item.target_ids) for item in items])
+            found |= {place: float(part.sum()) for place, part in zip(places, parts, strict=True)}
+    return [found[place] for place in range(len(batch))]
 
 
 @torch.no_grad()
 def score_answers(model: LanguageModel, batch: Sequence[Encoded], *, budget: int = BUDGET) -> list[AnswerScore]:
     """Score answers like :func:`answer_logprobs`, and say which ones greedy decoding would have produced."""
-    found = _by_verified_path(model, batch, budget) or _by_steps(model, batch, budget)
-    lengths = [len(item.target_ids) for item in batch]
-    return [
-        AnswerScore(float(logs.double().sum()), bool(likeliest.all()))
-        for logs, likeliest in zip(torch.split(found[0], lengths), torch.split(found[1], lengths), strict=True)
-    ]
+    fast, slow = _paths(model, batch)
+    found: dict[int, AnswerScore] = {}
+    for places, score in ((fast, _by_verified_path), (slow, _by_steps)):
+        if places:
+            items = [batch[place] for place in places]
+            lengths = [len(item.target_ids) for item in items]
+            parts = (torch.split(part, lengths) for part in score(model, items, budget))
+            for place, logs, likeliest in zip(places, *parts, strict=True):
+                found[place] = AnswerScore(float(logs.double().sum()), bool(likeliest.all()))
+    return [found[place] for place in range(len(batch))]
 
 
-def _by_verified_path(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> TargetScores | None:
-    """Score by the fastest path that is verified for the model; None where there is none."""
+def _paths(model: LanguageModel, batch: Sequence[Encoded]) -> tuple[list[int], list[int]]:
+    """Return the places of the items that the fastest verified path takes, and of the others: those too long for it.
+
+    The last token of a target is predicted and not read.
+    """
     capabilities = capabilities_of(model)
     if capabilities.encoder_once and isinstance(model, EncoderDecoderModel):
+        return list(range(len(batch))), []
+    most = model.window + 1 - model.virtual_tokens if capabilities.tree else 0
+    fast = [place for place, item in enumerate(batch) if _length(item) <= most]
+    return fast, [place for place, item in enumerate(batch) if _length(item) > most]
+
+
+def _by_verified_path(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> TargetScores:
+    """Score by the fastest path that is verified for the model."""
+    capabilities = capabilities_of(model)
+    if isinstance(model, EncoderDecoderModel):
         return encoder_once_logprobs(model, batch, budget)
-    longest = max(_length(item) for item in batch) + model.virtual_tokens
-    if capabilities.tree and longest <= model.window:
-        return tree_logprobs(model, batch, budget, own_output_layer=capabilities.own_output_layer)
-    return None
+    return tree_logprobs(model, batch, budget, own_output_layer=capabilities.own_output_layer)
 
 
-def _by_the_model(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> torch.Tensor:
+def _by_the_model(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> tuple[torch.Tensor]:
     """Score each item with its whole prompt, in batches of similar length."""
     parts: dict[int, torch.Tensor] = {}
     for chosen in plan_batches([_length(item) for item in batch], budget):
         items = [batch[index] for index in chosen]
         tokens = model.target_logprobs(items).cpu()
         parts |= dict(zip(chosen, torch.split(tokens, [len(item.target_ids) for item in items]), strict=True))
-    return torch.cat([parts[index] for index in range(len(batch))])
+    return (torch.cat([parts[index] for index in range(len(batch))]),)
 
 
 def _by_steps(model: LanguageModel, batch: Sequence[Encoded], budget: int) -> TargetScores:

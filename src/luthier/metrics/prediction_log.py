@@ -129,6 +129,7 @@ def _checked(row: dict[str, object]) -> Prediction:
         group=_string(row, "group"),
         generated=None if row.get("generated") is None else _string(row, "generated"),
         unparsed=_truth(row, "unparsed"),
+        choice_greedy=_truths(row, "choice_greedy"),
     )
 
 
@@ -144,6 +145,13 @@ def _truth(row: dict[str, object], name: str) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"'{name}' must be true or false, not {value!r}.")
     return value
+
+
+def _truths(row: dict[str, object], name: str) -> tuple[bool, ...]:
+    values = _list(row, name)
+    if not all(isinstance(value, bool) for value in values):
+        raise TypeError(f"'{name}' must hold true or false, not {values!r}.")
+    return tuple(value is True for value in values)
 
 
 def _list(row: dict[str, object], name: str) -> list[object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from luthier.errors import ConfigError, did_you_mean
 from luthier.metrics import answer_extraction
@@ -128,12 +129,20 @@ def metric_options(name: str) -> Mapping[str, Option]:
     return _ENTRIES[name].options
 
 
-def get_metric(name: str) -> Metric:
+Named: TypeAlias = str | Metric
+"""A metric by its name, or one that has no name here (of lm-eval, whose tasks bring their own)."""
+
+
+def get_metric(name: Named) -> Metric:
     """Find a metric by its name, with settings after colons: ``"bleu:tokenize=zh:smooth=floor"``.
+
+    A metric itself stands for its name.
 
     Raises:
         ConfigError: There is no such metric, setting or value; the message names the known ones.
     """
+    if isinstance(name, Metric):
+        return name
     head, *settings = name.split(":")
     entry = _ENTRIES.get(head)
     if entry is None:

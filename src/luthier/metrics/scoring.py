@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from luthier.metrics.answer_extraction import check_predictions
 from luthier.metrics.metric import FloatArray, Metric
-from luthier.metrics.registry import get_metric
+from luthier.metrics.registry import Named, get_metric
 from luthier.metrics.resampling import (
     Clusters,
     clusters_of,
@@ -23,7 +23,7 @@ from luthier.records import Prediction, Score
 
 def score_predictions(
     predictions: Sequence[Prediction],
-    metrics: Sequence[str],
+    metrics: Sequence[Named],
     *,
     context: Mapping[str, str] | None = None,
     confidence: float = 0.95,

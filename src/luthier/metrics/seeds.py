@@ -38,7 +38,7 @@ import numpy as np
 
 from luthier.errors import ConfigError, did_you_mean
 from luthier.metrics.metric import Metric
-from luthier.metrics.registry import get_metric
+from luthier.metrics.registry import Named, get_metric
 from luthier.metrics.resampling import clusters_of
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.seed_estimate import (
@@ -127,7 +127,7 @@ class SeedDifference:
 
 
 def scores_over_seeds(
-    runs: Runs, metrics: Sequence[str], *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+    runs: Runs, metrics: Sequence[Named], *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> list[SeedScore]:
     """Score an arm over its training runs.
 
@@ -182,7 +182,7 @@ def scores_over_seeds(
 def difference_over_seeds(
     a: Runs | Log,
     b: Runs | Log,
-    metric: str,
+    metric: Named,
     output: str | None = None,
     *,
     alpha: float = 0.05,
@@ -227,7 +227,7 @@ def difference_over_seeds(
 
 
 def _scores_of_one_run(
-    runs: Runs, metrics: Sequence[str], confidence: float, resamples: int, seed: int
+    runs: Runs, metrics: Sequence[Named], confidence: float, resamples: int, seed: int
 ) -> list[SeedScore]:
     log = next(iter(runs.values()))
     found = score_predictions(log, metrics, confidence=confidence, resamples=resamples, seed=seed)

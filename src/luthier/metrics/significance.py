@@ -15,7 +15,7 @@ from luthier.errors import ConfigError, DataError, did_you_mean
 from luthier.metrics.answer_extraction import check_predictions
 from luthier.metrics.difference_interval import IntervalSettings, detectable_difference, difference_interval
 from luthier.metrics.metric import FloatArray, Metric
-from luthier.metrics.registry import get_metric
+from luthier.metrics.registry import Named, get_metric
 from luthier.metrics.resampling import (
     Clusters,
     cluster_sums,
@@ -90,7 +90,7 @@ _DEFAULTS = PairedComparison()
 def paired_difference(
     a: Sequence[Prediction],
     b: Sequence[Prediction],
-    metric: str,
+    metric: Named,
     output: str | None = None,
     *,
     settings: PairedComparison = _DEFAULTS,
@@ -270,10 +270,13 @@ def _randomisation(
     )
     # The tolerance keeps rounding from making an exchange without effect differ from the data.
     threshold = observed * (1 - 1e-9) - 1e-12
-    as_large = 0
+    as_large = defined = 0
     for swap in exchanges(clusters.count, permutations, seed):
         difference = np.abs(evaluate(swap)[:, at])
         as_large += int(np.count_nonzero(~(difference < threshold)))
+        defined += int(np.count_nonzero(np.isfinite(difference)))
+    if not defined:  # a number that cannot be resampled is not tested
+        return math.nan
     return (as_large + 1) / (permutations + 1)
 
 

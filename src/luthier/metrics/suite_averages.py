@@ -55,7 +55,7 @@ class SuiteScore:
         published: Whether it is the suite's published average.
         value: The average.
         error: Its standard error: √Σe² ÷ k for the macro average, √Σ(n·e)² ÷ Σn for the micro one.
-        low: Lower end of its normal interval.
+        low: Lower end of its normal interval; NaN where no task varies.
         high: Upper end.
         n: Examples.
         measured: Tasks that it is over.
@@ -101,7 +101,9 @@ def suite_scores(
 def _score(
     average: Average, over: Literal["macro", "micro"], whole: Measured, tasks: int, confidence: float
 ) -> SuiteScore:
-    reach = NormalDist().inv_cdf((1 + confidence) / 2) * whole.error
+    # Where nothing varies, as where nothing is right, the error says nothing.
+    error = whole.error if whole.error > 0 else math.nan
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * error
     return SuiteScore(
         name=average.name,
         over=over,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from luthier.metrics.registry import get_metric
+from luthier.metrics.registry import Named, get_metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,18 +13,18 @@ class TaskMetrics:
 
     Attributes:
         task: Name of the task.
-        metrics: Names of its metrics.
+        metrics: Its metrics, by name where they have one.
         primary: Output of one of the metrics, e.g. ``"rougeL"``; the number that recommendations compare.
         chance: Value of the primary output for random guessing; None where it is not known.
     """
 
     task: str
-    metrics: tuple[str, ...]
+    metrics: tuple[Named, ...]
     primary: str
     chance: float | None = None
 
     @property
-    def primary_metric(self) -> str:
+    def primary_metric(self) -> Named:
         """The metric that gives the primary output."""
         return next(name for name in self.metrics if self.primary in get_metric(name).outputs)
 

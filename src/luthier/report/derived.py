@@ -50,7 +50,7 @@ def points(retained: RetentionResult) -> float | None:
 
 def forgetting(arm: ArmResult) -> Forgetting | None:
     """Summarise an arm's retained tasks; ``None`` when none was measured in points."""
-    changes = [(change, task) for task in arm.retained if (change := points(task)) is not None]
+    changes = [(change, task) for task in arm.retained if not task.group and (change := points(task)) is not None]
     if not changes:
         return None
     worst, where = min(changes, key=lambda item: item[0])
@@ -67,7 +67,7 @@ def forgetting(arm: ArmResult) -> Forgetting | None:
 
 def mean_points(retained: Sequence[RetentionResult]) -> float | None:
     """Return the mean change on several tasks in points; ``None`` when none has points."""
-    changes = [change for task in retained if (change := points(task)) is not None]
+    changes = [change for task in retained if not task.group and (change := points(task)) is not None]
     return sum(changes) / len(changes) if changes else None
 
 

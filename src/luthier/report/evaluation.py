@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from luthier.errors import ConfigError
+from luthier.metrics.metric import Metric
 from luthier.metrics.registry import get_metric, metric_of_output
 from luthier.metrics.suite_averages import SuiteScore
 from luthier.records import Score
@@ -16,7 +17,7 @@ from luthier.report.intervals import Intervals, intervals_of
 from luthier.report.tables import Cell, Column, Table, Tone
 from luthier.report.terminal import DrawnTable, draw
 from luthier.results.contamination import Contamination
-from luthier.results.records import Change
+from luthier.results.records import Change, Compared
 from luthier.results.seven import Seven
 
 
@@ -40,6 +41,7 @@ class EvaluationRow:
         same: Share of answers that are then the same.
         seven: What the suite ``helm`` measured, or None.
         contamination: How much of the items stands in what the model was tuned on; None for a model as it is.
+        compared: A second model on the same examples.
     """
 
     task: str
@@ -57,18 +59,24 @@ class EvaluationRow:
     same: float | None = None
     seven: Seven | None = None
     contamination: Contamination | None = None
+    compared: Compared | None = None
 
     @property
     def normalised(self) -> float | None:
         """100 · (score − chance) ÷ (best − chance), as BIG-bench and its like aggregate; None where it is not known."""
-        first = self.scores[0]
-        try:
-            best = get_metric(metric_of_output(first.metric)).scale
-        except ConfigError:  # a metric of another program's task
-            return None
+        first, metric = self.scores[0], _metric_of(self.scores[0])
+        best = None if metric is None else metric.scale
         if self.chance is None or best is None or math.isnan(first.value) or best == self.chance:
             return None
         return 100 * (first.value - self.chance) / (best - self.chance)
+
+
+def _metric_of(score: Score) -> Metric | None:
+    """Return the metric that a score is of; None for one of another program's tasks."""
+    try:
+        return get_metric(metric_of_output(score.metric))
+    except ConfigError:
+        return None
 
 
 def row_of(found: Any) -> EvaluationRow:
@@ -90,6 +98,7 @@ def row_of(found: Any) -> EvaluationRow:
         same=found.same,
         seven=found.seven,
         contamination=found.contamination,
+        compared=found.compared,
     )
 
 
@@ -161,15 +170,32 @@ def _lines(row: EvaluationRow, intervals: Intervals, extra: Sequence[str]) -> It
         interval = intervals.beside(cost, f"{cost.low:+.3f} – {cost.high:+.3f}")
         line = ("  less float32", row.scores[0].metric, f"{cost.value:+.3f}", interval, "", str(cost.n), *blank)
         yield tuple(Cell(text) for text in line)
+    if row.compared is not None:
+        yield from _compared_lines(row.compared, intervals, blank)
     for name, scores in (*_apart(row).items(), *row.extracted.items(), *row.parts.items()):
         line = (f"  {name}", *_measured(scores[0], intervals), "", str(scores[0].n), *blank)
         yield tuple(Cell(text, tone="muted") for text in line)
+
+
+def _compared_lines(compared: Compared, intervals: Intervals, blank: Sequence[str]) -> Iterator[tuple[Cell, ...]]:
+    """Yield the line of a second model, and that of the paired difference."""
+    other, less = compared.score, compared.change
+    line = (f"  {compared.model}", *_measured(other, intervals), "", str(other.n), *blank)
+    yield tuple(Cell(text, tone="muted") for text in line)
+    interval = intervals.beside(less, f"{less.low:+.3f} – {less.high:+.3f}")
+    metric = _metric_of(other)
+    better = (less.value > 0) == (metric is None or metric.higher_is_better)
+    mark = "" if not less.significant else " ▲" if better else " ▼"
+    line = ("  difference", other.metric, f"{less.value:+.3f}{mark}", interval, "", str(less.n), *blank)
+    yield tuple(Cell(text) for text in line)
 
 
 def _shown(rows: Sequence[EvaluationRow]) -> Iterator[Score | Change | None]:
     for row in rows:
         yield row.scores[0]
         yield row.coarser
+        yield row.compared.score if row.compared else None
+        yield row.compared.change if row.compared else None
         yield from (scores[0] for scores in (*_apart(row).values(), *row.extracted.values(), *row.parts.values()))
 
 
@@ -230,10 +256,17 @@ def _plain_contamination(row: EvaluationRow) -> dict[str, object]:
 
 
 def _plain_cost(row: EvaluationRow) -> dict[str, object]:
-    if row.coarser is None:
-        return {}
-    change = {key: _finite(value) for key, value in asdict(row.coarser).items()}
-    return {"less_float32": change, "same_answers": row.same}
+    found: dict[str, object] = {}
+    if row.coarser is not None:
+        found |= {"less_float32": _plain_record(row.coarser), "same_answers": row.same}
+    if row.compared is not None:
+        score, less = _plain([row.compared.score])[0], _plain_record(row.compared.change)
+        found["compared"] = {"model": row.compared.model, "score": score, "difference": less}
+    return found
+
+
+def _plain_record(change: Change) -> dict[str, object]:
+    return {key: _finite(value) for key, value in asdict(change).items()}
 
 
 def _number(value: float) -> str:

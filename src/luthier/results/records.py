@@ -67,6 +67,21 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """A second model on the same examples.
+
+    Attributes:
+        model: Its name.
+        score: Its score.
+        change: The first model's score less its own, paired.
+    """
+
+    model: str
+    score: Score
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
 class RetentionResult:
     """One task that was not trained on, before and after training.
 
@@ -80,6 +95,7 @@ class RetentionResult:
         change: ``after - before``, paired.
         scale: Value of the output that counts as 100 points (1 for accuracy, 100 for BLEU); None where it has no bound,
             and so no points.
+        group: Whether it is the number of a group of tasks that stand beside it: no mean counts them twice.
     """
 
     task: str
@@ -90,6 +106,7 @@ class RetentionResult:
     after: Score
     change: Change
     scale: float | None = 1.0
+    group: bool = False
 
 
 @dataclass(frozen=True, slots=True)

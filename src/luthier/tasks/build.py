@@ -296,6 +296,7 @@ class Places:
             spec.revision,
             spec.get,
             spec.unfold,
+            tuple((name, self._place(path)) for name, path in spec.aligned.items()),
         )
 
     def _place(self, place: str) -> str:

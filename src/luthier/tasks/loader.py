@@ -17,7 +17,16 @@ from luthier.tasks.build import read_task
 from luthier.tasks.draft import draft_task
 from luthier.tasks.exemplar_pool import fixed_exemplar
 from luthier.tasks.from_row_format import task_from_row_format
-from luthier.tasks.names import BIGBENCH, LIBRARY, YAML, file_and_value, library_names, on_hub, require_task
+from luthier.tasks.names import (
+    BIGBENCH,
+    LIBRARY,
+    YAML,
+    file_and_value,
+    library_names,
+    on_hub,
+    require_own,
+    require_task,
+)
 from luthier.tasks.rows import sources
 from luthier.tasks.rows.row_formats import RowFormat, recognise
 from luthier.tasks.rows.sources import SPLITS, Source, given_splits, read_rows
@@ -62,6 +71,7 @@ def load_task(name_or_path: str | Path, folder: Path | None = None, *, rows: boo
         DataError: When a data file cannot be read.
     """
     name_or_path = as_name(name_or_path, where="load_task(name_or_path)")
+    require_own(name_or_path)
     if name_or_path in library_names():
         return read_task(LIBRARY / name_or_path / "task.yaml")
     path = user_path(name_or_path)

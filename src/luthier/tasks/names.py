@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from luthier.config.yaml_file import load_yaml
@@ -15,6 +16,8 @@ BIGBENCH = "bigbench"
 EACH = "#"
 """Between a file that holds many tasks and the value that one is made for."""
 YAML = (".yaml", ".yml")
+HARNESS = "lm_eval:"
+"""How the name of a task of lm-eval begins."""
 
 
 def library_names() -> tuple[str, ...]:
@@ -27,12 +30,39 @@ def on_hub(name_or_path: str) -> bool:
     return name_or_path.startswith("hf:")
 
 
+def of_harness(name_or_path: str) -> bool:
+    """Whether a task of lm-eval is asked for."""
+    return name_or_path.startswith(HARNESS)
+
+
+def require_own(name_or_path: str) -> None:
+    """Check that what has to be a task of Luthier is not one of lm-eval.
+
+    Raises:
+        TaskError: When it is.
+    """
+    if of_harness(name_or_path):
+        raise TaskError(
+            "a task of lm-eval can be evaluated and retained, not trained on or shown",
+            where=name_or_path,
+            fix="Name it with `luthier eval --tasks` or `luthier compare --retain`.",
+        )
+
+
+def is_path(name: str) -> bool:
+    """Whether a YAML or a folder is named, and not a task of lm-eval's own."""
+    return "/" in name or "\\" in name or name.endswith(YAML)
+
+
 def require_task(name_or_path: str) -> None:
     """Check that there is something of this name, without reading it.
 
     Raises:
         TaskError: When there is not.
     """
+    if of_harness(name_or_path):
+        _require_harness(name_or_path)
+        return
     path = user_path(name_or_path)
     if name_or_path == BIGBENCH:
         return
@@ -55,6 +85,17 @@ def file_and_value(name: str) -> tuple[Path, str] | None:
     if mark and user_path(place).suffix in YAML:
         return user_path(place), value
     return suite_tasks().get(name)
+
+
+def _require_harness(name: str) -> None:
+    """Check that lm-eval is installed, and the file or folder there; its own names it knows once it is loaded."""
+    own = name.removeprefix(HARNESS)
+    if not own:
+        raise TaskError(f"no task is named behind '{HARNESS}'", fix=f"Name one: {HARNESS}mmlu.")
+    if find_spec("lm_eval") is None:
+        raise TaskError("lm-eval is not installed", where=name, fix="pip install 'luthier[harness]'")
+    if is_path(own) and not _exists(user_path(own)):
+        raise TaskError("there is no such file or folder", where=name, fix="Check the path.")
 
 
 def _exists(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
@@ -44,6 +45,8 @@ class SourceSpec(Settings):
     """Commit, tag or branch of a hub dataset."""
     get: str | None = None
     """Where the file can be had, for the message when it is missing."""
+    aligned: Mapping[str, str] = Field(default_factory=dict)
+    """Columns from text files that have a line for every row of ``path``, in its order, as translations have."""
     unfold: str | None = Field(default=None, min_length=1)
     """Keys of lists within lists, with dots between: each element of the last is a row, as in
     ``passage.questions.answers``."""

@@ -51,14 +51,15 @@ def _joined(tokens: list[str]) -> list[str]:
     return found
 
 
-def unread_references(predictions: Sequence[Prediction], metrics: Sequence[str]) -> str:
+def unread_references(predictions: Sequence[Prediction], metrics: Sequence[object]) -> str:
     """Say how many references ROUGE's reference tokeniser does not read; "" where it is not used, or reads them.
 
     Args:
         predictions: What is scored.
-        metrics: Names of the metrics, with their settings.
+        metrics: Names of the metrics, with their settings; what is no name is not ROUGE.
     """
-    if not any(name.split(":")[0] == "rouge" and "tokenize=unicode" not in name for name in metrics):
+    names = [name for name in metrics if isinstance(name, str)]
+    if not any(name.split(":")[0] == "rouge" and "tokenize=unicode" not in name for name in names):
         return ""
     unread = sum(all(map(_mostly_unread, prediction.targets)) for prediction in predictions)
     if not unread:

@@ -44,6 +44,7 @@ class Source:
         revision: Commit, tag or branch of a hub dataset.
         unfold: Keys, with dots between, of lists within lists: every element of the last is a row, with the keys of
             all that it lies in.
+        aligned: Names of columns with a file of texts for each, which has one line for every row, in its order.
         get: Where the file can be had, for the message when it is missing.
     """
 
@@ -57,6 +58,7 @@ class Source:
     revision: str | None = None
     get: str | None = None
     unfold: str | None = None
+    aligned: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         revision = f"@{self.revision}" if self.revision else ""
@@ -139,12 +141,34 @@ def read_rows(source: Source) -> Iterator[Row]:
         Faults: When rows are malformed, all together (20 at most), at the end of the file.
     """
     count = 0
-    for row in _rows(source):
+    for row in _with_aligned(_rows(source), source):
         for one in unfolded(row, source.unfold.split("."), str(source)) if source.unfold else (row,):
             count += 1
             yield one
     if not count:
         raise DataError("there are no rows", where=str(source), fix="Give a source that has rows.")
+
+
+def _with_aligned(rows: Iterator[Row], source: Source) -> Iterator[Row]:
+    """Yield rows with the lines of aligned files as further columns."""
+    if not source.aligned:
+        yield from rows
+        return
+    names = [name for name, _ in source.aligned]
+    beside = [_rows(replace(source, path=path, format="text", aligned=())) for _, path in source.aligned]
+    for number, row in enumerate(rows, 1):
+        texts = [next(lines, {}).get("text") for lines in beside]
+        if None in texts:
+            short = dict(source.aligned)[names[texts.index(None)]]
+            raise _not_aligned(source, short, f"has {number - 1} lines, fewer")
+        yield {**row, **dict(zip(names, texts, strict=True))}
+    for (_, path), lines in zip(source.aligned, beside, strict=True):
+        if next(lines, None) is not None:
+            raise _not_aligned(source, path, "has more lines")
+
+
+def _not_aligned(source: Source, path: str, what: str) -> DataError:
+    return DataError(f"the file {what} than {source.path} has rows", where=path, fix="Give files of the same length.")
 
 
 def unfolded(row: Row, keys: Sequence[str], where: str) -> Iterator[Row]:
