@@ -220,12 +220,14 @@ def _evaluate(settings: EvaluateConfig, as_json: bool) -> None:
 
 def _write_helm_page(settings: EvaluateConfig, found: Evaluation) -> None:
     from luthier.progress import say
+    from luthier.report.displays import models_of
     from luthier.report.helm_page import page_path, write_helm_page
 
     model, adapter = settings.model, str(settings.adapter or "")
     path = settings.page or page_path(settings.runs, model, adapter)
-    seven = [item.seven for item in found if item.seven is not None]
-    say(f"Page: {write_helm_page(path, f'{model} with {adapter}' if adapter else model, seven)}")
+    (_, seven), *others = models_of(found).items()
+    named = f"{model} with {adapter}" if adapter else model
+    say(f"Page: {write_helm_page(path, named, seven, others[0] if others else None)}")
 
 
 def _predict(settings: PredictConfig, _: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from luthier.experiments.helm import assumed_power
 from luthier.models.load import load_model
 from luthier.report.helm_page import line_of, render
 from luthier.report.helm_tables import helm_notes, helm_tables
+from luthier.report.helm_wins import win_rates_of_seven
 from luthier.results.seven import Seven
 from luthier.tasks.loader import load_examples, load_task
 from small_job import COLOUR, ECHO, QUICK_EVAL, luthier, rows, write_rows, write_task
@@ -84,6 +86,8 @@ def test_the_worst_case_is_never_better_than_any_version(seven: dict[str, Seven]
             assert case.score.value <= min([one.accuracy.value, *alone]) + 1e-12
             assert case.loss.value == pytest.approx(case.score.value - one.accuracy.value)
             assert case.changed == 12
+            assert case.loss.low <= case.loss.value <= case.loss.high <= 0
+            assert math.isnan(case.loss.p_value)
             assert "perturbed:" in case.score.signature
 
 
@@ -141,6 +145,21 @@ def test_what_is_wrong_with_a_list_or_a_classifier_is_told_before_any_answer(job
     with pytest.raises(LuthierError, match=r"nowhere\.txt"):
         evaluate(config)
     assert not (tmp_path / "runs" / "store" / "predictions").exists()
+
+
+def test_two_models_have_mean_win_rates(job: Path, seven: dict[str, Seven]) -> None:
+    task, page = str(job / "colour" / "colour.yaml"), job / "two.html"
+    shared = ("eval", "--model", tiny_folder("llama"), "--tasks", task, "--suite", "helm", "--runs", job / "runs")
+    done = luthier(*shared, *QUICK_EVAL, "--compare", tiny_folder("qwen2"), "--set", f"page={page}")
+    assert done.code == 0, done.err
+    assert "Mean win rates" in done.out
+    assert "Mean win rates" in page.read_text(encoding="utf-8")
+    found = win_rates_of_seven({"a": [seven["colour"], seven["echo"]], "b": [seven["colour"]]})
+    assert {found["a"][name] for name in ("accuracy", "calibration", "robustness", "efficiency")} == {0.5}
+    assert math.isnan(found["a"]["toxicity"]), "one model alone is not compared"
+    better = replace(seven["colour"], accuracy=replace(seven["colour"].accuracy, value=1.0))
+    found = win_rates_of_seven({"a": [better], "b": [seven["colour"]]})
+    assert (found["a"]["accuracy"], found["b"]["accuracy"]) == (1, 0)
 
 
 def test_words_for_groups_can_be_given(job: Path, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ class Evaluated(Displayed):
         seven: What the suite ``helm`` measures; None where it was not asked for.
         contamination: How much of the items stands in what the adapter was trained on; None without an adapter.
         compared: A second model on the same examples; None where none was named.
+        seven_compared: What the suite ``helm`` measures of that model.
     """
 
     view: ClassVar[str] = "evaluated task"
@@ -92,6 +93,7 @@ class Evaluated(Displayed):
     seven: Seven | None = None
     contamination: Contamination | None = None
     compared: Compared | None = None
+    seven_compared: Seven | None = None
 
     def __repr__(self) -> str:
         return f"<Evaluated {self.task.name}: {self.scores[0]}>"
@@ -357,15 +359,14 @@ def _meter(
     config: EvaluateConfig, model: LanguageModel, of_harness: Sequence[str], faults: list[LuthierError]
 ) -> HelmMeter | None:
     """Make ready what a suite measures, where one is asked for; it perturbs Luthier's own tasks alone."""
-    meter: HelmMeter | None = None
-    if config.suite is None:
-        return meter
-    if of_harness:
+    made: list[HelmMeter] = []
+    if config.suite is not None and of_harness:
         what = f"the suite '{config.suite}' cannot perturb tasks of lm-eval: {', '.join(of_harness)}"
         faults.append(ConfigError(what, where="suite", fix="Evaluate them without it, or name tasks of Luthier."))
-    with collecting(faults):
-        meter = helm_meter(config.helm, config.evaluation, model.device)
-    return meter
+    elif config.suite is not None:
+        with collecting(faults):
+            made.append(helm_meter(config.helm, config.evaluation, model.device))
+    return made[0] if made else None
 
 
 def _majority(log: PredictionLog, prepared: PreparedTask) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,9 @@ from luthier.metrics.registry import get_metric
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.seed_runs import Log
 from luthier.metrics.social.toxicity_scorer import find_scorer
+from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Prediction, Score
+from luthier.results.records import Change
 from luthier.results.scores import change, score
 from luthier.results.seven import Efficiency, Perturbed, Seven, WorstCase
 from luthier.results.worst_case import all_versions, worst_versions
@@ -209,7 +212,7 @@ class _Judged:
         return WorstCase(
             over=tuple(one.name for one in versions),
             score=score(worst, metrics, self.scoring, context | {"of": "worst"})[0],
-            loss=change(worst, self.original, metrics, self.scoring),
+            loss=_of_worst(change(worst, self.original, metrics, self.scoring), metrics),
             mean=score(all_versions([self.original, *logs]), metrics, self.scoring, context | {"of": "all"})[0],
             changed=len(changed),
         )
@@ -234,6 +237,12 @@ class _Judged:
     def _context(self, versions: Sequence[_Version]) -> dict[str, str]:
         named = "+".join(f"{one.name}({one.task.perturbation.signature})" for one in versions)
         return {**self.signature, "perturbed": named, "perturbation-seed": str(self.seed)}
+
+
+def _of_worst(loss: Change, metrics: TaskMetrics) -> Change:
+    """Return the loss of a worst case: it cannot be a gain, so that no interval goes there and no test has a meaning."""
+    low, high = (loss.low, min(loss.high, 0.0)) if metrics.higher_is_better else (max(loss.low, 0.0), loss.high)
+    return replace(loss, low=low, high=high, p_value=math.nan, significant=False, detectable=None)
 
 
 def _note_unchanged(versions: Sequence[_Version], notes: list[str]) -> None:

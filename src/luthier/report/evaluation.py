@@ -42,6 +42,7 @@ class EvaluationRow:
         seven: What the suite ``helm`` measured, or None.
         contamination: How much of the items stands in what the model was tuned on; None for a model as it is.
         compared: A second model on the same examples.
+        seven_compared: What the suite ``helm`` measured of that model.
     """
 
     task: str
@@ -60,6 +61,7 @@ class EvaluationRow:
     seven: Seven | None = None
     contamination: Contamination | None = None
     compared: Compared | None = None
+    seven_compared: Seven | None = None
 
     @property
     def normalised(self) -> float | None:
@@ -99,6 +101,7 @@ def row_of(found: Any) -> EvaluationRow:
         seven=found.seven,
         contamination=found.contamination,
         compared=found.compared,
+        seven_compared=found.seven_compared,
     )
 
 
@@ -216,7 +219,8 @@ def _measured(score: Score, intervals: Intervals) -> tuple[str, str, str]:
 def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore] = ()) -> dict[str, object]:
     """Return every score of every task as JSON has it; what was not measured is null.
 
-    The averages of suites stand under ``averages``, and what the suite ``helm`` measured under ``helm``.
+    The averages of suites stand under ``averages``, and what the suite ``helm`` measured under ``helm``; of
+    a second model under ``helm_compared``.
     """
     tasks: dict[str, object] = {
         row.task: {
@@ -238,7 +242,13 @@ def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore
     }
     plain = [{key: _finite(value) for key, value in asdict(one).items()} for one in averages]
     seven = helm_json([row.seven for row in rows if row.seven is not None])
-    return tasks | ({"averages": plain} if plain else {}) | ({"helm": seven} if seven else {})
+    second = helm_json([row.seven_compared for row in rows if row.seven_compared is not None])
+    return (
+        tasks
+        | ({"averages": plain} if plain else {})
+        | ({"helm": seven} if seven else {})
+        | ({"helm_compared": second} if second else {})
+    )
 
 
 def _plain(scores: Sequence[Score]) -> list[dict[str, object]]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from markupsafe import Markup
 
@@ -14,10 +15,12 @@ from luthier.files.atomic import write_atomically
 from luthier.metrics.registry import get_metric, metric_of_output
 from luthier.report import formatting
 from luthier.report.helm_tables import helm_notes, helm_tables
+from luthier.report.helm_wins import win_table
 from luthier.report.html import resource, template
 from luthier.results.seven import Seven
 from luthier.version import __version__
 
+Second: TypeAlias = tuple[str, Sequence[Seven]]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -55,18 +58,19 @@ class Line:
     marks: tuple[Mark, ...]
 
 
-def write_helm_page(path: Path, model: str, found: Sequence[Seven]) -> Path:
+def write_helm_page(path: Path, model: str, found: Sequence[Seven], second: Second | None = None) -> Path:
     """Write the page; the same results give the same bytes.
 
     Args:
         path: Where it goes.
         model: What the model is called, adapter included.
         found: The scenarios.
+        second: A second model, by its name, and its scenarios.
 
     Raises:
         StoreError: The file cannot be written.
     """
-    write_atomically(path, render(model, found).encode("utf-8", "backslashreplace"))
+    write_atomically(path, render(model, found, second).encode("utf-8", "backslashreplace"))
     return path
 
 
@@ -76,9 +80,11 @@ def page_path(runs: Path, model: str, adapter: str) -> Path:
     return runs / f"helm-{'-'.join(names)}.html"
 
 
-def render(model: str, found: Sequence[Seven]) -> str:
+def render(model: str, found: Sequence[Seven], second: Second | None = None) -> str:
     """Return the page's HTML."""
     seven, *behind = helm_tables(found)
+    if second is not None:
+        behind.insert(0, win_table({model: found, second[0]: second[1]}))
     items = sum(one.efficiency.examples for one in found)
     page: str = template("helm.html.j2").render(
         model=model,
