@@ -240,9 +240,15 @@ class _Judged:
 
 
 def _of_worst(loss: Change, metrics: TaskMetrics) -> Change:
-    """Return the loss of a worst case: it cannot be a gain, so that no interval goes there and no test has a meaning."""
-    low, high = (loss.low, min(loss.high, 0.0)) if metrics.higher_is_better else (max(loss.low, 0.0), loss.high)
-    return replace(loss, low=low, high=high, p_value=math.nan, significant=False, detectable=None)
+    """Return the loss of a worst case: no gain, so that its interval ends at 0 and no test has a meaning.
+
+    A number that is not a mean (BLEU, Matthews' correlation) may rise all the same; the interval then ends at that.
+    """
+    if metrics.higher_is_better:
+        loss = replace(loss, high=min(loss.high, max(loss.value, 0.0)))
+    else:
+        loss = replace(loss, low=max(loss.low, min(loss.value, 0.0)))
+    return replace(loss, p_value=math.nan, significant=False, detectable=None)
 
 
 def _note_unchanged(versions: Sequence[_Version], notes: list[str]) -> None:

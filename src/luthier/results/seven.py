@@ -40,7 +40,7 @@ class WorstCase:
     Attributes:
         over: Names of the perturbations.
         score: Of the worst versions.
-        loss: That score less the original's, paired; never a gain, so that its interval ends at 0 and nothing is tested.
+        loss: That score less the original's, paired; no gain, so that its interval ends at 0 and nothing is tested.
         mean: The score over all versions together, where the versions of an item are one cluster.
         changed: Items that at least one perturbation changed.
     """
