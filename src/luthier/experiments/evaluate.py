@@ -13,7 +13,7 @@ from luthier.arguments import require_settings
 from luthier.config.evaluate import EvaluateConfig
 from luthier.config.evaluation import EngineConfig
 from luthier.display import Displayed
-from luthier.errors import LuthierError, collecting, raise_faults
+from luthier.errors import ConfigError, LuthierError, collecting, raise_faults
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.engines import Engines, device_for, open_engines
 from luthier.evaluation.jobs import EvaluationJob
