@@ -87,6 +87,8 @@ class Session:
     def write(self, block: Block) -> None:
         """Write a task or a configuration into its file, and load it as the verb does that it is for."""
         content = yaml.safe_load(block.body)
+        if "include" in content:  # a task of lm-eval, which stands where the reader's lm-eval is
+            return
         task = "templates" in content
         path = self.folder / (block.file or (f"{content['name']}.yaml" if task else f"settings-{block.line}.yaml"))
         path.write_text(block.body, encoding="utf-8")

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ from luthier.evaluation.harness import items, loading
 from luthier.evaluation.harness import task as harness_task
 from luthier.evaluation.harness.groups import HarnessGroup
 from luthier.evaluation.harness.items import aggregated_metric
+from luthier.evaluation.harness.library import Known, library, members_of
 from luthier.evaluation.harness.task import HarnessTask
+from luthier.experiments.against import evaluate_against
 from luthier.experiments.evaluate import Evaluation, evaluate
 from luthier.metrics.metric import Metric
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.significance import paired_difference
 from luthier.records import Prediction
+from luthier.report.displays import as_text
 from luthier.tasks import names
 from luthier.tasks.loader import load_task
 from tiny_models import tiny_folder
@@ -382,6 +386,32 @@ def test_a_macro_average_varies_as_its_members_do(tmp_path: Path) -> None:
     assert spread > 1.1 * math.sqrt(0.25 / 16)
 
 
+def test_two_models_are_paired_on_tasks_and_groups(tmp_path: Path) -> None:
+    tasks = grouped(tmp_path, by_size=True)
+    surprise = {"metric": "likelihood_diff", "aggregation": "mean", "higher_is_better": False}
+    write(tasks, "surprise", CHOICE, rows(12), metric_list=[surprise])
+    (tasks / "own.py").write_text("def judge(doc, results):\n    return {'likelihood_diff': -results[0][0]}\n")
+    path = tasks / "surprise.yaml"
+    path.write_text(path.read_text() + "process_results: !function own.judge\n")
+    settings: dict[str, Any] = {"device": "cpu", "runs": tmp_path / "runs", "evaluation": {"resamples": 100}}
+    first, second = str(tiny_folder("llama")), str(tiny_folder("qwen3"))
+    asked = {**settings, "model": first, "compare": second, "tasks": [f"lm_eval:{tasks}"]}
+    found = evaluate_against(EvaluateConfig.model_validate(asked))
+    other = {own.task.name: own.scores[0].value for own in run(tmp_path, tasks, model=second)}
+    assert [own.task.name.removeprefix("lm_eval:") for own in found] == ["few", "many", "surprise", "both"]
+    for own in found:
+        assert own.compared is not None
+        assert own.compared.score.value == other[own.task.name]
+        assert own.compared.change.value == pytest.approx(own.scores[0].value - other[own.task.name])
+        assert own.compared.higher_is_better == (own.task.name != "lm_eval:surprise")
+    (line,) = [own for own in found if own.task.name == "lm_eval:surprise"]
+    assert line.compared is not None
+    for value, mark in ((1.0, "▼"), (-1.0, "▲")):
+        change = replace(line.compared.change, value=value, significant=True)
+        shown = as_text(Evaluation([replace(line, compared=replace(line.compared, change=change))]))
+        assert mark in shown, "of a number where lower is better, more is worse"
+
+
 # What a user can do wrong.
 
 
@@ -470,10 +500,8 @@ def test_another_engine_is_refused_before_anything_is_answered(tmp_path: Path) -
     assert "tasks of lm-eval ask which answers are the likeliest" in str(said)
 
 
-def test_an_unknown_name_is_told_with_those_that_are_near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, "colours", CHOICE, rows(3))
-    local = TaskManager(include_path=str(tmp_path), include_defaults=False)
-    monkeypatch.setattr(loading, "TaskManager", lambda: local)
+def test_an_unknown_name_is_told_with_those_that_are_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "library", lambda: {"colours": Known("TASK", "colours.yaml", ())})
     with pytest.raises(TaskError, match="lm-eval has no task, group or tag 'colors'") as found:
         loading.load_tasks(["colors"], data=None)
     assert found.value.fix == "Did you mean 'colours'? `lm_eval ls tasks` lists them."
@@ -501,3 +529,22 @@ def test_tasks_of_its_own_library_are_found_and_refused_by_name() -> None:
     assert "the answers to 'humaneval' are programs" in said
     assert "the answers to 'mbpp' are programs" in said
     assert "Did you mean 'gsm8k'" in said
+
+
+@pytest.mark.slow
+def test_the_index_is_lm_evals_own_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every name, kind, file and member; a second reading makes nothing."""
+    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path))
+    made, own = library.__wrapped__(), TaskManager().task_index
+    assert made.keys() == own.keys()
+    for name in ("mmlu", "ai2_arc", "gsm8k", "bbh", "mmlu_stem_tasks", "humaneval", "super-glue-lm-eval-v1"):
+        entry = made[name].entry(name)
+        assert (entry.kind, entry.yaml_path) == (own[name].kind, own[name].yaml_path)
+        assert list(members_of(entry)) == list(members_of(own[name])) == list(made[name].members)
+        assert entry.cfg == own[name].cfg
+    monkeypatch.setattr("luthier.evaluation.harness.library.TaskManager", lambda: pytest.fail("it was made again"))
+    assert library.__wrapped__() == made
+    (kept,) = (tmp_path / "lm_eval").glob("index-*.json")
+    kept.write_text("{")
+    with pytest.raises(pytest.fail.Exception, match="it was made again"):
+        library.__wrapped__()

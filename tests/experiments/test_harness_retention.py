@@ -12,12 +12,17 @@ import yaml
 pytest.importorskip("lm_eval")
 
 from luthier.config.compare import CompareConfig
+from luthier.config.data import EvaluationDataConfig
+from luthier.config.evaluate import EvaluateConfig
+from luthier.config.evaluation import EngineConfig
 from luthier.errors import LuthierError
 from luthier.experiments.compare import compare
+from luthier.experiments.evaluate import evaluate
 from luthier.report import derived
 from luthier.report.page import write_report
 from luthier.results.records import RetentionResult, read_results
 from small_job import comparison, write_job
+from tiny_models import tiny_folder
 
 ROWS = [{"question": f"{place} the {('cat', 'dog')[place % 2]} sat? ", "label": place % 3} for place in range(24)]
 
@@ -88,6 +93,22 @@ def test_each_task_and_the_group_are_retained(run: Path) -> None:
 def test_training_that_ruins_the_model_changes_answers(run: Path) -> None:
     """Else the change of every task would be 0 whatever is measured."""
     assert any(item.change.value != 0 for name, item in kept(run).items() if name.startswith("lm_eval:"))
+
+
+def test_an_evaluation_with_the_adapter_gives_the_numbers_of_after(run: Path) -> None:
+    folder = run.parents[1]
+    (adapter,) = (run.parent / "store" / "models").glob("*/adapter")
+    settings = EvaluateConfig(
+        model=str(tiny_folder("llama")),
+        adapter=adapter,
+        tasks=(f"lm_eval:{folder / 'harness'}",),
+        runs=folder / "eval",
+        device="cpu",
+        data=EvaluationDataConfig(test=12),
+        evaluation=EngineConfig(resamples=100),
+    )
+    found = {own.task.name: own.scores[0].value for own in evaluate(settings)}
+    assert found == {name: item.after.value for name, item in kept(run).items() if name != "colour"}
 
 
 def test_the_mean_of_what_was_forgotten_counts_no_task_twice(run: Path) -> None:

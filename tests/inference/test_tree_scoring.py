@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luthier.inference import scoring
 from luthier.inference.capabilities import Capabilities, capabilities_of
 from luthier.inference.prefix_tree import MIN_SHARED, build_prefix_tree, common_prefix
 from luthier.inference.scoring import answer_logprobs, score_answers
@@ -101,6 +103,31 @@ def test_greedy_answers_are_told_from_others(name: str) -> None:
 
 
 WINDOWED_OR_OTHERWISE_ODD = {"gemma2", "gemma3", "mistral", "bloom", "falcon", "stablelm"}
+
+
+@pytest.mark.parametrize("score", [answer_logprobs, score_answers])
+def test_one_item_beyond_the_window_leaves_the_others_in_the_tree(
+    score: Callable[..., Sequence[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 9 tokens the last is predicted and not read, so that they fit a window of 8."""
+    model = MODELS["llama"]
+    monkeypatch.setitem(model.__dict__, "window", 8)
+    rng = np.random.default_rng(0)
+    lengths = [(4, 2), (20, 3), (7, 2), (5, 1), (8, 2)]
+    items = [
+        Encoded(str(place), ids(*rng.integers(4, VOCABULARY, prompt)), ids(*rng.integers(4, VOCABULARY, target)))
+        for place, (prompt, target) in enumerate(lengths)
+    ]
+    asked: list[str] = []
+
+    def tree(model: LanguageModel, batch: Sequence[Encoded], *rest: Any, **more: Any) -> Any:
+        asked.extend(item.id for item in batch)
+        return tree_logprobs(model, batch, *rest, **more)
+
+    monkeypatch.setattr(scoring, "tree_logprobs", tree)
+    found = [own if isinstance(own, float) else own.logprob for own in score(model, items, budget=64)]
+    assert found == pytest.approx(naive(model, items), abs=1e-4)
+    assert asked == ["0", "2", "3"]
 
 
 @pytest.mark.parametrize("name", [*DECODERS, *FURTHER])

@@ -29,6 +29,7 @@ PREDICTIONS = st.builds(
     seconds=FLOAT,
     finish=st.sampled_from(["stop", "length", "choice"]),
     group=TEXT,
+    choice_greedy=st.lists(st.booleans(), max_size=3).map(tuple),
 )
 
 

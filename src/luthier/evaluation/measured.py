@@ -30,6 +30,11 @@ class Judging(Protocol):
         """Its primary number by guessing, where that is known."""
         ...
 
+    @property
+    def protocol(self) -> str:
+        """What its numbers equal; "" for nothing."""
+        ...
+
     def metrics_of(self, log: Sequence[Prediction]) -> TaskMetrics:
         """Return how answers are judged; no model is needed."""
         ...
@@ -80,6 +85,11 @@ class NativeTask:
     def chance(self) -> float | None:
         """See :class:`Measured`."""
         return self.prepared.task.chance
+
+    @property
+    def protocol(self) -> str:
+        """See :class:`Measured`."""
+        return self.prepared.task.protocol
 
     def job(self, model: LanguageModel, context: EvaluationContext, *, label: str) -> EvaluationJob:
         """See :class:`Measured`."""

@@ -52,7 +52,8 @@ def _compared(first: Evaluated, second: Evaluated, name: str, scoring: ScoringCo
         return None
     ours, theirs = [own[key] for key in shared], [others[key] for key in shared]
     metrics = _metrics(first)
-    return Compared(name, score(theirs, metrics, scoring, {})[0], change(ours, theirs, metrics, scoring))
+    paired = change(ours, theirs, metrics, scoring)
+    return Compared(name, score(theirs, metrics, scoring, {})[0], paired, metrics.higher_is_better)
 
 
 def _metrics(found: Evaluated) -> TaskMetrics:

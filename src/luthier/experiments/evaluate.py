@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from luthier.arguments import require_settings
-from luthier.config.advice import use_torch
 from luthier.config.evaluate import EvaluateConfig
 from luthier.config.evaluation import EngineConfig
 from luthier.display import Displayed
@@ -30,7 +29,7 @@ from luthier.experiments.suite_averages import averages_of, counted
 from luthier.experiments.tuned_on import TunedOn, tuned_on
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
-from luthier.inference.engine import TORCH, Engine
+from luthier.inference.engine import Engine
 from luthier.kernels.peak_memory import settled_objects
 from luthier.methods.adapter_io import load_adapter
 from luthier.metrics.extraction import extract_again
@@ -128,10 +127,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     loaded = load_asked(ours, config.data, faults)
     if not loaded and not theirs and not faults:
         faults.append(nothing_left(config.tasks))
-    if theirs and config.evaluation.engine != TORCH:
-        what = "tasks of lm-eval ask which answers are the likeliest, which this engine does not say"
-        faults.append(ConfigError(what, where="evaluation.engine", fix=f"{use_torch().capitalize()}."))
-    harness_tasks = load_harness(theirs, config.data, faults)
+    harness_tasks = load_harness(theirs, config.data, faults, engine=config.evaluation.engine)
     with collecting(faults):
         device = device_for(config.evaluation.engine, config.device)
         model = load_model(

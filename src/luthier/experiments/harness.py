@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from luthier.config.advice import use_torch
 from luthier.config.data import EncodingConfig
 from luthier.errors import ConfigError, LuthierError, collecting
+from luthier.inference.engine import TORCH
 from luthier.models.language_model import LanguageModel
 from luthier.tasks.names import HARNESS, of_harness, require_task
 from luthier.tasks.task_sets import NamedTask
@@ -54,14 +56,20 @@ def apart(names: Sequence[NamedTask]) -> tuple[list[NamedTask], list[str]]:
     return ours, [named.name.removeprefix(HARNESS) for named in names if of_harness(named.name)]
 
 
-def load_harness(names: Sequence[str], data: EncodingConfig, faults: list[LuthierError]) -> Loaded | None:
+def load_harness(
+    names: Sequence[str], data: EncodingConfig, faults: list[LuthierError], *, engine: str = TORCH
+) -> Loaded | None:
     """Load tasks of lm-eval; None where none is named, or there are faults.
 
     Args:
         names: Without ``lm_eval:``.
         data: Names the folder of data.
         faults: Those that are found are added.
+        engine: What is to answer them.
     """
+    if names and engine != TORCH:
+        what = "tasks of lm-eval ask which answers are the likeliest, which this engine does not say"
+        faults.append(ConfigError(what, where="evaluation.engine", fix=f"{use_torch().capitalize()}."))
     for name in names:
         with collecting(faults):
             require_task(HARNESS + name)

@@ -186,8 +186,7 @@ def _compared_lines(compared: Compared, intervals: Intervals, blank: Sequence[st
     line = (f"  {compared.model}", *_measured(other, intervals), "", str(other.n), *blank)
     yield tuple(Cell(text, tone="muted") for text in line)
     interval = intervals.beside(less, f"{less.low:+.3f} – {less.high:+.3f}")
-    metric = _metric_of(other)
-    better = (less.value > 0) == (metric is None or metric.higher_is_better)
+    better = (less.value > 0) == compared.higher_is_better
     mark = "" if not less.significant else " ▲" if better else " ▼"
     line = ("  difference", other.metric, f"{less.value:+.3f}{mark}", interval, "", str(less.n), *blank)
     yield tuple(Cell(text) for text in line)

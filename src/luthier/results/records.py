@@ -74,11 +74,13 @@ class Compared:
         model: Its name.
         score: Its score.
         change: The first model's score less its own, paired.
+        higher_is_better: Whether a higher score is better.
     """
 
     model: str
     score: Score
     change: Change
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,11 @@ class HarnessGroup:
     members: tuple[HarnessTask, ...]
 
     @property
+    def protocol(self) -> str:
+        """What its numbers equal."""
+        return f"lm-eval {version('lm_eval')} {self.group.name} {self.group.version}"
+
+    @property
     def chance(self) -> float | None:
         """The aggregate of its members' chances; None where one of them is not known."""
         config, sizes = self.group.aggregate_metric_list[0], [len(own.requests) for own in self.members]

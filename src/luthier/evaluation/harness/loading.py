@@ -20,6 +20,7 @@ from lm_eval.tasks._index import Entry, Kind, TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from luthier.errors import DataError, LuthierError, TaskError, collecting, first_line, raise_faults
+from luthier.evaluation.harness.library import add_members, library, members_of
 from luthier.tasks.names import HARNESS, YAML, is_path
 from luthier.user_path import user_path
 
@@ -56,10 +57,9 @@ def load_tasks(names: Sequence[str], *, data: Path | None) -> Loaded:
     faults: list[LuthierError] = []
     tasks: dict[str, Any] = {}
     groups: dict[str, Any] = {}
-    library: list[TaskManager] = []
     for name in names:
         with collecting(faults), quiet():
-            manager, wanted = _open(name, library)
+            manager, wanted = _open(name)
             found = _build(manager, wanted, name, data)
             tasks |= found["tasks"]
             groups |= {group.name: group for group in _from_the_leaves(found["groups"])}
@@ -93,19 +93,14 @@ def as_seeded_by_lm_eval() -> Iterator[None]:
         np.random.set_state(theirs)
 
 
-def _open(name: str, library: list[TaskManager]) -> tuple[TaskManager, list[str]]:
-    """Return the index that knows a name, and the names in it that are meant.
-
-    Args:
-        name: As the user gave it.
-        library: The index of lm-eval's own tasks once it was made, which takes seconds.
-    """
+def _open(name: str) -> tuple[TaskManager, list[str]]:
+    """Return an index that knows a name, and the names in it that are meant."""
     if not is_path(name):
-        if not library:
-            library.append(TaskManager())
-        if name not in library[0].task_index:
-            raise _unknown(name, library[0].all_tasks)
-        return library[0], [name]
+        if name not in library():
+            raise _unknown(name, list(library()))
+        manager = TaskManager(include_defaults=False)
+        add_members(manager.task_index, [name])
+        return manager, [name]
     path = user_path(name)
     if not path.exists():
         raise TaskError("there is no such file or folder", where=f"{HARNESS}{name}", fix="Check the path.")
@@ -137,14 +132,15 @@ def _open_file(path: Path, name: str) -> tuple[TaskManager, list[str]]:
 
 
 def _with_members(local: TaskManager, wanted: Sequence[str], folder: Path) -> TaskManager:
-    """Return an index that has the members of groups too: those beside them, else also lm-eval's own."""
-    for library in (None, False, True):
-        if library is not None:
-            local = TaskManager(include_path=str(folder), include_defaults=library)
-        children = {child for own in wanted for child in _children(local.task_index[own])}
-        if children <= local.task_index.keys():
-            break
+    """Return an index that has the members of groups too: those beside them, and lm-eval's own."""
+    if _missing(local, wanted):
+        local = TaskManager(include_path=str(folder), include_defaults=False)
+    add_members(local.task_index, _missing(local, wanted))
     return local
+
+
+def _missing(local: TaskManager, wanted: Sequence[str]) -> list[str]:
+    return [child for own in wanted for child in members_of(local.task_index[own]) if child not in local.task_index]
 
 
 def _unknown(name: str, known: Sequence[str]) -> TaskError:
@@ -187,25 +183,13 @@ def _build(manager: TaskManager, wanted: Sequence[str], name: str, data: Path | 
     return found
 
 
-def _children(entry: Entry) -> Iterator[str]:
-    """Yield what a group or a tag names as its members."""
-    if entry.kind is Kind.TAG:
-        yield from sorted(entry.tags)
-    elif entry.kind is Kind.GROUP:
-        listed = (entry.cfg or {}).get("task") or []
-        for child in listed if isinstance(listed, list) else [listed]:
-            name = child.get("task", child.get("group")) if isinstance(child, dict) else child
-            if isinstance(name, str):
-                yield name
-
-
 def _members(index: Mapping[str, Entry], name: str) -> Iterator[tuple[str, Entry]]:
     """Yield the tasks that a name stands for."""
     entry = index.get(name)
     if entry is None:
         return
     if entry.kind in (Kind.TAG, Kind.GROUP):
-        for child in _children(entry):
+        for child in members_of(entry):
             yield from _members(index, child)
     else:
         yield name, entry

@@ -88,6 +88,11 @@ class HarnessTask:
         return int(self.task.get_config("num_fewshot") or 0)
 
     @property
+    def protocol(self) -> str:
+        """What its numbers equal."""
+        return f"lm-eval {version('lm_eval')} {self.task.task_name} {self.task.VERSION}"
+
+    @property
     def chance(self) -> float | None:
         """The accuracy of random choices; None where the primary number is no accuracy of choices."""
         return document_chance(self.judge)
