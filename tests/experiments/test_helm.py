@@ -197,7 +197,7 @@ def test_tasks_of_lm_eval_are_refused_by_name(tmp_path: Path) -> None:
     }
     (tmp_path / "own.yaml").write_text(json.dumps(spec), encoding="utf-8")
     model, tasks = str(tiny_folder("llama")), (f"lm_eval:{tmp_path / 'own.yaml'}",)
-    with pytest.raises(LuthierError, match="the suite 'helm' cannot perturb tasks of lm-eval: .*own"):
+    with pytest.raises(LuthierError, match=r"the suite 'helm' cannot perturb tasks of lm-eval: .*own"):
         evaluate(EvaluateConfig(model=model, tasks=tasks, suite="helm", device="cpu", runs=tmp_path / "runs"))
 
 
