@@ -15,7 +15,8 @@ from luthier.records import Score
 from luthier.report.intervals import Intervals, intervals_of
 from luthier.report.tables import Cell, Column, Table, Tone
 from luthier.report.terminal import DrawnTable, draw
-from luthier.results.records import Change, Compared
+from luthier.results.compared import Compared
+from luthier.results.records import Change
 
 
 @dataclass(frozen=True, slots=True)
