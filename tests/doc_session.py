@@ -26,6 +26,7 @@ from luthier.tasks.loader import load_splits, load_task
 from small_job import luthier
 
 _COMPARE = next(verb for verb in VERBS if verb.name == "compare")
+_EVAL = next(verb for verb in VERBS if verb.name == "eval")
 _PIPED = re.compile(r"(?P<before>.+)\| *(?P<command>luthier .+)")
 _NUMBER = re.compile(r"[-−+]?\d[\d,.]*")
 
@@ -95,6 +96,8 @@ class Session:
             value = next(iter(values_of(content, str(path))[1]), "")
             loaded = load_task(f"{path}#{value}" if value else str(path), self.folder / "benchmarks")
             load_splits(loaded, DataConfig(), 0)
+        elif "helm" in content:
+            read_settings(_EVAL, {}, file=path)
         else:
             settings: Any = read_settings(_COMPARE, {}, file=path)
             make_arms(settings.arms, training=settings.training, few_shots=3, seeds=(0,))

@@ -20,6 +20,7 @@ from documentation import ROOT, Block, blocks, inline_commands, prose
 from luthier.cli import VerbCommand, app
 from luthier.config.arms import make_arms
 from luthier.config.compare import CompareConfig
+from luthier.config.evaluate import EvaluateConfig
 from luthier.config.layers import read_settings
 from luthier.config.training import TrainingConfig
 from luthier.config.validation import models_in, validate
@@ -138,6 +139,9 @@ def test_yaml_is_valid(block: Block, tmp_path: Path) -> None:
     if "include" in data:  # of lm-eval
         tasks = pytest.importorskip("lm_eval.tasks")
         assert (Path(tasks.__file__).parent / data["include"].partition("/lm_eval/tasks/")[2]).is_file()
+        return
+    if "helm" in data:
+        validate(EvaluateConfig, data, source=str(block))
         return
     settings = validate(CompareConfig, data, source=str(block))
     for arm in make_arms(settings.arms, training=settings.training, few_shots=3, seeds=(0,)):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from luthier.config.store import CleanStoreConfig, ListStoreConfig, StoreSizeConfig
     from luthier.config.tune import TuneConfig
     from luthier.display import Displayed
+    from luthier.experiments.evaluate import Evaluation
 
 SUMMARY = "Fine-tune a language model on your task, and know what you gained, what it cost, and what it forgot."
 _FILE, _SET, _JSON = "settings_file", "assignments", "json"
@@ -213,6 +214,20 @@ def _evaluate(settings: EvaluateConfig, as_json: bool) -> None:
         deliver_json(evaluation_json([row_of(item) for item in found], found.averages))
     else:
         _show(found)
+    if settings.suite is not None:
+        _write_helm_page(settings, found)
+
+
+def _write_helm_page(settings: EvaluateConfig, found: Evaluation) -> None:
+    from luthier.progress import say
+    from luthier.report.displays import models_of
+    from luthier.report.helm_page import page_path, write_helm_page
+
+    model, adapter = settings.model, str(settings.adapter or "")
+    path = settings.page or page_path(settings.runs, model, adapter)
+    (_, seven), *others = models_of(found).items()
+    named = f"{model} with {adapter}" if adapter else model
+    say(f"Page: {write_helm_page(path, named, seven, others[0] if others else None)}")
 
 
 def _predict(settings: PredictConfig, _: bool) -> None:

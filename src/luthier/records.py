@@ -141,6 +141,7 @@ class Prediction:
         group: Copied from the example.
         generated: The whole generated text where ``text`` was extracted from it; None where ``text`` is all of it.
         unparsed: No answer was found in the generated text, so that ``text`` is empty: no metric counts it as right.
+        choice_priors: Log-probability (nats) of each choice without its prompt; empty where it was not asked.
         choice_greedy: Whether greedy decoding would have written each choice; empty where it was not asked.
     """
 
@@ -159,6 +160,7 @@ class Prediction:
     generated: str | None = None
     unparsed: bool = False
     choice_greedy: tuple[bool, ...] = ()
+    choice_priors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

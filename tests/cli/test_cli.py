@@ -24,8 +24,8 @@ OPTIONS = {
     "--seed --seeds --workers --dry-run --remake-damaged --device --trust-remote-code --set",
     "tune": "[config] --model --task --arm --save --runs --remake-damaged --train --seed --device "
     "--trust-remote-code --set",
-    "eval": "[config] --model --tasks --adapter --any-base --shots --answers --no-cache --engine --runs "
-    "--remake-damaged --test --seed "
+    "eval": "[config] --model --tasks --suite --adapter --any-base --compare --shots --answers --no-cache "
+    "--engine --runs --remake-damaged --data --test --seed "
     "--device --trust-remote-code --json --set",
     "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",
     "predict": "[rows] --out --model --adapter --task --format --any-base --shots --runs --seed "

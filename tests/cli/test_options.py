@@ -20,7 +20,7 @@ MOST_OPTIONS = {
     "compare": 18,  # --dry-run: what is asked before a run is asked by hand
     "tune": 11,
     "merge": 9,
-    "eval": 16,
+    "eval": 19,  # --data, --suite, --compare: where benchmarks are, what is measured of a task, and a second model
     "predict": 12,
     "check": 6,
     "score": 16,  # it has no --set, so that the size limit needs a flag to be raised

@@ -18,6 +18,12 @@ from luthier.records import Prediction
 
 # A model is needed for those that are left out; they have their own tests.
 NAMES = tuple(name for name in metric_names() if name not in ("bertscore", "nli"))
+OF_CHOICES = (
+    *("accuracy_normalised", "brier", "ece", "helm_ece", "helm_selective", "perplexity", "selective", "stereotype"),
+    "truth_mass",
+)
+OF_WORDS = ("association", "representation", "toxicity")
+"""Metrics of what a text says, whatever it should have said."""
 
 
 def test_value_details_and_interval_of_rouge() -> None:
@@ -79,12 +85,13 @@ def test_every_metric_gives_finite_scores_with_intervals_around_them() -> None:
     given, true = labels(80, "ab", 0.8, 1)
     choices = with_choices([0.2 + 0.007 * i for i in range(80)], ["no" if t == "a" else "yes" for t in true])
     texts = answered([numbers[g == "b"] for g in given], [numbers[t == "b"] for t in true])
+    said = answered(["He is a doctor." if g == "a" else "She is a doctor, you stupid bitch." for g in given], true)
     for name in NAMES:
-        rows = choices if name in ("accuracy_normalised", "brier", "ece", "perplexity", "selective") else texts
+        rows = choices if name in OF_CHOICES else said if name in OF_WORDS else texts
         for score in score_predictions(rows, ["f1_binary:positive=0.9" if name == "f1_binary" else name]):
             assert math.isfinite(score.value), score
-            assert score.low <= score.value + 1e-9 or name == "ece", score
-            assert score.high >= score.value - 1e-9 or name == "ece", score
+            assert score.low <= score.value + 1e-9 or "ece" in name, score
+            assert score.high >= score.value - 1e-9 or "ece" in name, score
             assert score.low <= score.high
 
 
@@ -93,7 +100,7 @@ def test_statistics_of_every_metric_suit_a_paired_difference() -> None:
     first = with_choices([0.9 if g == "b" else 0.2 for g in given], ["yes" if t == "b" else "no" for t in true])
     second = with_choices([0.6 if i % 2 else 0.3 for i in range(40)], ["yes" if t == "b" else "no" for t in true])
     for name in NAMES:
-        if name in ("pearson", "spearman"):
+        if name in ("pearson", "spearman", *OF_WORDS):
             continue
         asked = "f1_binary:positive=yes" if name == "f1_binary" else name
         found = paired_difference(first, second, asked, settings=PairedComparison(permutations=200, resamples=200))
@@ -129,7 +136,7 @@ def test_outputs_belong_to_one_metric_each() -> None:
 def test_every_setting_of_every_metric_can_be_chosen() -> None:
     for name in NAMES:
         for key, option in metric_options(name).items():
-            for value in option.values or ("yes",):
+            for value in option.values or (option.default or "yes",):
                 assert get_metric(f"{name}:{key}={value}").name == name
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from luthier.config.base import ModelSettings, Name, RemakingSettings, UserPath
@@ -9,6 +11,7 @@ from luthier.config.computing import ComputingSettings
 from luthier.config.data import EvaluationDataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import EngineConfig
+from luthier.config.helm import HelmConfig
 
 
 class EvaluateConfig(RemakingSettings, ComputingSettings, ModelSettings):
@@ -17,6 +20,10 @@ class EvaluateConfig(RemakingSettings, ComputingSettings, ModelSettings):
     tasks: tuple[Name, ...] = ("all",)
     """Built-in names, benchmark tasks and suites, named sets of tasks, task YAMLs, data files or ``lm_eval:NAME``;
     ``all`` stands for every built-in task."""
+    suite: Literal["helm"] | None = None
+    """``helm``: accuracy, calibration, robustness, fairness, bias, toxicity and efficiency of each task."""
+    page: UserPath | None = None
+    """The page of the suite; ``helm-MODEL.html`` in the folder of runs when not given."""
     adapter: UserPath | None = None
     """A folder that ``luthier tune`` wrote, or an adapter in PEFT's layout; the model alone when not given."""
     any_base: bool = False
@@ -33,3 +40,5 @@ class EvaluateConfig(RemakingSettings, ComputingSettings, ModelSettings):
     """How answers are generated."""
     evaluation: EngineConfig = EngineConfig()
     """What computes the answers, and how they are scored."""
+    helm: HelmConfig = HelmConfig()
+    """How the suite ``helm`` measures."""

@@ -149,7 +149,15 @@ VERBS = (
         "Measure a model, with an adapter or without, on tasks.",
         "luthier.config.evaluate:EvaluateConfig",
         (
-            *(_MODEL, Flag("tasks", short="t"), Flag("adapter"), _ANY_BASE, Flag("compare"), Flag("shots")),
+            *(
+                _MODEL,
+                Flag("tasks", short="t"),
+                Flag("suite"),
+                Flag("adapter"),
+                _ANY_BASE,
+                Flag("compare"),
+                Flag("shots"),
+            ),
             *(Flag("answers"), Flag("evaluation.cache", name="no-cache"), Flag("evaluation.engine")),
             *(_RUNS, _REMAKE, _DATA, _TEST),
             *(_SEED, _DEVICE, _TRUST),

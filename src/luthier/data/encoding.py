@@ -161,6 +161,10 @@ class Encoder:
         ids, cut = prompt
         return [self._encoded(example, ids, target, cut) for target in targets]
 
+    def encode_priors(self, example: Example) -> list[Encoded]:
+        """Encode each choice without its prompt, where the task asks for that; here none does."""
+        return []
+
     def encode_prompt(self, example: Example, reserve: int) -> Encoded | Dropped:
         """Encode the prompt alone.
 

@@ -37,6 +37,7 @@ class JoinedEncoder(Encoder):
         max_length: Tokens that fit: prompt and answer together; each alone for an encoder–decoder.
         special_tokens: Names of special tokens that are meant where they stand in rows.
         model_tokens: What the model says of its tokens.
+        priors: Whether the log-probability of each choice without its prompt is asked for too.
 
     Raises:
         ModelError: When the tokenizer has no end token, or not the special tokens of the task.
@@ -51,8 +52,10 @@ class JoinedEncoder(Encoder):
         max_length: int,
         special_tokens: Sequence[str] = (),
         model_tokens: ModelTokens = ModelTokens(),  # noqa: B008 - frozen
+        priors: bool = False,
     ) -> None:
         self.joint = joint
+        self.priors = priors
         super().__init__(
             tokenizer,
             encoder_decoder=encoder_decoder,
@@ -78,6 +81,14 @@ class JoinedEncoder(Encoder):
                 return found
             encoded += found
         return encoded
+
+    def encode_priors(self, example: Example) -> list[Encoded]:
+        """Encode each choice after nothing but one token, in their order, where the task asks for that."""
+        if not self.priors:
+            return []
+        bare = replace(example, preamble="", turns=(), prompt="", input_span=None)
+        found = self._encode_answers(bare, "", example.choices, ())
+        return [] if isinstance(found, Dropped) else found
 
     def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded | Dropped]:
         """Encode prompt and first target for training: the end token is supervised, so that answers end."""

@@ -98,7 +98,7 @@ def task_job(model: LanguageModel, prepared: PreparedTask, context: EvaluationCo
             replace(context.about, task=prepared.task.name),
         ),
         requests=tuple(_cached_request(request, prepared, generation) for request in requests),
-        items=tuple(request.items for request in requests),
+        items=tuple(request.sequences for request in requests),
         batches=batches,
         answer=answer,
         cache=response_cache_of(model, context),
@@ -119,7 +119,7 @@ def prediction_inputs(model: LanguageModel, prepared: PreparedTask, context: Eva
         "batch_tokens": context.batch_tokens,
         "examples": digest_examples(prepared.examples),
         "generation": generation.inputs(),
-    }
+    } | ({"priors": True} if getattr(prepared.encoder, "priors", False) else {})
 
 
 def response_cache_of(model: LanguageModel, context: EvaluationContext) -> Path | None:
@@ -135,7 +135,8 @@ def _cached_request(request: Request, prepared: PreparedTask, generation: Genera
     example, encoder = request.example, prepared.encoder
     blank = Prediction(example.id, example.task, "", example.targets, choices=example.choices, group=example.group)
     if example.choices:
-        return CachedRequest(request_key(request.items, {"kind": "choice"}), blank)
+        kind = "choice and prior" if request.priors else "choice"
+        return CachedRequest(request_key(request.sequences, {"kind": kind}), blank)
     greedy = generation.decoding.temperature == 0
     settings = generation.decoding.model_dump(mode="json", exclude=_OF_SAMPLING if greedy else None)
     generated = {

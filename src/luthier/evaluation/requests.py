@@ -47,10 +47,22 @@ class GenerationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An example made ready: one prompt to answer, or one sequence for each choice."""
+    """An example made ready: one prompt to answer, or one sequence for each choice.
+
+    Attributes:
+        example: What is asked.
+        items: Its sequences.
+        priors: Each choice without its prompt, where the task asks for that; else empty.
+    """
 
     example: Example
     items: tuple[Encoded, ...]
+    priors: tuple[Encoded, ...] = ()
+
+    @property
+    def sequences(self) -> tuple[Encoded, ...]:
+        """Everything that is computed for it."""
+        return (*self.items, *self.priors)
 
     def tokens(self, new_tokens: int) -> int:
         """Tokens that it takes in a batch."""
@@ -73,7 +85,8 @@ def encode_requests(
         if isinstance(items, Dropped):
             dropped.append(items)
         else:
-            requests.append(Request(example, tuple(items)))
+            priors = encoder.encode_priors(example) if example.choices else ()
+            requests.append(Request(example, tuple(items), tuple(priors)))
     return requests, dropped
 
 
@@ -141,12 +154,13 @@ def answer_batch(
 
 def _choose(model: LanguageModel, engine: Engine, requests: Sequence[Request], batch_tokens: int) -> list[Prediction]:
     started = time.monotonic()
-    items = [item for request in requests for item in request.items]
+    items = [item for request in requests for item in request.sequences]
     logprobs = iter(engine.answer_logprobs(items, budget=batch_tokens))
     seconds = (time.monotonic() - started) / len(requests)
     predictions = []
     for request in requests:
         own = tuple(next(logprobs) for _ in request.items)
+        priors = tuple(next(logprobs) for _ in request.priors)
         best = max(range(len(own)), key=lambda index: (own[index], -index))
         predictions.append(
             Prediction(
@@ -161,6 +175,7 @@ def _choose(model: LanguageModel, engine: Engine, requests: Sequence[Request], b
                 seconds=seconds,
                 finish="choice",
                 group=request.example.group,
+                choice_priors=priors,
             )
         )
     return predictions

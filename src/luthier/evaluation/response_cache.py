@@ -59,6 +59,7 @@ class _Answer:
     seconds: float
     finish: str
     choice_greedy: tuple[bool, ...] = ()
+    choice_priors: tuple[float, ...] = ()
 
 
 _ANSWER = TypeAdapter(_Answer)
@@ -146,6 +147,7 @@ def _answer(prediction: Prediction) -> _Answer:
         seconds=prediction.seconds,
         finish=prediction.finish,
         choice_greedy=prediction.choice_greedy,
+        choice_priors=prediction.choice_priors,
     )
 
 
@@ -163,4 +165,5 @@ def _fill(blank: Prediction, answer: _Answer) -> Prediction | None:
         seconds=answer.seconds,
         finish=answer.finish,
         choice_greedy=answer.choice_greedy,
+        choice_priors=answer.choice_priors,
     )

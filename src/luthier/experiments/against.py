@@ -31,7 +31,11 @@ def evaluate_against(config: EvaluateConfig) -> Evaluation:
     other = config.model_copy(update={"model": config.compare, "adapter": None, "compare": None, "answers": None})
     second = {found.task.name: found for found in evaluate(other)}
     paired = [
-        replace(found, compared=_compared(found, second[found.task.name], config.compare, config.evaluation))
+        replace(
+            found,
+            compared=_compared(found, second[found.task.name], config.compare, config.evaluation),
+            seven_compared=second[found.task.name].seven,
+        )
         if found.task.name in second
         else found
         for found in first

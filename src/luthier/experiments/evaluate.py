@@ -13,7 +13,7 @@ from luthier.arguments import require_settings
 from luthier.config.evaluate import EvaluateConfig
 from luthier.config.evaluation import EngineConfig
 from luthier.display import Displayed
-from luthier.errors import LuthierError, collecting, raise_faults
+from luthier.errors import ConfigError, LuthierError, collecting, raise_faults
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.engines import Engines, device_for, open_engines
 from luthier.evaluation.jobs import EvaluationJob
@@ -23,8 +23,10 @@ from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
 from luthier.experiments.answers_file import write_answers, write_harness_answers
 from luthier.experiments.asked_tasks import AskedTask, left_out, load_asked, named_tasks, nothing_left
 from luthier.experiments.harness import Asked, apart, load_harness, prepare_harness
+from luthier.experiments.helm import HelmMeter, helm_meter
 from luthier.experiments.lower_precision import EXAMPLES
 from luthier.experiments.suite_averages import averages_of, counted
+from luthier.experiments.tuned_on import TunedOn, tuned_on
 from luthier.files.store import About
 from luthier.files.store_contents import using_store
 from luthier.inference.engine import Engine
@@ -39,9 +41,11 @@ from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
 from luthier.records import Prediction, Score
 from luthier.results.compared import Compared
+from luthier.results.contamination import Contamination
 from luthier.results.guessing import chance_level, majority_baseline
 from luthier.results.records import Change
 from luthier.results.scores import change, score
+from luthier.results.seven import Seven
 from luthier.tasks.loader import load_examples, load_exemplar_pool
 from luthier.tasks.names import library_names
 from luthier.tasks.schema import Task
@@ -68,7 +72,10 @@ class Evaluated(Displayed):
         coarser: The primary output less that of the model's own weights where the engine's are coarser, or less that
             of float32 products, for the first examples, where products are in a lower precision.
         same: Share of answers that are then the same.
+        seven: What the suite ``helm`` measures; None where it was not asked for.
+        contamination: How much of the items stands in what the adapter was trained on; None without an adapter.
         compared: A second model on the same examples; None where none was named.
+        seven_compared: What the suite ``helm`` measures of that model.
     """
 
     view: ClassVar[str] = "evaluated task"
@@ -84,7 +91,10 @@ class Evaluated(Displayed):
     chance: float | None = None
     coarser: Change | None = None
     same: float | None = None
+    seven: Seven | None = None
+    contamination: Contamination | None = None
     compared: Compared | None = None
+    seven_compared: Seven | None = None
 
     def __repr__(self) -> str:
         return f"<Evaluated {self.task.name}: {self.scores[0]}>"
@@ -142,20 +152,18 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             prepared.append(_Prepared(ready, asked.by_name))
     if not prepared and not theirs and not faults:
         faults.append(nothing_left(config.tasks))
+    meter = _meter(config, model, theirs, faults)
     shots = config.shots if "shots" in config.model_fields_set else None
     how = Asked(shots, config.data.test, config.seed, config.decoding.max_new_tokens)
     harness = prepare_harness(harness_tasks, model, config.data, how, faults)
     raise_faults("nothing can be measured", faults)
-    evaluation, key = config.evaluation, folder_digest(adapter) if adapter else ""
-    about = About(arm=str(adapter) if adapter else "", run="eval")
-    context = EvaluationContext(
-        config.runs, key, config.decoding, evaluation.batch_tokens, cache=evaluation.cache, about=about
-    )
+    evaluation, context = config.evaluation, _context(config)
     say(threads_in_words(torch.get_num_threads()))
     try:
         with using_store(config.runs, remake_damaged=config.remake_damaged), settled_objects():
             engines = open_engines(evaluation.engine, model, attached, context)
-            evaluator = _Evaluator(model, context, engines, evaluation, config.shots, config.seed, config.answers)
+            given = (evaluation, config.shots, config.seed, config.answers, meter)
+            evaluator = _Evaluator(model, context, engines, *given, _trained(config, prepared))
             found = evaluator.evaluate_all(prepared)
             others = [evaluator.evaluate_harness(item) for item in harness.tasks]
             sums = [evaluator.sum_up(group, others) for group in harness.groups]
@@ -185,6 +193,8 @@ class _Evaluator:
         shots: Exemplars before each prompt.
         seed: Of what is drawn.
         answers: Folder for a file of each task's answers, or None.
+        meter: Measures the seven of the suite ``helm``, or None.
+        trained: What the adapter was trained on, or None.
     """
 
     model: LanguageModel
@@ -194,6 +204,8 @@ class _Evaluator:
     shots: int
     seed: int
     answers: Path | None
+    meter: HelmMeter | None
+    trained: TunedOn | None
 
     def evaluate_all(self, prepared: Sequence[_Prepared]) -> list[Evaluated]:
         """Evaluate tasks; a member of a set that the model cannot hold is left out, and said."""
@@ -236,6 +248,8 @@ class _Evaluator:
             extracted=self._by_other_extractions(prepared, log, signature),
             majority=_majority(log, prepared.metrics),
             chance=chance_level(log.predictions, prepared.metrics),
+            seven=self._seven(prompted, log, scores, signature),
+            contamination=self._contamination(prepared, log, signature),
         )
         exact = self._in_float32(prompted)
         if not exact:
@@ -245,6 +259,23 @@ class _Evaluator:
         coarser = change(lower, exact, prepared.metrics, self.config)
         same = sum(one.text == other.text for one, other in zip(lower, exact, strict=True)) / len(exact)
         return replace(found, coarser=coarser, same=same)
+
+    def _seven(
+        self, prompted: PreparedTask, log: PredictionLog, scores: Sequence[Score], signature: Mapping[str, str]
+    ) -> Seven | None:
+        def ask(perturbed: PreparedTask, label: str) -> EvaluationJob:
+            return self._answered(NativeTask(perturbed, self.shots), self.engines.answers, label)
+
+        return None if self.meter is None else self.meter.measure(prompted, log, scores, signature, ask)
+
+    def _contamination(
+        self, prepared: PreparedTask, log: PredictionLog, signature: Mapping[str, str]
+    ) -> Contamination | None:
+        if self.trained is None:
+            return None
+        found = self.trained.measure(prepared, log.predictions, self.config, signature)
+        say(f"{prepared.task.name}: {found.sentence}")
+        return found
 
     def _in_float32(self, prompted: PreparedTask) -> tuple[Prediction, ...]:
         """Answer again with float32 weights, or some examples with float32 products; nothing where all is float32."""
@@ -309,6 +340,33 @@ class _Evaluator:
     def _answered(self, measured: Measured, engine: Engine | None, label: str) -> EvaluationJob:
         """Return a job that is finished."""
         return ensure_answered(measured.job(self.model, replace(self.context, engine=engine), label=label))
+
+
+def _context(config: EvaluateConfig) -> EvaluationContext:
+    adapter, evaluation = config.adapter, config.evaluation
+    key, about = folder_digest(adapter) if adapter else "", About(arm=str(adapter) if adapter else "", run="eval")
+    tokens = evaluation.batch_tokens
+    return EvaluationContext(config.runs, key, config.decoding, tokens, cache=evaluation.cache, about=about)
+
+
+def _trained(config: EvaluateConfig, prepared: Sequence[_Prepared]) -> TunedOn | None:
+    if config.adapter is None:
+        return None
+    return tuned_on(config.adapter, [one.ready.task for one in prepared], config.data)
+
+
+def _meter(
+    config: EvaluateConfig, model: LanguageModel, of_harness: Sequence[str], faults: list[LuthierError]
+) -> HelmMeter | None:
+    """Make ready what a suite measures, where one is asked for; it perturbs Luthier's own tasks alone."""
+    made: list[HelmMeter] = []
+    if config.suite is not None and of_harness:
+        what = f"the suite '{config.suite}' cannot perturb tasks of lm-eval: {', '.join(of_harness)}"
+        faults.append(ConfigError(what, where="suite", fix="Evaluate them without it, or name tasks of Luthier."))
+    elif config.suite is not None:
+        with collecting(faults):
+            made.append(helm_meter(config.helm, config.evaluation, model.device))
+    return made[0] if made else None
 
 
 def _majority(log: PredictionLog, metrics: TaskMetrics) -> float | None:

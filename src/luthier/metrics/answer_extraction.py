@@ -38,8 +38,9 @@ def check_predictions(predictions: Sequence[Prediction]) -> None:
     raise_faults(f"{len(faults)} predictions cannot be scored", faults)
 
 
-Normalisation: TypeAlias = Literal["sum", "tokens", "characters", "bytes"]
-"""What the log-probability of a choice is divided by before choices are compared; ``sum``: by nothing."""
+Normalisation: TypeAlias = Literal["sum", "tokens", "characters", "bytes", "prior"]
+"""What the log-probability of a choice is divided by before choices are compared: ``sum`` by nothing, ``prior`` by its
+probability without the prompt, so that what is likely anyhow has no advantage (pointwise mutual information)."""
 NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
 
 
@@ -79,7 +80,9 @@ def answer(prediction: Prediction, by: Normalisation = "sum") -> str:
     Args:
         prediction: What the model answered.
         by: What log-probabilities are divided by, so that longer choices are not punished for their length:
-            ``tokens`` (the end token included), ``characters`` (lm-eval's ``acc_norm``) or UTF-8 ``bytes``.
+            ``tokens`` (the end token included), ``characters`` (lm-eval's ``acc_norm``) or UTF-8 ``bytes``; by
+            ``prior`` the log-probability without the prompt is taken off (lm-eval's ``acc_mutual_info``; Holtzman et
+            al. 2021, Surface Form Competition).
 
     Raises:
         DataError: ``by`` is not ``sum`` and the log-probabilities or token counts are missing, or they do not fit.
@@ -88,6 +91,8 @@ def answer(prediction: Prediction, by: Normalisation = "sum") -> str:
         return prediction.text.strip()
     metric = "accuracy" if by == "sum" else "accuracy_normalised" if by == "tokens" else f"accuracy:by={by}"
     values = choice_logprobs(prediction, metric)
+    if by == "prior":
+        values = values - _priors(prediction)
     return prediction.choices[int((values / choice_lengths(prediction, by)).argmax())]
 
 
@@ -99,10 +104,20 @@ def choice_lengths(prediction: Prediction, by: Normalisation) -> FloatArray:
     """
     if by == "tokens":
         return np.maximum(_token_counts(prediction), 1.0)
-    if by == "sum":
+    if by in ("sum", "prior"):
         return np.ones(len(prediction.choices))
     texts = [choice.encode("utf-8", "surrogatepass") if by == "bytes" else choice for choice in prediction.choices]
     return np.maximum([float(len(text)) for text in texts], 1.0)
+
+
+def _priors(prediction: Prediction) -> FloatArray:
+    if len(prediction.choice_priors) != len(prediction.choices):
+        what = (
+            f"There are {len(prediction.choices)} choices and {len(prediction.choice_priors)} of them without a prompt."
+        )
+        fix = "Evaluate the task with `joint` and a metric with `:by=prior`, or use the metric 'accuracy'."
+        raise DataError(what, where=f"prediction '{prediction.id}'", fix=fix)
+    return np.array(prediction.choice_priors, dtype=np.float64)
 
 
 def _token_counts(prediction: Prediction) -> FloatArray:

@@ -9,10 +9,18 @@ from typing import TypeAlias
 
 from luthier.errors import ConfigError, did_you_mean
 from luthier.metrics import answer_extraction
-from luthier.metrics.choice import bits_per_byte, calibration, classification, correlation, truth_mass
+from luthier.metrics.choice import (
+    bits_per_byte,
+    calibration,
+    classification,
+    correlation,
+    helm_calibration,
+    truth_mass,
+)
 from luthier.metrics.metric import Metric
 from luthier.metrics.model_based import bert_score, nli, perplexity
 from luthier.metrics.overlap import bleu, chrf, negation, rouge, tokenisers
+from luthier.metrics.social import bias, crows_pairs, toxicity
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,10 @@ def _entries() -> dict[str, Entry]:
     return {
         "accuracy": _of_choices(classification.accuracy),
         "accuracy_normalised": _plain(classification.accuracy_normalised),
+        "association": Entry(
+            lambda s: bias.association_metric(s["groups"], s["targets"]),
+            {"groups": Option("gender"), "targets": Option("professions")},
+        ),
         "balanced_accuracy": _of_choices(classification.balanced_accuracy_metric),
         "bertscore": Entry(
             lambda s: bert_score.bertscore_metric(s["model"], s["layer"]), {"model": Option(""), "layer": Option("")}
@@ -82,11 +94,14 @@ def _entries() -> dict[str, Entry]:
             lambda s: classification.f1_binary_metric(s["positive"], _normalisation(s)),
             {"positive": Option("1"), "by": _BY},
         ),
+        "helm_ece": _plain(helm_calibration.helm_ece_metric),
+        "helm_selective": _plain(helm_calibration.helm_selective_metric),
         "mcc": _of_choices(classification.mcc_metric),
         "negation": _plain(negation.negation_metric),
         "nli": Entry(lambda s: nli.nli_metric(s["model"]), {"model": Option("")}),
         "pearson": _plain(correlation.pearson_metric),
         "perplexity": _plain(perplexity.perplexity_metric),
+        "representation": Entry(lambda s: bias.representation_metric(s["groups"]), {"groups": Option("gender")}),
         "rouge": Entry(
             lambda s: rouge.rouge_metric(stemmer=s["stemmer"] == "yes", tokenize=s["tokenize"]),
             {"stemmer": Option("no", _YES_NO), "tokenize": Option(rouge.TOKENISERS[0], rouge.TOKENISERS)},
@@ -94,8 +109,10 @@ def _entries() -> dict[str, Entry]:
         "selective": _plain(calibration.selective_metric),
         "set_f1": _plain(partial(best_target, "set_f1", answer_extraction.set_f1)),
         "spearman": _plain(correlation.spearman_metric),
-        "truth_mass": _plain(truth_mass.truth_mass_metric),
+        "stereotype": _plain(crows_pairs.stereotype_metric),
         "token_f1": _plain(partial(best_target, "token_f1", answer_extraction.token_f1)),
+        "toxicity": Entry(lambda s: toxicity.toxicity_metric(s["scorer"]), {"scorer": Option("shipped")}),
+        "truth_mass": _plain(truth_mass.truth_mass_metric),
     }
 
 

@@ -21,6 +21,8 @@ from luthier.report import tables
 from luthier.report.contents import all_tables
 from luthier.report.cost_tables import measured_table
 from luthier.report.evaluation import evaluation_table, row_of
+from luthier.report.helm_tables import helm_notes, helm_tables
+from luthier.report.helm_wins import win_table
 from luthier.report.html import resource, template
 from luthier.report.merged import merged_table
 from luthier.report.record_tables import Described, answered_table, score_table, task_table, tuned_table
@@ -28,6 +30,7 @@ from luthier.report.tables import Table
 from luthier.report.terminal import draw, notes
 from luthier.report.words import arm_in_words, settings_in_words
 from luthier.results.records import ArmResult, RunCosts, RunResults
+from luthier.results.seven import Seven
 
 _OPEN = 30
 """Rows of a table that is not folded in a notebook."""
@@ -111,7 +114,21 @@ def _evaluation(measured: Sequence[Any]) -> View:
     """Show tasks as ``luthier eval`` does; of a single one every score."""
     first = evaluation_table([row_of(item) for item in measured], getattr(measured, "averages", ())).table
     more = [score_table(item.scores, of=item.task.name) for item in measured if len(item.scores) > 1]
-    return View([first], folded=more)
+    seven = [item.seven for item in measured if item.seven is not None]
+    if not seven:
+        return View([first], folded=more)
+    shown, *behind = helm_tables(seven)
+    wins = [win_table(models)] if len(models := models_of(measured)) > 1 else []
+    return View([first, shown, *wins], folded=[*behind, *more], notes=helm_notes(seven))
+
+
+def models_of(measured: Sequence[Any]) -> dict[str, list[Seven]]:
+    """Return what the suite ``helm`` measured, by model: the first, and the second one where one was named."""
+    found = {"first model": [item.seven for item in measured if item.seven is not None]}
+    for item in measured:
+        if item.seven_compared is not None and item.compared is not None:
+            found.setdefault(item.compared.model, []).append(item.seven_compared)
+    return found
 
 
 def _task(task: Described) -> View:

@@ -12,11 +12,14 @@ from luthier.metrics.metric import Metric
 from luthier.metrics.registry import get_metric, metric_of_output
 from luthier.metrics.suite_averages import SuiteScore
 from luthier.records import Score
+from luthier.report.helm_tables import helm_json
 from luthier.report.intervals import Intervals, intervals_of
 from luthier.report.tables import Cell, Column, Table, Tone
 from luthier.report.terminal import DrawnTable, draw
 from luthier.results.compared import Compared
+from luthier.results.contamination import Contamination
 from luthier.results.records import Change
+from luthier.results.seven import Seven
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,10 @@ class EvaluationRow:
         protocol: What the task equals; "" for nothing.
         coarser: The primary score less that of float32 weights, where the engine's are coarser.
         same: Share of answers that are then the same.
+        seven: What the suite ``helm`` measured, or None.
+        contamination: How much of the items stands in what the model was tuned on; None for a model as it is.
         compared: A second model on the same examples.
+        seven_compared: What the suite ``helm`` measured of that model.
     """
 
     task: str
@@ -53,7 +59,10 @@ class EvaluationRow:
     protocol: str = ""
     coarser: Change | None = None
     same: float | None = None
+    seven: Seven | None = None
+    contamination: Contamination | None = None
     compared: Compared | None = None
+    seven_compared: Seven | None = None
 
     @property
     def normalised(self) -> float | None:
@@ -90,7 +99,10 @@ def row_of(found: Any) -> EvaluationRow:
         protocol=found.task.protocol,
         coarser=found.coarser,
         same=found.same,
+        seven=found.seven,
+        contamination=found.contamination,
         compared=found.compared,
+        seven_compared=found.seven_compared,
     )
 
 
@@ -121,6 +133,7 @@ def evaluation_table(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScor
 def _note(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore]) -> str:
     alike = ", ".join(f"{row.task} {100 * row.same:.0f} %" for row in rows if row.same is not None)
     said = [f"Answers that are the same in float32: {alike}."] if alike else []
+    said += [f"{row.task}: {row.contamination.sentence}." for row in rows if row.contamination is not None]
     if averages:
         said.append("A macro average counts every member of a suite the same, a micro average every example.")
     missing = [f"{one.name} {one.measured} of {one.tasks}" for one in averages if one.published]
@@ -163,7 +176,7 @@ def _lines(row: EvaluationRow, intervals: Intervals, extra: Sequence[str]) -> It
         yield tuple(Cell(text) for text in line)
     if row.compared is not None:
         yield from _compared_lines(row.compared, intervals, blank)
-    for name, scores in (*row.extracted.items(), *row.parts.items()):
+    for name, scores in (*_apart(row).items(), *row.extracted.items(), *row.parts.items()):
         line = (f"  {name}", *_measured(scores[0], intervals), "", str(scores[0].n), *blank)
         yield tuple(Cell(text, tone="muted") for text in line)
 
@@ -186,7 +199,16 @@ def _shown(rows: Sequence[EvaluationRow]) -> Iterator[Score | Change | None]:
         yield row.coarser
         yield row.compared.score if row.compared else None
         yield row.compared.change if row.compared else None
-        yield from (scores[0] for scores in (*row.extracted.values(), *row.parts.values()))
+        yield from (scores[0] for scores in (*_apart(row).values(), *row.extracted.values(), *row.parts.values()))
+
+
+def _apart(row: EvaluationRow) -> dict[str, tuple[Score, ...]]:
+    """Return the scores of items that stand in the training data, and of those that do not, where some do."""
+    found = row.contamination
+    if found is None or found.on_dirty is None:
+        return {}
+    parts = {"not in training": found.on_clean, "in training": found.on_dirty}
+    return {name: (own,) for name, own in parts.items() if own is not None}
 
 
 def _measured(score: Score, intervals: Intervals) -> tuple[str, str, str]:
@@ -197,7 +219,8 @@ def _measured(score: Score, intervals: Intervals) -> tuple[str, str, str]:
 def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore] = ()) -> dict[str, object]:
     """Return every score of every task as JSON has it; what was not measured is null.
 
-    The averages of suites stand under ``averages``, where there are any.
+    The averages of suites stand under ``averages``, and what the suite ``helm`` measured under ``helm``; of
+    a second model under ``helm_compared``.
     """
     tasks: dict[str, object] = {
         row.task: {
@@ -213,15 +236,33 @@ def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore
             "parts": {part: _plain(scores) for part, scores in row.parts.items()},
             "extracted": {name: _plain(scores) for name, scores in row.extracted.items()},
         }
+        | _plain_contamination(row)
         | _plain_cost(row)
         for row in rows
     }
     plain = [{key: _finite(value) for key, value in asdict(one).items()} for one in averages]
-    return tasks | ({"averages": plain} if plain else {})
+    seven = helm_json([row.seven for row in rows if row.seven is not None])
+    second = helm_json([row.seven_compared for row in rows if row.seven_compared is not None])
+    return (
+        tasks
+        | ({"averages": plain} if plain else {})
+        | ({"helm": seven} if seven else {})
+        | ({"helm_compared": second} if second else {})
+    )
 
 
 def _plain(scores: Sequence[Score]) -> list[dict[str, object]]:
     return [{key: _finite(value) for key, value in asdict(score).items()} for score in scores]
+
+
+def _plain_contamination(row: EvaluationRow) -> dict[str, object]:
+    found = row.contamination
+    if found is None:
+        return {}
+    counts = {"dirty": found.dirty, "clean": found.clean, "unknown": found.unknown}
+    scores = {name: _plain([own])[0] for name, own in (("clean", found.on_clean), ("dirty", found.on_dirty)) if own}
+    said = {"training": found.training} | counts if found.training else {"why": found.why}
+    return {"contamination": said | ({"scores": scores} if scores else {})}
 
 
 def _plain_cost(row: EvaluationRow) -> dict[str, object]:

@@ -93,6 +93,10 @@ def _metric_faults(spec: TaskSpec, where: str, lines: Mapping[KeyPath, int]) -> 
                 what = f"'{name}' divides the log-probabilities of choices, and the task has no choices"
                 at = f"{where}{line_of(lines, ('metrics', number))}"
                 yield TaskError(what, where=at, fix="Give the task `choices`, or leave `:by=` out.")
+            if "by:prior" in metric.options.split("|") and has_choices and spec.joint is None:
+                what = f"'{name}' needs each choice without its prompt, which only a task with `joint` can ask"
+                at = f"{where}{line_of(lines, ('metrics', number))}"
+                yield TaskError(what, where=at, fix='Write `joint: " "` in the task, or leave `:by=prior` out.')
         except ConfigError as fault:
             yield TaskError(fault.what, where=f"{where}{line_of(lines, ('metrics', number))}", fix=fault.fix)
     if not spec.metrics:

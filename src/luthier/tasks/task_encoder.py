@@ -11,6 +11,9 @@ from luthier.data.model_tokens import ModelTokens
 from luthier.errors import ConfigError
 from luthier.tasks.schema import Task
 
+PRIOR = ":by=prior"
+"""In the name of a metric that compares each choice with its probability without the prompt."""
+
 
 def task_encoder(
     task: Task,
@@ -57,4 +60,5 @@ def task_encoder(
         max_length=longest,
         special_tokens=task.special_tokens,
         model_tokens=model_tokens,
+        priors=any(PRIOR in name for name in task.metrics),
     )

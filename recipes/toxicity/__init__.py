@@ -1,0 +1,1 @@
+"""Make the toxicity scorer that ships with Luthier: see README.md."""
