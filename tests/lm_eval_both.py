@@ -32,8 +32,9 @@ from luthier.records import Prediction
 class RecordingHF(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """Their model, which notes the tokens that it reads."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(pretrained=str(folder), device="cpu", dtype="float32", batch_size=8)
+    def __init__(self, model: Path) -> None:
+        place, file = (model.parent, model.name) if model.suffix == ".gguf" else (model, None)
+        super().__init__(pretrained=str(place), gguf_file=file, device="cpu", dtype="float32", batch_size=8)
         self.scored: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
         self.windows: list[tuple[list[int], list[int]]] = []
         self.read: list[list[int]] = []

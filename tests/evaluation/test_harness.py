@@ -263,6 +263,26 @@ def test_each_filter_gives_numbers_of_its_own(tmp_path: Path) -> None:
     assert strict.details(strict.statistics(log).sum(axis=0)) == ({"unparsed": 2 / 4},)
 
 
+def test_answers_that_no_filter_finds_are_counted(tmp_path: Path) -> None:
+    find = [{"name": "find", "filter": [{"function": "regex", "regex_pattern": "(@+)"}, {"function": "take_first"}]}]
+    (found,) = run(tmp_path, write(tmp_path, "written", WRITTEN, rows(4), filter_list=find))
+    assert found.log.unparsed == 4, "the model has no such character"
+    assert found.scores[0].detail == {"unparsed": 1.0}
+    (found,) = run(tmp_path, write(tmp_path, "written", WRITTEN, rows(4)))
+    assert found.log.unparsed == 0
+
+
+def test_what_the_most_frequent_answer_scores(tmp_path: Path) -> None:
+    """Of labels 0, 0, 0, 0, 1, 2 four are right; its MCC is 0, as of every constant answer."""
+    content = [row | {"label": label} for row, label in zip(rows(6), (0, 0, 0, 0, 1, 2), strict=True)]
+    (found,) = run(tmp_path, write(tmp_path, "often", CHOICE, content))
+    assert found.majority == pytest.approx(4 / 6)
+    (found,) = run(tmp_path, write(tmp_path, "mcc", CHOICE, content, metric_list=[{"metric": "mcc"}]))
+    assert found.majority == 0.0
+    (found,) = run(tmp_path, write(tmp_path, "written", WRITTEN, rows(4)))
+    assert found.majority is None
+
+
 def metric(aggregation: Any) -> Metric:
     """A metric whose items are the texts of predictions, as JSON."""
     plain = Metric("own", ("own",), "own", True, "", lambda log: np.zeros((len(log), 3)), lambda sums: sums)

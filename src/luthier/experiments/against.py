@@ -10,7 +10,7 @@ from luthier.evaluation.prepared_task import task_metrics_of
 from luthier.experiments.evaluate import Evaluated, Evaluation, evaluate
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.progress import say
-from luthier.results.records import Compared
+from luthier.results.compared import Compared
 from luthier.results.scores import change, score
 from luthier.tasks.schema import Task
 

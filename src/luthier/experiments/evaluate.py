@@ -35,13 +35,15 @@ from luthier.methods.adapter_io import load_adapter
 from luthier.metrics.extraction import extract_again
 from luthier.metrics.overlap.unicode_words import unread_references
 from luthier.metrics.suite_averages import SuiteScore, suite_scores
+from luthier.metrics.task_metrics import TaskMetrics
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
 from luthier.records import Prediction, Score
+from luthier.results.compared import Compared
 from luthier.results.contamination import Contamination
 from luthier.results.guessing import chance_level, majority_baseline
-from luthier.results.records import Change, Compared
+from luthier.results.records import Change
 from luthier.results.scores import change, score
 from luthier.results.seven import Seven
 from luthier.tasks.loader import load_examples, load_exemplar_pool
@@ -244,7 +246,7 @@ class _Evaluator:
             log,
             parts,
             extracted=self._by_other_extractions(prepared, log, signature),
-            majority=_majority(log, prepared),
+            majority=_majority(log, prepared.metrics),
             chance=chance_level(log.predictions, prepared.metrics),
             seven=self._seven(prompted, log, scores, signature),
             contamination=self._contamination(prepared, log, signature),
@@ -300,16 +302,18 @@ class _Evaluator:
     def evaluate_harness(self, task: HarnessTask) -> Evaluated:
         """Evaluate one task of lm-eval."""
         job = self._answered(task, None, task.name)
-        log = read_log(job)
-        shots = task.shots
+        logged = read_log(job)
+        log = replace(logged, predictions=task.judge.marked(logged.predictions))
         if job.cut:
             say(f"{task.name}: {job.cut} of {len(job.requests)} prompts were too long, and cut on their left")
         if self.answers is None:
             say(f"{task.name}: predictions are in {job.entry.folder}; --answers FOLDER writes them with prompts")
         else:
             say(f"{task.name}: answers, prompts and numbers are in {write_harness_answers(self.answers, task, log)}")
-        scores = score(log.predictions, task.metrics_of(log.predictions), self.config, task.signature())
-        return Evaluated(task, scores, (shots, shots), len(job.dropped), log, {})
+        metrics, used = task.metrics_of(log.predictions), (task.shots, task.shots)
+        scores = score(log.predictions, metrics, self.config, task.signature())
+        majority = _majority(log, metrics) if task.has_classes else None
+        return Evaluated(task, scores, used, len(job.dropped), log, {}, majority=majority)
 
     def sum_up(self, group: MeasuredGroup, measured: Sequence[Evaluated]) -> Evaluated:
         """Return the numbers of a group of tasks, from the answers to its members."""
@@ -365,8 +369,8 @@ def _meter(
     return made[0] if made else None
 
 
-def _majority(log: PredictionLog, prepared: PreparedTask) -> float | None:
-    found = majority_baseline((), log.predictions, prepared.metrics)
+def _majority(log: PredictionLog, metrics: TaskMetrics) -> float | None:
+    found = majority_baseline((), log.predictions, metrics)
     return None if found is None else found.value
 
 

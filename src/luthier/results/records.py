@@ -67,23 +67,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """A second model on the same examples.
-
-    Attributes:
-        model: Its name.
-        score: Its score.
-        change: The first model's score less its own, paired.
-        higher_is_better: Whether a higher score is better.
-    """
-
-    model: str
-    score: Score
-    change: Change
-    higher_is_better: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class RetentionResult:
     """One task that was not trained on, before and after training.
 

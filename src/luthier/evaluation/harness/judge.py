@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -71,6 +71,16 @@ class Judge:
         if fresh:
             self._known.update(zip(fresh, self._judge(list(fresh.values())), strict=True))
         return [self._known[mark] for mark in marks]
+
+    def marked(self, log: Sequence[Prediction]) -> tuple[Prediction, ...]:
+        """Say of each prediction whether the first filter found no answer in it.
+
+        Raises:
+            TaskError: When lm-eval cannot.
+        """
+        first = self.task._filters[0].name
+        judged = self.judged(log)
+        return tuple(replace(own, unparsed=first in of.unparsed) for own, of in zip(log, judged, strict=True))
 
     def _judge(self, log: Sequence[Prediction]) -> list[Judged]:
         by_id = {document.id: document for document in self.documents}

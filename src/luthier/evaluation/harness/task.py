@@ -88,6 +88,12 @@ class HarnessTask:
         return int(self.task.get_config("num_fewshot") or 0)
 
     @property
+    def has_classes(self) -> bool:
+        """Whether each answer is one of several choices, no two of them the same."""
+        choices = [own.request.example.choices for own in self.requests]
+        return self.task.OUTPUT_TYPE == "multiple_choice" and all(1 < len(own) == len(set(own)) for own in choices)
+
+    @property
     def protocol(self) -> str:
         """What its numbers equal."""
         return f"lm-eval {version('lm_eval')} {self.task.task_name} {self.task.VERSION}"
