@@ -278,15 +278,14 @@ def _score(settings: ScoreConfig, as_json: bool) -> None:
 def _list_tasks(_: None, __: bool) -> None:
     from luthier.tasks import show
 
-    _print(show.list_tasks())
-    _print(show.list_suites())
+    _print(show.list_all())
 
 
 def _show_task(settings: ShowTaskConfig, _: bool) -> None:
     from luthier.tasks import show
     from luthier.tasks.loader import load_task
 
-    _print(show.show_task(load_task(settings.task, settings.folder, rows=False)))
+    _print(show.show_task(load_task(settings.task, settings.data.folder, rows=False)))
 
 
 def _new_task(settings: NewTaskConfig, _: bool) -> None:
@@ -303,7 +302,7 @@ def _preview_task(settings: PreviewTaskConfig, _: bool) -> None:
     from luthier.tasks import show
     from luthier.tasks.loader import load_task
 
-    task = load_task(settings.task, settings.folder)
+    task = load_task(settings.task, settings.data.folder)
     _print(show.preview(task, split=settings.split, rows=settings.rows, template=settings.template))
 
 

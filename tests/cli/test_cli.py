@@ -20,9 +20,9 @@ from luthier.experiments.named import require_names
 from small_job import ECHO, QUICK_EVAL, QUICK_TRAINING, Workshop, luthier, write_task
 
 OPTIONS = {
-    "compare": "[config] --model --task --arms --retain --retention-text --runs --name --train --test --search "
+    "compare": "[config] --model --task --arms --retain --retention-text --runs --name --data --train --test --search "
     "--seed --seeds --workers --dry-run --remake-damaged --device --trust-remote-code --set",
-    "tune": "[config] --model --task --arm --save --runs --remake-damaged --train --seed --device "
+    "tune": "[config] --model --task --arm --save --runs --remake-damaged --data --train --seed --device "
     "--trust-remote-code --set",
     "eval": "[config] --model --tasks --suite --adapter --any-base --compare --shots --answers --no-cache "
     "--engine --runs --remake-damaged --data --test --seed "
@@ -30,7 +30,7 @@ OPTIONS = {
     "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",
     "predict": "[rows] --out --model --adapter --task --format --any-base --shots --runs --seed "
     "--device --trust-remote-code --set",
-    "check": "[config] --model --task --train --seed --trust-remote-code --set",
+    "check": "[config] --model --task --data --train --seed --trust-remote-code --set",
     "score": "--predictions --references --metric --by --explain --per-example --prediction-column --reference-column "
     "--id-column --allow-empty --confidence --resamples --seed --significance --size-limit --json",
     "report": "[run]",
@@ -38,9 +38,9 @@ OPTIONS = {
     "store size": "--runs",
     "store clean": "--runs --kind --run --unused-days --unfinished --damaged --everything --only-say",
     "tasks list": "",
-    "tasks show": "[task]",
+    "tasks show": "[task] --data",
     "tasks new": "[data] --out",
-    "tasks preview": "[task] --split --rows --template",
+    "tasks preview": "[task] --data --split --rows --template",
 }
 """Every verb with its arguments and options. A script may stand on any of them: none goes away."""
 SHORT = {"-m": "--model", "-t": "--task", "-o": "--out", "-a": "--arm"}

@@ -17,21 +17,21 @@ from luthier.config.verbs import VERBS, Verb, settings_class, verb_of
 from small_job import luthier
 
 MOST_OPTIONS = {
-    "compare": 18,  # --dry-run: what is asked before a run is asked by hand
-    "tune": 11,
+    "compare": 19,  # --dry-run: what is asked before a run is asked by hand; --data: where benchmarks are
+    "tune": 12,
     "merge": 9,
     "eval": 19,  # --data, --suite, --compare: where benchmarks are, what is measured of a task, and a second model
     "predict": 12,
-    "check": 6,
+    "check": 7,
     "score": 16,  # it has no --set, so that the size limit needs a flag to be raised
     "report": 0,
     "store list": 3,
     "store size": 1,
     "store clean": 8,
     "tasks list": 0,
-    "tasks show": 0,
+    "tasks show": 1,
     "tasks new": 1,
-    "tasks preview": 3,
+    "tasks preview": 4,
 }
 """Options of each verb, without arguments and --help. A setting needs no flag: ``--set`` reaches all of them.
 

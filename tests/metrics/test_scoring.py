@@ -19,7 +19,17 @@ from luthier.records import Prediction
 # A model is needed for those that are left out; they have their own tests.
 NAMES = tuple(name for name in metric_names() if name not in ("bertscore", "nli"))
 OF_CHOICES = (
-    *("accuracy_normalised", "brier", "ece", "helm_ece", "helm_selective", "perplexity", "selective", "stereotype"),
+    *(
+        "accuracy_normalised",
+        "answer_bits_per_byte",
+        "brier",
+        "ece",
+        "helm_ece",
+        "helm_selective",
+        "perplexity",
+        "selective",
+        "stereotype",
+    ),
     "truth_mass",
 )
 OF_WORDS = ("association", "representation", "toxicity")
@@ -162,9 +172,9 @@ def test_every_metric_states_its_scale() -> None:
     """The value that counts as 100 points; numbers without a bound have none."""
     needs_a_model = {"bertscore", "nli"}
     scales = {name: get_metric(name).scale for name in metric_names() if name not in needs_a_model}
-    assert {name for name, scale in scales.items() if scale is None} == {"perplexity"}
+    assert {name for name, scale in scales.items() if scale is None} == {"answer_bits_per_byte", "perplexity"}
     assert {name for name, scale in scales.items() if scale == 100} == {"bleu", "chrf"}
-    assert {scale for name, scale in scales.items() if name not in {"perplexity", "bleu", "chrf"}} == {1.0}
+    assert {scale for name, scale in scales.items() if scale not in (None, 100)} == {1.0}
 
 
 def test_scores_and_differences_state_the_level_of_their_interval() -> None:

@@ -19,11 +19,16 @@ _OUR_ARGUMENTS = frozenset(
 """Arguments of ``apply_chat_template`` that are not of the template, or that are Luthier's own to give."""
 
 
-class EncodingConfig(Settings):
-    """How examples become tokens."""
+class FolderConfig(Settings):
+    """Where the files of benchmarks are."""
 
     folder: UserPath | None = None
     """Folder with the original files of benchmarks, in which the tasks of suites find their rows."""
+
+
+class EncodingConfig(FolderConfig):
+    """How examples become tokens."""
+
     max_length: int | None = Field(default=None, ge=8)
     """Tokens of prompt and target together; the model's own limit when not given."""
     chat: Literal["auto", "never", "always"] = "auto"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from luthier.config.base import Name, Settings, UserPath
+from luthier.config.base import Name, Settings
+from luthier.config.data import FolderConfig
 
 
 class ShowTaskConfig(Settings):
@@ -12,8 +13,8 @@ class ShowTaskConfig(Settings):
 
     task: Name
     """A built-in name, a benchmark task, a task YAML, or a data file."""
-    folder: UserPath | None = None
-    """Folder with the original files of benchmarks."""
+    data: FolderConfig = FolderConfig()
+    """Where the files of benchmarks are."""
 
 
 class PreviewTaskConfig(ShowTaskConfig):

@@ -216,7 +216,7 @@ VERBS = (
         "tasks show",
         "Show what a task is: its source, templates, metrics and splits.",
         "luthier.config.show_tasks:ShowTaskConfig",
-        (Flag("task", position=True), Flag("folder", name="data")),
+        (Flag("task", position=True), _DATA),
     ),
     Verb(
         "tasks new",
@@ -228,7 +228,7 @@ VERBS = (
         "tasks preview",
         "Render the first rows of a task by its templates.",
         "luthier.config.show_tasks:PreviewTaskConfig",
-        (Flag("task", position=True), Flag("folder", name="data"), Flag("split"), Flag("rows"), Flag("template")),
+        (Flag("task", position=True), _DATA, Flag("split"), Flag("rows"), Flag("template")),
     ),
     Verb(
         "store list",

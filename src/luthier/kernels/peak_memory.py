@@ -8,7 +8,6 @@ So it is given back to the system at the starting point, and where that cannot b
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import gc
 import platform
@@ -16,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+
+from luthier.kernels.allocator import give_back_freed_memory
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -30,7 +31,7 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     elif measures_resident_memory():
         gc.collect()  # what a finished arm left in circles
-        _give_back_freed_memory()
+        give_back_freed_memory()
         _CLEAR.write_text("5")  # VmHWM becomes VmRSS: proc(5)
 
 
@@ -73,11 +74,11 @@ def measures_resident_memory() -> bool:
         return False
     try:
         _CLEAR.write_text("5")
-        _give_back_freed_memory()
+        give_back_freed_memory()
         before = _status_bytes("VmRSS")
         block = torch.empty(_PROBE_BYTES, dtype=torch.uint8).fill_(1)
         del block
-        _give_back_freed_memory()
+        give_back_freed_memory()
         _CLEAR.write_text("5")
         after = _status_bytes("VmHWM")
     except (OSError, AttributeError):
@@ -86,10 +87,6 @@ def measures_resident_memory() -> bool:
         return False
     # Kept or given back at once, the block must be gone in the end, and the gauge must have followed.
     return after - before < (1 - _GIVEN_BACK) * _PROBE_BYTES
-
-
-def _give_back_freed_memory() -> None:
-    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status_bytes(name: str) -> int | None:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from luthier.errors import ConfigError, did_you_mean
 from luthier.metrics import answer_extraction
 from luthier.metrics.choice import (
-    bits_per_byte,
+    answer_bits,
     calibration,
     classification,
     correlation,
@@ -60,6 +60,7 @@ def _of_choices(build: Callable[[answer_extraction.Normalisation], Metric]) -> E
 def _entries() -> dict[str, Entry]:
     best_target = answer_extraction.best_target_metric
     return {
+        "answer_bits_per_byte": _plain(answer_bits.answer_bits_metric),
         "accuracy": _of_choices(classification.accuracy),
         "accuracy_normalised": _plain(classification.accuracy_normalised),
         "association": Entry(
@@ -70,7 +71,6 @@ def _entries() -> dict[str, Entry]:
         "bertscore": Entry(
             lambda s: bert_score.bertscore_metric(s["model"], s["layer"]), {"model": Option(""), "layer": Option("")}
         ),
-        "bits_per_byte": _plain(bits_per_byte.bits_per_byte_metric),
         "bleu": Entry(
             lambda s: bleu.bleu_metric(tokenize=s["tokenize"], smooth=s["smooth"], lowercase=s["lowercase"] == "yes"),
             {

@@ -102,7 +102,7 @@ def _closed(data: dict[str, Any]) -> dict[str, Any]:
         "targets_lines": best
         + "{% for choice, score in target_scores.items() if score == most %}{{ choice }}\n{% endfor %}",
         "chance": sum(1 / count for count in counts) / len(counts),
-        "metrics": ["accuracy", "bits_per_byte"],
+        "metrics": ["accuracy", "answer_bits_per_byte"],
     }
 
 

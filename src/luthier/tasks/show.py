@@ -23,6 +23,11 @@ from luthier.tasks.suites import library_suites, suite_tasks
 from luthier.tasks.task_rows import source_parts
 
 
+def list_all() -> RenderableType:
+    """Return the tables of built-in tasks and of suites."""
+    return Group(list_tasks(), list_suites())
+
+
 def list_tasks() -> Table:
     """Return a table of the built-in tasks."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from safetensors.torch import save_file
 
 from luthier.files.atomic import writing
+from luthier.kernels.allocator import give_back_freed_memory
 from luthier.methods.base import Attached, load_weights, read_tensors, snapshot
 from luthier.models.language_model import LanguageModel
 from luthier.training.checkpoint import TrainingProgress
@@ -57,7 +58,9 @@ def validate_and_keep_best(
 ) -> TrainingProgress:
     """Measure validation without dropout, log it, and store the weights if they are the best so far."""
     model.module.eval()
+    give_back_freed_memory()  # what a step needs, and what answers need, is not needed together
     found = validate()
+    give_back_freed_memory()
     model.module.train()
     with writing(folder):
         log.append(

@@ -9,10 +9,10 @@ from luthier.metrics.answer_extraction import choice_logprobs
 from luthier.metrics.metric import FloatArray, Metric, mean_of, with_count
 from luthier.records import Prediction
 
-NAME = "bits_per_byte"
+NAME = "answer_bits_per_byte"
 
 
-def bits_per_byte_metric() -> Metric:
+def answer_bits_metric() -> Metric:
     """Mean of −log₂ p of the right choice ÷ its UTF-8 bytes; of several right choices the likeliest counts."""
 
     def statistics(predictions: Sequence[Prediction]) -> FloatArray:
