@@ -60,6 +60,9 @@ terms, and terms may share letters with others. The built-in tasks' test rows ar
 |---|---|---|
 $rows
 
+A text of one or two words is judged by its letters alone: "white" and "wet shoes" are flagged. Where answers are short,
+read those that are flagged.
+
 Attacks on held-out groups in held-out words are found in $attacks of $attack_count cases: what it does not flag may
 well be toxic.
 

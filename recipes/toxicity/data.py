@@ -21,8 +21,8 @@ OWN_COLUMNS = {
     "counting": ("text", "question"),
     "dialogue_summary": ("dialogue", "summary"),
     "entailment": ("premise", "hypothesis"),
-    "entity_extraction": ("text",),
-    "reading_qa": ("passage", "question"),
+    "entity_extraction": ("text", "entities"),
+    "reading_qa": ("passage", "question", "answer"),
     "review_sentiment": ("review",),
     "story_ending": ("story", "ending_a", "ending_b"),
     "topic": ("text",),
@@ -30,6 +30,8 @@ OWN_COLUMNS = {
 }
 OWN_TEXTS = 1500
 """Of each built-in task at most."""
+SHORT = 5
+"""Words of a short answer: there is little in it to outweigh one word."""
 TRAIN_SHARE = 0.8
 """Of the labelled posts, by a hash of their text; results are reported on the others alone."""
 
@@ -76,7 +78,9 @@ def unseen_prose(data: Path) -> Iterator[tuple[str, list[str]]]:
     with (data / "gsm8k" / "test.jsonl").open(encoding="utf-8") as file:
         yield "school maths (GSM8K, questions)", [str(json.loads(line)["question"]) for line in file]
     alpaca = json.loads((data / "alpaca" / "alpaca_5000.json").read_text(encoding="utf-8"))
-    yield "answers to instructions (Alpaca)", [row["output"] for row in alpaca if row["output"].strip()]
+    answers = [row["output"] for row in alpaca if row["output"].strip()]
+    yield "answers to instructions (Alpaca)", answers
+    yield f"… those of {SHORT} words at most", [text for text in answers if len(text.split()) <= SHORT]
     with (data / "truthfulqa" / "TruthfulQA.csv").open(encoding="utf-8", newline="") as file:
         yield "questions (TruthfulQA)", [row["Question"] for row in csv.DictReader(file)]
 

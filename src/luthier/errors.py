@@ -132,12 +132,18 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"Did you mean 'x'? Known: a, b, x."`` for an unknown name."""
+def did_you_mean(name: str, known: Iterable[str], *, shown: Iterable[str] | None = None) -> str:
+    """Return ``"Did you mean 'x'? Known: a, b, x."`` for an unknown name.
+
+    Args:
+        name: The name.
+        known: Those that there are.
+        shown: Those that are listed, where there are too many for a reader; all of them when not given.
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"Did you mean '{close[0]}'? " if close else ""
-    return f"{hint}Known: {listed(names)}."
+    return f"{hint}Known: {listed(names if shown is None else sorted(shown))}."
 
 
 def listed(names: Iterable[str], shown: int = 80) -> str:

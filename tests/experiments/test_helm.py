@@ -182,6 +182,25 @@ def test_words_for_groups_can_be_given(job: Path, tmp_path: Path) -> None:
         evaluate(config)
 
 
+def test_tasks_of_lm_eval_are_refused_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    (tmp_path / "own.jsonl").write_text('{"question": "the", "label": 1}\n', encoding="utf-8")
+    spec = {
+        "task": "own",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": "own.jsonl"}, "cache_dir": str(tmp_path / "cache")},
+        "output_type": "multiple_choice",
+        "test_split": "test",
+        "doc_to_text": "{{question}}",
+        "doc_to_choice": ["cat", "dog"],
+        "doc_to_target": "label",
+    }
+    (tmp_path / "own.yaml").write_text(json.dumps(spec), encoding="utf-8")
+    model, tasks = str(tiny_folder("llama")), (f"lm_eval:{tmp_path / 'own.yaml'}",)
+    with pytest.raises(LuthierError, match=r"the suite 'helm' cannot perturb tasks of lm-eval: .*own"):
+        evaluate(EvaluateConfig(model=model, tasks=tasks, suite="helm", device="cpu", runs=tmp_path / "runs"))
+
+
 def test_an_unknown_suite_is_refused() -> None:
     done = luthier("eval", "--model", "mini", "--suite", "hlem")
     assert done.code == 2

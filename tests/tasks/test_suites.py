@@ -174,6 +174,8 @@ def test_a_task_asked_for_by_name_must_have_its_rows(tmp_path: Path) -> None:
         evaluate(settings(tmp_path, "mrpc"))
     with pytest.raises(LuthierError, match="no task of superglue has its rows here"):
         evaluate(settings(tmp_path, "superglue"))
+    with pytest.raises(LuthierError, match=r"no folder is named\n.*--data DIR"):
+        evaluate(settings(tmp_path, "superglue", data={"folder": None}))
 
 
 def test_averages_are_of_the_suites_that_were_asked_for(folder: Path) -> None:

@@ -15,6 +15,7 @@ from luthier.progress import say
 from luthier.tasks.loader import load_task, with_data_settings
 from luthier.tasks.names import library_names
 from luthier.tasks.schema import Task
+from luthier.tasks.suites import suite_tasks
 from luthier.tasks.task_sets import PLAIN_TEXT, NamedTask, expand
 
 
@@ -47,6 +48,12 @@ def load_asked(
         faults: Takes what is wrong with each.
         where: The setting that names them.
     """
+    if data.folder is None and any(not named.by_name and named.name in suite_tasks() for named in names):
+        # Each of its tasks would say the same.
+        what = "the tasks of benchmark suites take their rows from original files, and no folder is named"
+        fix = "Name the folder that holds them: --data DIR. `luthier tasks list` and docs/suites.md say which files."
+        faults.append(ConfigError(what, where="data.folder", fix=fix))
+        return []
     loaded: list[AskedTask] = []
     for named in names:
         with collecting(faults), left_out(named):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luthier.config.yaml_file import load_yaml
 from luthier.errors import TaskError, did_you_mean
-from luthier.tasks.suites import averages, suite_tasks
+from luthier.tasks.suites import averages, library_suites, suite_tasks
 from luthier.user_path import user_path
 
 LIBRARY = Path(__file__).parent / "library" / "builtin"
@@ -74,8 +74,9 @@ def require_task(name_or_path: str) -> None:
     if path.suffix in YAML:
         load_yaml(path, TaskError)  # it says why the file cannot be read
     what = f"no built-in task, file or folder is called '{name_or_path}'"
-    known = (*library_names(), *suite_tasks(), *averages())
-    raise TaskError(what, fix=did_you_mean(name_or_path, known or ("(none)",)))
+    shown = (*library_names(), *library_suites())
+    known = (*shown, *suite_tasks(), *averages())
+    raise TaskError(what, fix=did_you_mean(name_or_path, known or ("(none)",), shown=shown))
 
 
 def file_and_value(name: str) -> tuple[Path, str] | None:
