@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import yaml
 
@@ -20,6 +22,7 @@ from lm_eval.api import metrics as theirs
 from lm_eval.tasks import TaskManager
 
 from luthier.config.evaluate import EvaluateConfig
+from luthier.config.relative_paths import relative_to
 from luthier.errors import ConfigError, DataError, LuthierError, TaskError
 from luthier.evaluation.harness import items, loading
 from luthier.evaluation.harness import task as harness_task
@@ -535,6 +538,20 @@ def test_without_lm_eval_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         names.require_task("lm_eval:mmlu")
 
 
+def test_an_older_lm_eval_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "version", lambda name: "0.4.9.1")
+    with pytest.raises(TaskError, match=r"lm-eval 0\.4\.9\.1 is installed, and 0\.4\.13 or later is needed"):
+        names.require_task("lm_eval:mmlu")
+
+
+def test_paths_in_a_configuration_are_relative_to_it(tmp_path: Path) -> None:
+    write(tmp_path / "tasks", "colours", CHOICE, rows(3))
+    file = tmp_path / "eval.yaml"
+    given = {"tasks": ["lm_eval:tasks/colours.yaml", "lm_eval:mmlu", "lm_eval:none/x.yaml", f"lm_eval:{tmp_path}"]}
+    found = relative_to(file, given)["tasks"]
+    assert found == [f"lm_eval:{tmp_path}/tasks/colours.yaml", *given["tasks"][1:]]
+
+
 def test_it_is_no_task_to_train_on() -> None:
     with pytest.raises(TaskError, match="can be evaluated and retained, not trained on"):
         load_task("lm_eval:mmlu")
@@ -568,3 +585,25 @@ def test_the_index_is_lm_evals_own_and_is_kept(tmp_path: Path, monkeypatch: pyte
     kept.write_text("{")
     with pytest.raises(pytest.fail.Exception, match="it was made again"):
         library.__wrapped__()
+
+
+@pytest.mark.slow
+def test_a_copy_of_the_hubs_data_set_is_found_in_the_folder_of_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lm-eval's own GSM8K, its data set as the hub has it: a folder for the configuration, a file for each split."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    copy = tmp_path / "data" / "openai" / "gsm8k"
+    (copy / "main").mkdir(parents=True)
+    sums = [{"question": f"{one} and {one}?", "answer": f"It is {2 * one}. #### {2 * one}"} for one in range(1, 9)]
+    for split in ("train", "test"):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(sums), copy / "main" / f"{split}-00000-of-00001.parquet")
+    files = [{"split": split, "path": f"main/{split}-*"} for split in ("train", "test")]
+    card = yaml.safe_dump({"configs": [{"config_name": "main", "data_files": files}]})
+    (copy / "README.md").write_text(f"---\n{card}---\n")
+    settings: dict[str, Any] = {"model": str(tiny_folder("llama")), "device": "cpu", "runs": tmp_path / "runs"}
+    settings |= {"tasks": ["lm_eval:gsm8k"], "data": {"folder": tmp_path / "data"}, "decoding": {"max_new_tokens": 8}}
+    (found,) = evaluate(EvaluateConfig.model_validate(settings | {"shots": 1}))
+    assert (found.scores[0].metric, found.scores[0].n) == ("exact_match,strict-match", 8)
+    assert isinstance(found.task, HarnessTask)
+    assert found.task.requests[0].request.example.prompt.count("Question:") == 2

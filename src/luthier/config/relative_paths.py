@@ -12,6 +12,8 @@ from luthier.user_path import user_path
 _READ = ("model", "task", "tasks", "retain", "retention_text", "adapter")
 _NAMES = ("task", "tasks", "retain")
 """Settings that may hold the name of a built-in task, which needs no file."""
+_HARNESS = "lm_eval:"
+"""How a task of lm-eval is named, or a YAML or a folder of such tasks."""
 _WRITTEN = ("runs", "save", "answers")
 _DATA = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".parquet", ".pq", ".txt", ".gz")
 
@@ -57,6 +59,8 @@ def relative_to(file: Path, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _beside(folder: Path, value: str, *, named: bool) -> str:
+    if value.startswith(_HARNESS):
+        return _HARNESS + _beside(folder, value.removeprefix(_HARNESS), named=named)
     path = user_path(value)
     if not value or path.is_absolute() or value.startswith("hf:") or value == "mini":
         return value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from luthier.config.advice import use_torch
 from luthier.config.data import EncodingConfig
-from luthier.errors import ConfigError, LuthierError, collecting
+from luthier.errors import ConfigError, LuthierError, TaskError, collecting
 from luthier.inference.engine import TORCH
 from luthier.models.language_model import LanguageModel
 from luthier.tasks.names import HARNESS, of_harness, require_task
@@ -75,8 +75,12 @@ def load_harness(
             require_task(HARNESS + name)
     if not names or faults:
         return None
-    from luthier.evaluation.harness.loading import load_tasks
-
+    try:
+        from luthier.evaluation.harness.loading import load_tasks
+    except ImportError as error:  # of a later version of lm-eval
+        what = f"this version of lm-eval cannot be used: {error}"
+        faults.append(TaskError(what, where=f"{HARNESS}{names[0]}", fix="pip install lm-eval==0.4.13"))
+        return None
     try:
         return load_tasks(names, data=data.folder)
     except LuthierError as fault:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +20,7 @@ EACH = "#"
 YAML = (".yaml", ".yml")
 HARNESS = "lm_eval:"
 """How the name of a task of lm-eval begins."""
+_LEAST_HARNESS = (0, 4, 13)
 
 
 def library_names() -> tuple[str, ...]:
@@ -95,6 +98,10 @@ def _require_harness(name: str) -> None:
         raise TaskError(f"no task is named behind '{HARNESS}'", fix=f"Name one: {HARNESS}mmlu.")
     if find_spec("lm_eval") is None:
         raise TaskError("lm-eval is not installed", where=name, fix="pip install 'luthier[harness]'")
+    installed = version("lm_eval")
+    if tuple(map(int, re.findall(r"\d+", installed)[:3])) < _LEAST_HARNESS:
+        what = f"lm-eval {installed} is installed, and {'.'.join(map(str, _LEAST_HARNESS))} or later is needed"
+        raise TaskError(what, where=name, fix="pip install --upgrade 'luthier[harness]'")
     if is_path(own) and not _exists(user_path(own)):
         raise TaskError("there is no such file or folder", where=name, fix="Check the path.")
 

@@ -74,9 +74,9 @@ def documents_of(task: Any, settings: HarnessSettings, lm: EngineLM) -> tuple[Do
     try:
         with quiet(), as_seeded_by_lm_eval():
             _set_shots(task, settings.shots)
-            places = _drawn(list(task.eval_docs), settings.limit, settings.seed)
+            places = None if settings.limit is None else _drawn(list(task.eval_docs), settings.limit, settings.seed)
             task.build_all_requests(
-                samples=places,
+                samples=None if places is None else set(places),  # it asks of every document whether it is among them
                 apply_chat_template=settings.chat,
                 chat_template=lm.apply_chat_template if settings.chat else None,
                 tokenizer_name=lm.tokenizer_name if settings.chat else "",
@@ -104,12 +104,12 @@ def _set_shots(task: Any, shots: int | None) -> None:
     task.set_fewshot_seed(seed=_FEW_SHOT_SEED)
 
 
-def _drawn(documents: Sequence[Any], limit: int | None, seed: int) -> list[int] | None:
+def _drawn(documents: Sequence[Any], limit: int, seed: int) -> list[int] | None:
     """Return the places of the documents that are drawn, in order; None for all of them.
 
     lm-eval takes the first rows, and files are sorted: BBQ gives .871 or .463 by where one begins.
     """
-    if limit is None or limit >= len(documents):
+    if limit >= len(documents):
         return None
 
     def mark(place: int) -> bytes:
