@@ -109,3 +109,5 @@ def test_names_of_special_tokens_are_ordinary_text(name: str) -> None:
     ids = of.encode_choices(replace(EXAMPLE, prompt=f"who {name} sat?"))[0].prompt_ids.tolist()
     special = of.tokenizer.convert_tokens_to_ids(name)
     assert special not in ids[1:]
+    answer = of.encode_choices(replace(EXAMPLE, choices=(name, "no"), targets=("no",)))[0].target_ids.tolist()
+    assert special not in answer

@@ -186,6 +186,15 @@ def test_averages_are_of_the_suites_that_were_asked_for(folder: Path) -> None:
     assert suite.averages["suite"].tasks == ("sums_plus", "sums_minus")
 
 
+def test_a_suite_of_ones_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (found,) = measured = evaluate(settings(folder, f"{folder}/suite/suite.yaml"))
+    assert found.task.name == "sums_plus"
+    assert "minus.jsonl: no such file or folder" in capsys.readouterr().err
+    (macro, _) = measured.averages
+    assert (macro.name, macro.measured, macro.tasks) == ("suite", 1, 2)
+    assert macro.value == found.scores[0].value
+
+
 def test_a_suite_file_that_names_nothing(folder: Path) -> None:
     path = folder / "suite" / "suite.yaml"
     path.write_text("description: Sums.\nfiles: [sums.yaml]\ngroups: {odd: [sums_times]}\n")

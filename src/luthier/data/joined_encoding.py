@@ -125,7 +125,8 @@ class JoinedEncoder(Encoder):
         if self.encoder_decoder or not layout.text:
             return [[*self._begin, *ids] for ids in self._pieces.ids(texts, literal=layout.literal)]
         whole = self._prompt_ids([replace(layout, text=layout.text + text) for text in texts])
-        return [ids[context:] for ids in whole]
+        # An answer that the prompt's last token takes in would have none, and cost nothing.
+        return [ids[context:] or self._pieces.ids([text])[0] for ids, text in zip(whole, texts, strict=True)]
 
     def _scored_layout(self, example: Example, prompt: str) -> Layout:
         """Return the text before an answer; white space that ends it is counted with the answer (``lead``)."""
@@ -143,7 +144,7 @@ class JoinedEncoder(Encoder):
             head += f"{turn.prompt}{self.joint.answer}{turn.reply}{self.joint.exemplar}"
         text = head + prompt
         span = moved_span(example.input_span, len(head), len(text)) if prompt == example.prompt else None
-        literal = self._special.stand_in(text)
+        literal = any(map(self._special.stand_in, (text, example.ending, *example.choices, *example.targets)))
         if literal and self._special.kept:
             return Layout(self._special.mask(text), span, "", "", example.reply, masked=True)
         return Layout(text, span, "", "", example.reply, literal=literal)

@@ -10,7 +10,8 @@ from luthier.metrics.standard_error import standard_error
 from luthier.metrics.suite_averages import Average, Measured
 from luthier.records import Prediction, Score
 from luthier.tasks.names import BIGBENCH
-from luthier.tasks.suites import averages, library_suites
+from luthier.tasks.suites import averages, is_suite_file, library_suites, read_suite
+from luthier.user_path import user_path
 
 
 def averages_of(names: Sequence[str], tasks: Sequence[str]) -> list[Average]:
@@ -20,7 +21,8 @@ def averages_of(names: Sequence[str], tasks: Sequence[str]) -> list[Average]:
         names: What was asked for.
         tasks: Names of the tasks that were measured.
     """
-    suites, known = library_suites(), dict(averages())
+    suites, known = dict(library_suites()), dict(averages())
+    suites |= {name: read_suite(user_path(name)) for name in names if is_suite_file(name)}
     if big := tuple(task for task in tasks if task.startswith(f"{BIGBENCH}_")):
         known[BIGBENCH] = Average(BIGBENCH, big, big, "macro", {})
     return [

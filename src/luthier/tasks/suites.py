@@ -14,6 +14,7 @@ from luthier.config.yaml_file import load_yaml
 from luthier.errors import TaskError
 from luthier.metrics.suite_averages import Average
 from luthier.tasks.each import for_value, values_of
+from luthier.user_path import user_path
 
 LIBRARY = Path(__file__).parent / "library"
 FILE = "suite.yaml"
@@ -90,6 +91,16 @@ def _tasks_of(path: Path) -> dict[str, tuple[Path, str]]:
     _, values = values_of(data, str(path))
     head: dict[str, Any] = {key: data[key] for key in ("each", "name") if key in data}
     return {str(for_value(head, value, str(path))[0]["name"]): (path, value) for value in values or ("",)}
+
+
+def is_suite_file(name: str) -> bool:
+    """Whether a name is that of a suite's file."""
+    return Path(name).name == FILE and user_path(name).is_file()
+
+
+def members_of(suite: Suite) -> tuple[str, ...]:
+    """Return the tasks of a suite as a list of tasks names them."""
+    return tuple(f"{path}#{value}" if value else str(path) for path, value in suite.tasks.values())
 
 
 @functools.cache

@@ -13,7 +13,8 @@ from luthier.config.yaml_file import load_yaml
 from luthier.errors import TaskError
 from luthier.tasks.bigbench import bigbench_files
 from luthier.tasks.names import BIGBENCH, library_names
-from luthier.tasks.suites import averages
+from luthier.tasks.suites import averages, is_suite_file, members_of, read_suite
+from luthier.user_path import user_path
 
 SETS = Path(__file__).parent / "library" / "sets.yaml"
 PLAIN_TEXT = "plain_text"
@@ -70,6 +71,8 @@ def expand(names: Sequence[str], folder: Path | None = None) -> tuple[NamedTask,
         members = known.get(name, (name,))
         if name == BIGBENCH and folder is not None:
             known, members = {name: bigbench_files(folder)}, bigbench_files(folder) or (name,)
+        if is_suite_file(name):
+            known, members = {name: ()}, members_of(read_suite(user_path(name)))
         for member in members:
             by_name = name not in known or (member in found and found[member].by_name)
             if member not in found or by_name:
