@@ -8,9 +8,10 @@ from typing import Any
 
 from luthier.config.data import EncodingConfig
 from luthier.data.encoding import Encoder
+from luthier.evaluation.exemplars import add_exemplars
 from luthier.models.language_model import LanguageModel
 from luthier.records import Example
-from luthier.tasks.loader import load_task
+from luthier.tasks.loader import load_exemplar_pool, load_task
 from luthier.tasks.schema import Task
 from luthier.tasks.task_encoder import task_encoder
 from luthier.tasks.task_rows import TaskRows
@@ -51,11 +52,16 @@ def joined(model: LanguageModel, task: Task, max_length: int = 1_000_000) -> Enc
 
 
 def same_requests(
-    ours: str, requests: list[Any], data: Path, model: LanguageModel
+    ours: str, requests: list[Any], data: Path, model: LanguageModel, shots: int = 0
 ) -> Iterator[tuple[Any, tuple[list[int], list[int]]]]:
     """Yield each request of lm-eval that we have too, with our token ids of its prompt and its answer."""
     task = load_task(ours, data)
     encoder, rows = joined(model, task), examples_by_row(task)
+    if shots:
+        pool = load_exemplar_pool(task, limit=None, seed=0)
+        order = task.exemplars.order
+        shown = add_exemplars(list(rows.values()), pool, shots, seed=0, fits=lambda example: True, order=order)
+        rows = dict(zip(rows, shown.examples, strict=True))
     for request in requests:
         if request.row not in rows:
             assert ours.startswith("bbq_"), f"{ours}: row {request.row} is missing"  # theirs holds all categories

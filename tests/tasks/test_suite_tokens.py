@@ -51,7 +51,7 @@ def _compare(ours: str, limit: int | None, lm: Any, data: Path, folder: Path, sh
     model, theirs = lm
     requests = requests_of(local_tasks([PAIRS[ours]], limit, data=data, folder=folder, shots=shots)[PAIRS[ours]])
     compared = 0
-    for request, own in same_requests(ours, requests, data, model):
+    for request, own in same_requests(ours, requests, data, model, shots):
         assert own == _their_tokens(theirs, request), f"{ours}, row {request.row}, answer {request.index}"
         compared += 1
     return compared
@@ -60,6 +60,12 @@ def _compare(ours: str, limit: int | None, lm: Any, data: Path, folder: Path, sh
 @pytest.mark.parametrize("ours", QUICK)
 def test_a_few_requests_have_the_same_tokens(ours: str, lm: Any, shared_data: Path, tmp_path: Path) -> None:
     assert _compare(ours, 5, lm, shared_data, tmp_path) > 0
+
+
+@pytest.mark.parametrize("ours", ["mmlu_anatomy", "mmlu_formal_logic"])
+def test_exemplars_have_the_same_tokens(ours: str, lm: Any, shared_data: Path, tmp_path: Path) -> None:
+    """The first five of the dev file, as lm-eval takes them."""
+    assert _compare(ours, 4, lm, shared_data, tmp_path, shots=5) == 16
 
 
 @pytest.mark.slow
