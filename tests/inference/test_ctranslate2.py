@@ -401,12 +401,9 @@ def test_another_device_and_a_comparison_are_refused(folder: Path) -> None:
 
 
 def test_table_and_json_show_what_eight_bits_cost(folder: Path) -> None:
-    from luthier.report.evaluation import EvaluationRow, evaluation_json, evaluation_table
+    from luthier.report.evaluation import evaluation_json, evaluation_table, row_of
 
-    rows = [
-        EvaluationRow(item.task.name, None, item.scores, (0, 0), 0, {}, item.coarser, item.same)
-        for item in ask(folder, "ctranslate2-int8")
-    ]
+    rows = [row_of(item) for item in ask(folder, "ctranslate2-int8")]
     table = evaluation_table(rows).table
     assert len(table.rows) == 4
     assert table.rows[1][0].main == "  less float32"

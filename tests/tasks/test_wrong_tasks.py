@@ -146,7 +146,7 @@ FILES: dict[str, tuple[str, str, list[str]]] = {
     "unknown normalisation": (
         "[exact_match]",
         "['accuracy:by=words']",
-        ["line 4", "'words' is no by of the metric 'accuracy'", "Known: bytes, characters, sum, tokens"],
+        ["line 4", "'words' is no by of the metric 'accuracy'", "Known: bytes, characters, prior, sum, tokens"],
     ),
     "bad preamble": ("metrics:", "preamble: '{{ thing'\nmetrics:", ["line 4, preamble", "not a Jinja template"]),
     "empty preamble": ("metrics:", "preamble: ''\nmetrics:", ["line 4", "'preamble'", "at least 1"]),

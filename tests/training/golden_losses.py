@@ -22,6 +22,7 @@ import peft
 import torch
 import transformers
 
+from luthier.config.computing import KernelsConfig
 from luthier.config.training import TrainingConfig
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.load import load_model
@@ -93,7 +94,9 @@ def train_case(case: str, folder: Path) -> Steps:
     wide = architecture == "llama-wide"
     examples = LONG if wide else SHORT
     source = write_folder(folder / "model", "llama", **WIDE) if wide else tiny_folder(architecture)
-    model = load_model(str(source), device="cpu")
+    # The wide model's kernels are those of the recording, and not what is the fastest here and now.
+    kernels = KernelsConfig(matmul="onednn", attention="pieces") if wide else KernelsConfig()
+    model = load_model(str(source), device="cpu", kernels=kernels)
     method = find_method(method_name)
     attached = method.attach(model, read_settings(method, settings, where="golden losses"), seed=SEED)
     config = TrainingConfig(

@@ -115,7 +115,7 @@ def prepare_harness(
     chat = data.chat == "always"
     if chat and not getattr(model.tokenizer, "chat_template", None):
         what = "the tokenizer has no chat template, in which the tasks of lm-eval are to be asked"
-        faults.append(ConfigError(what, where="data.chat", fix="Leave `data.chat` out: their prompts are plain then."))
+        faults.append(ConfigError(what, where="data.chat", fix="Leave it out: their prompts are plain then."))
         return Harness()
     longest = min(data.max_length or model.max_length, model.max_length)
     with quiet():

@@ -84,7 +84,7 @@ def load_task(name_or_path: str | Path, folder: Path | None = None, *, rows: boo
         return read_task(path / "task.yaml", folder=folder, rows=rows)
     if name_or_path == BIGBENCH:
         where = "no folder of original files is named" if folder is None else str(folder / BIGBENCH)
-        fix = f"Put the task.json files of its tasks into DIR/{BIGBENCH}, and name DIR: --data DIR (data.folder)."
+        fix = f"Put the task.json files of its tasks into DIR/{BIGBENCH}, and name DIR: --data DIR (`data.folder`)."
         raise DataError("no file of a task of BIG-bench is there", where=where, fix=fix)
     if is_bigbench(path):
         return read_bigbench(path)

@@ -101,7 +101,7 @@ def _require_harness(name: str) -> None:
     installed = version("lm_eval")
     if tuple(map(int, re.findall(r"\d+", installed)[:3])) < _LEAST_HARNESS:
         what = f"lm-eval {installed} is installed, and {'.'.join(map(str, _LEAST_HARNESS))} or later is needed"
-        raise TaskError(what, where=name, fix="pip install --upgrade 'luthier[harness]'")
+        raise TaskError(what, where=name, fix="pip install -U 'luthier[harness]'")
     if is_path(own) and not _exists(user_path(own)):
         raise TaskError("there is no such file or folder", where=name, fix="Check the path.")
 

@@ -11,6 +11,7 @@ import numpy as np
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
+from luthier.config.advice import how_to_set
 from luthier.config.decoding import DecodingConfig
 from luthier.data.chat_rendering import apply_template
 from luthier.data.special_tokens import stop_tokens
@@ -107,10 +108,11 @@ class EngineLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
         limit = max_new_tokens or int(settings["max_gen_toks"])
         room = self.max_length if self.luthier.encoder_decoder else self.max_length - limit
         if room < 1:
+            shorter = how_to_set("decoding.max_new_tokens", "N")
             raise ConfigError(
                 f"answers of {limit} tokens leave no room for a prompt in {self.max_length}",
                 where="max_gen_toks",
-                fix="Lower it: decoding.max_new_tokens here, --gen_kwargs max_gen_toks=N in lm-eval.",
+                fix=f"Lower it: {shorter} here, --gen_kwargs max_gen_toks=N in lm-eval.",
             )
         decoding = DecodingConfig(
             temperature=settings["temperature"] if settings["do_sample"] else 0.0,

@@ -229,7 +229,7 @@ def needs_folder(name: str, get: str | None) -> DataError:
     own = name.removeprefix(DATA)
     had = f"Get it from {get}, and name" if get else "Name"
     what = f"the original file {own} is needed, and it is not said in which folder it is"
-    return DataError(what, where=name, fix=f"{had} the folder that holds {own}: --data DIR (data.folder).")
+    return DataError(what, where=name, fix=f"{had} the folder that holds {own}: --data DIR (`data.folder`).")
 
 
 def _nearby(path: Path) -> str:
