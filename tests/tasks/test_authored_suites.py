@@ -28,6 +28,13 @@ ARC_HUB = {
     "choices": {"text": ["iron", "wood"], "label": ["A", "B"]},
     "answerKey": "A",
 }
+SWAG = {
+    "activity_label": "Baking bread",
+    "ctx_a": " [header] How to bake [title] Mix [step] flour and water.",
+    "ctx_b": "the baker",
+    "endings": ["kneads  the dough. [substeps] Rest it.", "eats [title] it at once.", "sings [loud", "waits a day."],
+    "label": 1,
+}
 FIVE = [("A", "a shop"), ("B", "a sea"), ("C", "a desert"), ("D", "a moon"), ("E", "a cave")]
 PASSAGE = "Ann met Bob Lee in Oslo.\n@highlight\nThey sang\n@highlight\nIt rained"
 ENTITIES = [("Ann", 0), ("Bob Lee", 8), ("Oslo", 19)]
@@ -90,6 +97,12 @@ ROWS: dict[str, tuple[str, str, Any, list[dict[str, Any]]]] = {
                 "choices": {"label": [label for label, _ in FIVE], "text": [text for _, text in FIVE]},
             }
         ],
+    ),
+    "hellaswag": (
+        "hellaswag/hellaswag.yaml",
+        "hellaswag/hellaswag_val.jsonl",
+        [{"ind": "Q1", **SWAG}],
+        [{**SWAG, "label": "1"}],
     ),
     "piqa": (
         "piqa/piqa.yaml",
@@ -168,7 +181,14 @@ def test_prompts_and_answers_are_those_of_lm_eval(name: str, tmp_path: Path) -> 
     train = tmp_path / place
     train.parent.mkdir(parents=True)
     train.write_text(content if isinstance(content, str) else "".join(json.dumps(row) + "\n" for row in content))
-    others = ["train.tsv", "train_xl.jsonl", "train_rand_split.jsonl", "dev.jsonl", "train.jsonl"]
+    others = [
+        "train.tsv",
+        "train_xl.jsonl",
+        "train_rand_split.jsonl",
+        "dev.jsonl",
+        "train.jsonl",
+        "hellaswag_train.jsonl",
+    ]
     others += [train.name.replace("Test", kind) for kind in ("Train", "Dev")]
     for number, other in enumerate(others):
         if not (train.parent / other).exists():
