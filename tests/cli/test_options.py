@@ -136,6 +136,8 @@ def test_help_lists_each_option_once(verb: str) -> None:
         ("store clean -o x --everything", "--runs"),
         ("score -p p.txt -r r.txt -m rouge", "--metric"),
         ("score -p p.txt -r r.txt --test bootstrap", "--significance"),
+        ("eval --limit 5", "--test"),  # as lm-eval calls it
+        ("eval --num-fewshot=5", "--shots"),
     ],
 )
 def test_a_flag_that_meant_two_things_is_named_by_its_new_name(command: str, new: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +17,13 @@ from luthier.config.helm import HelmConfig
 
 class EvaluateConfig(RemakingSettings, ComputingSettings, ModelSettings):
     """Everything that ``luthier eval`` depends on."""
+
+    # Who comes from lm-eval types its names.
+    renamed: ClassVar[Mapping[str, str]] = {
+        **RemakingSettings.renamed,
+        "limit": "data.test",
+        "num_fewshot": "shots",
+    }
 
     tasks: tuple[Name, ...] = ("all",)
     """Built-in names, benchmark tasks and suites, named sets of tasks, task YAMLs, data files or ``lm_eval:NAME``;
