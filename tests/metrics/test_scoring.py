@@ -155,17 +155,13 @@ HEAVY = ("torch", "transformers", "scipy", "pyarrow", "pandas", "sklearn", "nltk
 
 def test_importing_is_light() -> None:
     program = (
-        "import resource, sys\n"
+        "import sys\n"
         "import luthier.metrics.overlap.rouge, luthier.metrics.scoring, luthier.metrics.significance\n"
         "import luthier.metrics.score_command\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
-        "usage = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "print(usage.ru_utime + usage.ru_stime)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded, seconds = done.stdout.splitlines()
-    assert loaded == "[]"
-    assert float(seconds) < 0.3
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_metric_states_its_scale() -> None:
