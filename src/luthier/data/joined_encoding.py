@@ -66,7 +66,8 @@ class JoinedEncoder(Encoder):
         )
         before, after = added_around(tokenizer)
         self._around = Around(before, after if encoder_decoder else ())
-        self.signature = blake2b(f"{self._signature()} {joint!r}".encode(), digest_size=16).hexdigest()
+        said = f"{self._signature()} {joint!r}{' and priors' if priors else ''}"
+        self.signature = blake2b(said.encode(), digest_size=16).hexdigest()
 
     def encode_choices(self, example: Example) -> list[Encoded] | Dropped:
         """Encode an example once for each of its choices, without an end token.

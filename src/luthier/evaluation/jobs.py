@@ -119,7 +119,7 @@ def prediction_inputs(model: LanguageModel, prepared: PreparedTask, context: Eva
         "batch_tokens": context.batch_tokens,
         "examples": digest_examples(prepared.examples),
         "generation": generation.inputs(),
-    } | ({"priors": True} if getattr(prepared.encoder, "priors", False) else {})
+    }
 
 
 def response_cache_of(model: LanguageModel, context: EvaluationContext) -> Path | None:

@@ -48,7 +48,8 @@ def load_asked(
         faults: Takes what is wrong with each.
         where: The setting that names them.
     """
-    if data.folder is None and any(not named.by_name and named.name in suite_tasks() for named in names):
+    members = [named.name for named in names if not named.by_name and named.name not in library_names()]
+    if data.folder is None and members and not suite_tasks().keys().isdisjoint(members):
         # Each of its tasks would say the same.
         what = "the tasks of benchmark suites take their rows from original files, and no folder is named"
         fix = "Name the folder that holds them: --data DIR. `luthier tasks list` and docs/suites.md say which files."

@@ -47,7 +47,6 @@ from luthier.results.records import Change
 from luthier.results.scores import change, score
 from luthier.results.seven import Seven
 from luthier.tasks.loader import load_examples, load_exemplar_pool
-from luthier.tasks.names import library_names
 from luthier.tasks.schema import Task
 from luthier.threads import threads_in_words
 
@@ -376,14 +375,14 @@ def _majority(log: PredictionLog, metrics: TaskMetrics) -> float | None:
 
 def _averages(found: Sequence[Evaluated], config: EvaluateConfig) -> tuple[SuiteScore, ...]:
     """Return the averages of the suites that were asked for by name."""
-    if {one.task.name for one in found} <= set(library_names()):
-        return ()  # the built-in tasks are no suite: nothing needs to be read
     wanted = averages_of(config.tasks, [one.task.name for one in found])
+    members = {task for average in wanted for task in average.tasks}
     several = {task: outputs for average in wanted for task, outputs in average.scores.items()}
     own = {
         one.task.name: counted(
             one.scores, one.log.predictions, several.get(one.task.name, (one.scores[0].metric,)), one.chance
         )
         for one in found
+        if one.task.name in members
     }
     return suite_scores(wanted, own, confidence=config.evaluation.confidence)

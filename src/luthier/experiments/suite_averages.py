@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from luthier.experiments.named import ALL
 from luthier.metrics.registry import metric_of_output
 from luthier.metrics.standard_error import standard_error
 from luthier.metrics.suite_averages import Average, Measured
 from luthier.records import Prediction, Score
-from luthier.tasks.names import BIGBENCH
-from luthier.tasks.suites import averages, is_suite_file, library_suites, read_suite
+from luthier.tasks.names import BIGBENCH, library_names
+from luthier.tasks.suites import averages, is_suite_file, library_suites, may_name, read_suite
+from luthier.tasks.task_sets import task_sets
 from luthier.user_path import user_path
 
 
@@ -21,8 +23,11 @@ def averages_of(names: Sequence[str], tasks: Sequence[str]) -> list[Average]:
         names: What was asked for.
         tasks: Names of the tasks that were measured.
     """
-    suites, known = dict(library_suites()), dict(averages())
-    suites |= {name: read_suite(user_path(name)) for name in names if is_suite_file(name)}
+    suites = {name: read_suite(user_path(name)) for name in names if is_suite_file(name)}
+    known: dict[str, Average] = {}
+    if any(may_name(name) and name not in (ALL, *library_names(), *task_sets()) for name in names):
+        suites |= library_suites()
+        known |= averages()
     if big := tuple(task for task in tasks if task.startswith(f"{BIGBENCH}_")):
         known[BIGBENCH] = Average(BIGBENCH, big, big, "macro", {})
     return [

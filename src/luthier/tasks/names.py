@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luthier.config.yaml_file import load_yaml
 from luthier.errors import TaskError, did_you_mean
-from luthier.tasks.suites import averages, library_suites, suite_tasks
+from luthier.tasks.suites import averages, library_suites, may_name, suite_tasks
 from luthier.user_path import user_path
 
 LIBRARY = Path(__file__).parent / "library" / "builtin"
@@ -88,7 +88,7 @@ def file_and_value(name: str) -> tuple[Path, str] | None:
     place, mark, value = name.rpartition(EACH)
     if mark and user_path(place).suffix in YAML:
         return user_path(place), value
-    return suite_tasks().get(name)
+    return suite_tasks().get(name) if may_name(name) else None
 
 
 def _require_harness(name: str) -> None:

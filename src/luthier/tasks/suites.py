@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from luthier.user_path import user_path
 
 LIBRARY = Path(__file__).parent / "library"
 FILE = "suite.yaml"
+_NAME = re.compile(r"[\w-]+")
 
 
 class SuiteSpec(Settings):
@@ -101,6 +103,11 @@ def is_suite_file(name: str) -> bool:
 def members_of(suite: Suite) -> tuple[str, ...]:
     """Return the tasks of a suite as a list of tasks names them."""
     return tuple(f"{path}#{value}" if value else str(path) for path, value in suite.tasks.values())
+
+
+def may_name(name: str) -> bool:
+    """Whether a suite, a group or a task of one can be called so: what names a file needs none of them read."""
+    return _NAME.fullmatch(name) is not None
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from luthier.config.yaml_file import load_yaml
 from luthier.errors import TaskError
 from luthier.tasks.bigbench import bigbench_files
 from luthier.tasks.names import BIGBENCH, library_names
-from luthier.tasks.suites import averages, is_suite_file, members_of, read_suite
+from luthier.tasks.suites import averages, is_suite_file, may_name, members_of, read_suite
 from luthier.user_path import user_path
 
 SETS = Path(__file__).parent / "library" / "sets.yaml"
@@ -65,9 +65,8 @@ def expand(names: Sequence[str], folder: Path | None = None) -> tuple[NamedTask,
     sets = {name: one.tasks for name, one in task_sets().items()}
     found: dict[str, NamedTask] = {}
     for name in names:
-        known = (
-            sets if name in sets or name in library_names() else {one.name: one.tasks for one in averages().values()}
-        )
+        of_suites = may_name(name) and name not in sets and name not in library_names()
+        known = {one.name: one.tasks for one in averages().values()} if of_suites else sets
         members = known.get(name, (name,))
         if name == BIGBENCH and folder is not None:
             known, members = {name: bigbench_files(folder)}, bigbench_files(folder) or (name,)
