@@ -105,6 +105,7 @@ class Encoded:
         target_ids: int32 ``(target_tokens,)``; ends with the supervised end token. Every one is supervised.
         cut_tokens: Tokens cut from the head of the input text to make the example fit.
         shots: Exemplars that stand before the prompt.
+        origin: Where it comes from as training data; "" for the target task.
     """
 
     id: str
@@ -112,6 +113,7 @@ class Encoded:
     target_ids: TokenIds
     cut_tokens: int = 0
     shots: int = 0
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,11 @@ import torch
 import yaml
 from pydantic import BaseModel
 
+from luthier.config.anchor import AnchorConfig
 from luthier.config.arms import Arm
 from luthier.config.assignments import nested, overlay
 from luthier.config.compare import CompareConfig
+from luthier.config.replay import ReplayConfig
 from luthier.config.training import TrainingConfig
 from luthier.experiments.plan import Plan, read_plan, run_name
 from luthier.experiments.run_unit import retention_jobs, target_job, timing_of
@@ -295,11 +297,15 @@ def test_threads_are_in_every_key(job: Path, before: dict[str, str]) -> None:
 def test_an_arm_says_everything_that_it_is_trained_with(job: Path, before: dict[str, str]) -> None:
     plan = plan_of(job)
     _, arm = plan.arms
+    pools = {"tasks": plan.training.validation.records}
+    plan = replace(plan, training=replace(plan.training, replayable=pools))
     changed: dict[str, Any] = {
         "method": "adapter",
         "settings": {"rank": 3},
         "training": TrainingConfig(steps=9),
-        "replay": 0.5,
+        "replay": ReplayConfig(share=0.5),
+        "anchor": AnchorConfig(kl=0.1, on="target"),
+        "weight_examples": "easy",
     }
     # There is one objective; another name is refused before there is a key.
     kept: dict[str, Any] = {"name": "another", "shots": 1, "seeds": (0, 1)}

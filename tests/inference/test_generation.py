@@ -34,6 +34,9 @@ class Script(LanguageModel):
     def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:
         raise NotImplementedError
 
+    def target_logits(self, batch: Sequence[Encoded]) -> Tensor:
+        raise NotImplementedError
+
     def begin(self, prompts: Sequence[TokenIds]) -> Spoken:
         return Spoken([self.scripts[int(prompt[0])] for prompt in prompts])
 

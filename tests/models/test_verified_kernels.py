@@ -57,9 +57,9 @@ def test_what_attends_to_chunks_of_itself_is_padded(monkeypatch: pytest.MonkeyPa
     short, long = encoded(1, [(5, 3), (20, 9)])
     padded: list[str] = []
 
-    def logprobs_padded(batch: Sequence[Encoded]) -> Tensor:
+    def logprobs_padded(batch: Sequence[Encoded], *, logits: bool = False) -> Tensor:
         padded.extend(item.id for item in batch)
-        return DecoderModel._logprobs_padded(model, batch)
+        return DecoderModel._logprobs_padded(model, batch, logits=logits)
 
     assert not model.why_padded()
     monkeypatch.setattr(model, "_logprobs_padded", logprobs_padded)

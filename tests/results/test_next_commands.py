@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from example_run import SKETCHES, arm
+from luthier.config.arm_settings import ArmConfig
 from luthier.config.compare import CompareConfig
 from luthier.config.layers import read_settings
 from luthier.config.tune import TuneConfig
@@ -98,16 +99,13 @@ def test_what_was_given_is_given_again() -> None:
 def test_an_arm_that_was_spelled_out_or_searched_is_spelled_out() -> None:
     spelled = {"name": "lora", "method": {"lora": {"rank": 2}}, "replay": 0.5}
     found = tune_settings(lines("lora", arms=[spelled], retain=["topic"])[0])
-    assert found.model_dump()["arm"] | {"training": {}} == {
-        **{"name": "lora", "method": "lora", "settings": {"rank": 2}, "replay": 0.5, "shots": 0, "training": {}}
-    }
+    assert found.arm == ArmConfig.model_validate(spelled)
     assert found.retain == ("topic",)
     search = Search(3, 0, 0, {}, {"learning_rate": 0.00123, "rank": 16.0}, 0.5, None)
     found = tune_settings(lines("lora", found=search)[0])
-    assert found.model_dump()["arm"] == {
-        **{"name": "lora", "method": "lora", "shots": 0, "replay": 0.0},
-        **{"settings": {"rank": 16}, "training": {"learning_rate": 0.00123}},
-    }
+    assert found.arm == ArmConfig(
+        name="lora", method="lora", settings={"rank": 16}, training={"learning_rate": 0.00123}
+    )
 
 
 @pytest.mark.parametrize(

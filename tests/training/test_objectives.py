@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from luthier.methods.base import snapshot
 from luthier.models.language_model import LanguageModel
 from luthier.objectives.cross_entropy import CrossEntropy, CrossEntropySettings, cross_entropy
 from luthier.objectives.objective import LossSum, MicroBatch, Objective, cut_into_micro_batches, supervised_tokens
-from luthier.objectives.penalty import L2StartingPoint, L2StartingPointSettings
+from luthier.objectives.penalty import L2StartingPoint, L2StartingPointSettings, Start
 from luthier.objectives.registry import find_objective, find_penalty
 from luthier.records import Dropped, Encoded, Example
 from luthier.training import reference as reference_module
@@ -56,6 +56,9 @@ class Margin:
     def prepare(self, examples: Iterable[Example], encoder: Encoder) -> Iterator[Pair | Dropped]:
         raise NotImplementedError
 
+    def fitted(self, records: Sequence[Pair], reference: Sequence[torch.Tensor]) -> Margin:
+        return self
+
     def sequences(self, record: Pair) -> Sequence[Encoded]:
         return (record.better, record.worse)
 
@@ -90,7 +93,7 @@ def train_on_pairs(folder: Path, **training: Any) -> list[dict[str, Any]]:
     reference = reference_logprobs(model, how, PAIRS.records, PAIRS.digest, out=folder)
     attached.reattach()
     stream = shuffled_stream(PAIRS, how.config, seed=3)
-    train(model, attached, stream, how, folder=folder / "work", reference=reference)
+    train(model, attached, replace(stream, reference=reference), how, folder=folder / "work")
     return [dict(line) for line in read_log(folder / "work" / "log.jsonl")]
 
 
@@ -162,9 +165,9 @@ def l2(weight: float) -> tuple[L2StartingPoint]:
 
 def test_l2_sp_by_hand() -> None:
     """Half of alpha times the squared distance; its gradient is alpha times the distance."""
-    _, attached = start("full")
+    model, attached = start("full")
     weights = attached.trainable()
-    term = l2(0.3)[0].start(weights)
+    term = l2(0.3)[0].start(Start(model, attached, True, ROWS, {}, None))
     moved = {name: 0.01 * (k + 1) for k, name in enumerate(weights)}
     with torch.no_grad():
         for name, weight in weights.items():

@@ -169,7 +169,7 @@ def training(model: LanguageModel, method: Attached) -> Training[Encoded]:
     config = AUTO.model_copy(update={"learning_rate": 0.1})
     stream = shuffled_stream(training_set("rows", ROWS), config, seed=0)
     optimizer = make_optimizer(method.trainable(), config)
-    return Training(model, method, stream, TrainingRecipe(CrossEntropy(), config, 0), (), (), optimizer, "lora")
+    return Training(model, method, stream, TrainingRecipe(CrossEntropy(), config, 0), (), optimizer, "lora")
 
 
 def test_what_a_pass_keeps_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

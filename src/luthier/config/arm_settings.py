@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from luthier.config.anchor import AnchorConfig
 from luthier.config.base import Settings
+from luthier.config.replay import ReplayConfig
 
 
 class ArmConfig(Settings):
@@ -19,12 +21,22 @@ class ArmConfig(Settings):
     """A method, or a method with its settings as ``{lora: {rank: 4}}``; ``null`` for in-context learning."""
     shots: int = Field(default=0, ge=0)
     """Exemplars before the prompt, as many as fit."""
-    replay: float = Field(default=0.0, ge=0)
-    """Training examples of the retained tasks, in equal parts, for each of the target task's: against forgetting."""
+    replay: ReplayConfig | None = None
+    """Examples of other things than the target that are trained on too, as ``{share: 0.05, from: tasks}``; a number is
+    that of examples of the retained tasks for each of the target's."""
+    anchor: AnchorConfig = AnchorConfig()
+    """What holds the arm near to the base, as ``{kl: 0.1, on: replay}``."""
+    weight_examples: Literal["none", "easy"] = "none"
+    """``easy`` gives weight to the examples on which the base's loss is low (FLOW)."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The method's own settings, e.g. ``{rank: 4}``."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Training settings that differ from the run's."""
+
+    @field_validator("replay", mode="before")
+    @classmethod
+    def _none_is_replayed(cls, given: object) -> object:
+        return None if given in (0, "none") and given is not False else given
 
     @model_validator(mode="before")
     @classmethod

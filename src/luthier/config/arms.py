@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from luthier.config.anchor import AnchorConfig
 from luthier.config.arm_settings import ArmConfig
 from luthier.config.assignments import overlay
+from luthier.config.replay import SELF, TASKS, ReplayConfig
 from luthier.config.training import TrainingConfig
 from luthier.config.validation import validate
 from luthier.errors import ConfigError, LuthierError, did_you_mean, raise_faults
@@ -18,7 +20,7 @@ PRESETS: dict[str, ArmConfig] = {
     "zero_shot": ArmConfig(name="zero_shot"),
     "one_shot": ArmConfig(name="one_shot", shots=1),
     "full": ArmConfig(name="full", method="full"),
-    "full_replay": ArmConfig(name="full_replay", method="full", replay=1.0),
+    "full_replay": ArmConfig(name="full_replay", method="full", replay=ReplayConfig(share=0.5, budget="add")),
     "selective": ArmConfig(name="selective", method="selective"),
     "lora": ArmConfig(name="lora", method="lora"),
     "adapter": ArmConfig(name="adapter", method="adapter"),
@@ -43,7 +45,9 @@ class Arm:
         settings: The method's own settings as given.
         training: The training settings of the run, with those of this arm in place of them.
         seeds: Each trains the arm once: its random weights, data order and dropout.
-        replay: Training examples of the retained tasks for each of the target's.
+        replay: Examples of other things than the target that it is also trained on; None for none.
+        anchor: What holds it near to the base.
+        weight_examples: ``easy`` where examples have weights by the base's loss.
         objective: The name of what training minimises.
     """
 
@@ -53,7 +57,9 @@ class Arm:
     settings: dict[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seeds: tuple[int, ...] = (0,)
-    replay: float = 0.0
+    replay: ReplayConfig | None = None
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)
+    weight_examples: str = "none"
     objective: str = "cross_entropy"
 
 
@@ -80,9 +86,7 @@ def make_arms(
             # What an arm spells out wins over the run; what a preset suggests does not.
             both = overlay(given, spelled.training) if spelled is item else overlay(spelled.training, given)
             own = validate(TrainingConfig, both, source=f"arm '{spelled.name}', training")
-            arms.append(
-                Arm(spelled.name, spelled.method, spelled.shots, dict(spelled.settings), own, seeds, spelled.replay)
-            )
+            arms.append(_arm(spelled, own, seeds))
         except LuthierError as fault:
             faults.append(fault)
     repeated = [name for name, count in Counter(arm.name for arm in arms).items() if count > 1]
@@ -93,10 +97,48 @@ def make_arms(
     return arms
 
 
-def replays(item: str | ArmConfig) -> bool:
-    """Whether an arm is also trained on examples of the retained tasks."""
+def reads_retained(item: str | ArmConfig) -> bool:
+    """Whether an arm learns from training examples of the retained tasks."""
     spelled = PRESETS.get(item) if isinstance(item, str) else item
-    return spelled is not None and spelled.replay > 0
+    return spelled is not None and _reads_retained(spelled)
+
+
+def _reads_retained(spelled: ArmConfig) -> bool:
+    """Whether an arm learns from training examples of the retained tasks."""
+    replayed = spelled.replay is not None and spelled.replay.source in (TASKS, SELF)
+    return replayed or spelled.anchor.ewc > 0
+
+
+def _arm(spelled: ArmConfig, training: TrainingConfig, seeds: tuple[int, ...]) -> Arm:
+    """Return an arm that is spelled out.
+
+    Raises:
+        LuthierError: It trains nothing, and is to be kept from forgetting; all such faults.
+    """
+    given = [key for key in ("replay", "anchor", "weight_examples") if key in spelled.model_fields_set]
+    held = [key for key in given if getattr(spelled, key) not in (None, "none", AnchorConfig())]
+    what = "the arm trains nothing, so there is nothing to keep from forgetting"
+    faults: list[LuthierError] = [
+        ConfigError(what, where=f"arm '{spelled.name}', {key}", fix=f"Give the arm a method, or leave `{key}` out.")
+        for key in held
+        if spelled.method is None
+    ]
+    if spelled.anchor.kl and spelled.anchor.on == "replay" and spelled.replay is None:
+        what = "nothing is replayed on which the divergence from the base could be measured"
+        fix = "Add `replay: {share: 0.05}` to the arm, or write `on: target`."
+        faults.append(ConfigError(what, where=f"arm '{spelled.name}', anchor.kl", fix=fix))
+    raise_faults(f"arm '{spelled.name}' has faults", faults)
+    return Arm(
+        name=spelled.name,
+        method=spelled.method,
+        shots=spelled.shots,
+        settings=dict(spelled.settings),
+        training=training,
+        seeds=seeds,
+        replay=spelled.replay,
+        anchor=spelled.anchor,
+        weight_examples=spelled.weight_examples,
+    )
 
 
 def _preset(name: str, few_shots: int) -> ArmConfig:

@@ -13,6 +13,7 @@ from luthier.evaluation.measured import Judging
 from luthier.evaluation.prepared_task import signature_context
 from luthier.experiments.outcomes import ArmOutcome, FailedArm, RetentionLogs, SeedOutcome
 from luthier.experiments.plan import Plan
+from luthier.experiments.replay import replay_in_words
 from luthier.experiments.search import parameters_in_words
 from luthier.experiments.suite_averages import averages_of
 from luthier.experiments.summaries import training_summary
@@ -185,8 +186,10 @@ def _shot_notes(arm: Arm, used: tuple[int, int]) -> list[str]:
 
 
 def _replay_notes(plan: Plan, arm: Arm) -> list[str]:
-    count = replayed_examples(plan.training.of(arm)) if arm.method else 0
-    return [f"{count} training examples of the retained tasks were replayed"] if count else []
+    if arm.replay is None:
+        return []
+    target = len(plan.training.target.records)
+    return [replay_in_words(arm.replay, replayed_examples(plan.training.of(arm)), target)]
 
 
 def _search_note(search: Search) -> str:

@@ -9,18 +9,21 @@ from typing import Any
 
 from luthier.config.advice import shorter_answers
 from luthier.config.arms import Arm
+from luthier.config.base import Settings
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
-from luthier.errors import DataError, LuthierError, collecting, raise_faults
+from luthier.errors import ConfigError, DataError, LuthierError, collecting, raise_faults
 from luthier.evaluation.measured import Measured, MeasuredGroup, NativeTask
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder
 from luthier.evaluation.requests import encode_requests
 from luthier.experiments.asked_tasks import AskedTask, left_out
 from luthier.experiments.harness import Asked, prepare_harness
 from luthier.experiments.inputs import Inputs, read_inputs
+from luthier.experiments.overlapping_tasks import overlapping
+from luthier.experiments.replay import ReplaySources, apart_from_measured
 from luthier.experiments.training_data import ArmsData, read_arms_data
 from luthier.files.digests import digest
-from luthier.methods.base import virtual_tokens
+from luthier.methods.base import Method, base_weights_of, virtual_tokens
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.progress import say
@@ -85,9 +88,10 @@ def read_plan(config: CompareConfig) -> Plan:
     harness = prepare_harness(inputs.harness, model, config.data, asked, faults)
     raise_faults("the comparison cannot start", faults)
     target = PreparedTask(task, make_encoder(model, task, config.data), data.test)
-    training, counts = read_arms_data(
-        inputs.arms, target, data, retained, config.data, seed=config.seed, where=config.task
-    )
+    raise_faults("the retained tasks are not apart from the target", overlapping(retained, target, data.train))
+    texts, replayable = apart_from_measured(inputs.texts, inputs.arms)
+    sources = ReplaySources(config, model, target, retained, replayable)
+    training, counts = read_arms_data(inputs.arms, data, sources)
     return Plan(
         config,
         model,
@@ -98,7 +102,7 @@ def read_plan(config: CompareConfig) -> Plan:
         inputs.arms,
         (*(NativeTask(own) for own in retained), *harness.tasks),
         harness.groups,
-        inputs.texts,
+        texts,
         counts,
     )
 
@@ -142,11 +146,27 @@ def check_methods(arms: Sequence[Arm], model: LanguageModel, *, searching: bool)
                 lengths.append(virtual_tokens(settings))
                 if searching and (searched := method.space.get("virtual_tokens")):
                     lengths += searched.values
-                if arm.settings or virtual_tokens(settings):
+                if arm.settings or virtual_tokens(settings) or arm.anchor.ewc:
                     # Settings can name layers that this model does not have: that must not show after hours.
-                    method.attach(model, settings, seed=arm.seeds[0]).detach()
+                    _try(arm, method, settings, model)
     raise_faults("the arms have faults", faults)
     return max(lengths)
+
+
+def _try(arm: Arm, method: Method, settings: Settings, model: LanguageModel) -> None:
+    """Put a method on a model and take it off again.
+
+    Raises:
+        ConfigError: It does not fit the model, or the arm's anchor does not fit the method.
+    """
+    attached = method.attach(model, settings, seed=arm.seeds[0])
+    try:
+        if arm.anchor.ewc and not base_weights_of(attached):
+            what = f"Fisher information is that of the base's weights, and {method.name} trains none of them in place"
+            fix = "Take `kl` or `replay` for this arm, or the methods full or selective."
+            raise ConfigError(what, where="anchor.ewc", fix=fix)
+    finally:
+        attached.detach()
 
 
 def require_test(plan: Plan) -> None:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.config.advice import how_to_set, or_allow_lost
+from luthier.config.advice import or_allow_lost
 from luthier.config.arms import Arm
-from luthier.config.data import DataConfig
 from luthier.data.encoding import Encoder
-from luthier.errors import ConfigError, DataError
-from luthier.evaluation.prepared_task import PreparedTask
+from luthier.errors import DataError
+from luthier.experiments.replay import REPLAYED, ReplaySources, fisher_records, replay_pools, with_replayed
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.objectives.objective import Objective
 from luthier.records import Encoded
-from luthier.tasks.loader import TaskData, load_splits
+from luthier.tasks.loader import TaskData
 from luthier.training.job import TrainingData, ValidationSet, validation_set
-from luthier.training.stream import PreparedRecords, TrainingSet, prepare_records, training_set, with_replay
+from luthier.training.stream import PreparedRecords, TrainingSet, prepare_records, training_set
 
 OBJECTIVE: Objective[Encoded] = CrossEntropy()
 """What makes the records: the objective of every arm, since there is only this one."""
-_REPLAYED = "retained tasks"
 
 
 @dataclass(frozen=True)
@@ -32,56 +28,46 @@ class ArmsData:
 
     Attributes:
         target: The target's training examples.
-        replayable: Training examples of the retained tasks, the tasks in turns.
+        replayable: Records of each source from which an arm replays.
         validation: Of the target.
+        elsewhere: Training examples of the retained tasks, in turns, as many as the arm asks for that measures Fisher
+            information on most of them.
     """
 
     target: TrainingSet[Encoded]
-    replayable: tuple[Encoded, ...]
+    replayable: Mapping[str, tuple[Encoded, ...]]
     validation: ValidationSet[Encoded]
+    elsewhere: tuple[Encoded, ...] = ()
 
     def of(self, arm: Arm) -> TrainingData[Encoded]:
-        """Return what an arm learns from: the target's examples, and those of the retained tasks that it replays."""
-        if not arm.replay:
-            return TrainingData(self.target, self.validation)
-        count = round(arm.replay * len(self.target.records))
-        replayed = training_set(_REPLAYED, self.replayable[:count])
-        return TrainingData(with_replay(self.target, replayed), self.validation)
+        """Return what an arm learns from: the target's examples, and those that it replays."""
+        train = with_replayed(self.target, arm, self.replayable)
+        few = self.elsewhere[: arm.anchor.fisher_examples]
+        elsewhere = training_set("retained tasks", few) if arm.anchor.ewc else None
+        return TrainingData(train, self.validation, elsewhere)
 
 
 def replayed_examples(data: TrainingData[Encoded]) -> int:
-    """Return how many examples of retained tasks are among the training data."""
-    return sum(origin.records for origin in data.train.origins if origin.name == _REPLAYED)
+    """Return how many replayed examples are among the training data."""
+    return sum(origin.records for origin in data.train.origins if origin.name == REPLAYED)
 
 
-def read_arms_data(
-    arms: Sequence[Arm],
-    target: PreparedTask,
-    splits: TaskData,
-    retained: Sequence[PreparedTask],
-    limits: DataConfig,
-    *,
-    seed: int,
-    where: str,
-) -> tuple[ArmsData, dict[str, Any]]:
+def read_arms_data(arms: Sequence[Arm], splits: TaskData, sources: ReplaySources) -> tuple[ArmsData, dict[str, Any]]:
     """Prepare what the arms learn from, and count what was cut and dropped.
 
     Args:
         arms: What is compared.
-        target: The task that is trained on.
-        splits: Its splits.
-        retained: Tasks whose training examples may be replayed.
-        limits: How many examples are used, and how many may be lost.
-        seed: Of the draw of examples to replay.
-        where: What the user called the target, for messages.
+        splits: The target's.
+        sources: The target, and what may be replayed.
 
     Raises:
-        DataError: More than the share ``limits.max_lost`` of the training examples does not fit, or none is left.
-        ConfigError: An arm replays, and there is no retained task.
+        DataError: More than the share ``data.max_lost`` of the training examples does not fit, or none is left.
+        ConfigError: An arm replays, and there is nothing to replay.
     """
+    target, where = sources.target, sources.config.task
     train = prepare_records(OBJECTIVE, splits.train, target.encoder)
     validation = prepare_records(OBJECTIVE, splits.validation, target.encoder)
-    _require_few_lost(train, len(splits.train), limits.max_lost, where)
+    _require_few_lost(train, len(splits.train), sources.config.data.max_lost, where)
     if any(arm.method for arm in arms):
         _require_examples(train, splits, target.encoder, where)
     counts = {
@@ -92,33 +78,11 @@ def read_arms_data(
     }
     data = ArmsData(
         training_set(target.task.name, train.records),
-        _replayable(arms, retained, len(train.records), limits, seed),
+        replay_pools(arms, sources, len(train.records)),
         validation_set(splits.validation, validation.records),
+        fisher_records(arms, sources),
     )
     return data, counts
-
-
-def _replayable(
-    arms: Sequence[Arm], retained: Sequence[PreparedTask], examples: int, limits: DataConfig, seed: int
-) -> tuple[Encoded, ...]:
-    """Prepare as many training examples of the retained tasks as the arm that replays most of them takes."""
-    asking = [arm for arm in arms if arm.replay]
-    if not asking:
-        return ()
-    if not retained:
-        name = how_to_set("retain", "[topic]")
-        fix = f"Name tasks with {name} (tasks of lm-eval have no training examples), or leave `replay` out of the arm."
-        raise ConfigError(
-            "no task is retained, so there is nothing to replay", where=f"arm '{asking[0].name}'", fix=fix
-        )
-    each = math.ceil(max(arm.replay for arm in asking) * examples / len(retained))
-    few = limits.model_copy(update={"train": each})
-    prepared = [
-        prepare_records(OBJECTIVE, load_splits(other.task, few, seed).train, other.encoder).records
-        for other in retained
-    ]
-    turns = itertools.zip_longest(*prepared)
-    return tuple(item for turn in turns for item in turn if item is not None)
 
 
 def _require_few_lost(train: PreparedRecords[Encoded], examples: int, max_lost: float, where: str) -> None:

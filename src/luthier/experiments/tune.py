@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from luthier.arguments import require_settings
-from luthier.config.arms import replays
+from luthier.config.arms import reads_retained
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
 from luthier.config.evaluation import EvaluationConfig
@@ -83,7 +83,7 @@ def _comparison_of(config: TuneConfig) -> CompareConfig:
         model=config.model,
         task=config.task,
         arms=(config.arm,),
-        retain=config.retain if replays(config.arm) else (),
+        retain=config.retain if reads_retained(config.arm) else (),
         retention_text=None,
         runs=config.runs,
         name="tune",

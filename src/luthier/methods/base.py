@@ -76,6 +76,16 @@ class Method(Protocol):
         """Put a stored instance on the model."""
 
 
+def writes_to_base(attached: Attached) -> bool:
+    """Whether a method trains the base's own weights where they are, so that the base cannot be computed with."""
+    return bool(getattr(attached, "in_place", False))
+
+
+def base_weights_of(attached: Attached) -> dict[str, nn.Parameter]:
+    """Return the base's own weights that a method trains where they are, by their names in the base; none of others."""
+    return attached.trainable() if writes_to_base(attached) else {}
+
+
 def virtual_tokens(settings: Settings) -> int:
     """Return how many tokens of context a method takes from every prompt: those of a soft prompt, else none."""
     return int(getattr(settings, "virtual_tokens", 0))

@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from luthier.kernels.fused_cross_entropy import is_plain, logprobs_of_targets
 from luthier.kernels.variable_length import bounds, padding_free, trimmed
-from luthier.models.language_model import LanguageModel, pad
+from luthier.models.language_model import LanguageModel, logprobs_from, pad
 from luthier.models.soft_prompt import mask_with_soft_prompt, refuse_recomputing
 from luthier.models.verified_kernels import Kernel, VerifiedKernel, fastest_verified
 from luthier.records import Encoded, TokenIds
@@ -37,13 +37,20 @@ class DecoderModel(LanguageModel):
 
     def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:
         """See :meth:`LanguageModel.target_logprobs`."""
+        return self._computed(batch, logits=False)
+
+    def target_logits(self, batch: Sequence[Encoded]) -> Tensor:
+        """See :meth:`LanguageModel.target_logits`."""
+        return self._computed(batch, logits=True)
+
+    def _computed(self, batch: Sequence[Encoded], *, logits: bool) -> Tensor:
         if self.soft_prompt is not None:
             batch = self.soft_prompt.before_each(batch)
             if self.soft_prompt.cache is not None:
-                return self._logprobs_after_cached_prompt(batch)
+                return self._logprobs_after_cached_prompt(batch, logits=logits)
         if max(len(item.prompt_ids) + len(item.target_ids) for item in batch) > self.window:
-            return self._logprobs_padded(batch)
-        return self._kernel(batch)
+            return self._logprobs_padded(batch, logits=logits)
+        return self._kernel(batch, logits=logits)
 
     def why_padded(self) -> str | None:
         """See :meth:`LanguageModel.why_padded`."""
@@ -64,13 +71,16 @@ class DecoderModel(LanguageModel):
         ]
         return fastest_verified(self, kernels, self._logprobs_padded)
 
-    def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, own_output_layer: bool, trim: bool) -> Tensor:
+    def _logprobs_end_to_end(
+        self, batch: Sequence[Encoded], *, own_output_layer: bool, trim: bool, logits: bool = False
+    ) -> Tensor:
         """Log-probabilities of examples laid end to end: nothing is padded, and logits are formed for targets only.
 
         Args:
             batch: At least one example.
             own_output_layer: Let the model's own output layer form the logits, instead of the fused cross-entropy.
             trim: Compute what follows attention in the last block for the predicted places only.
+            logits: Return the logits instead: ``(S, V)``.
         """
         rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
         lengths = [len(row) for row in rows]
@@ -92,15 +102,16 @@ class DecoderModel(LanguageModel):
         frozen = contextlib.nullcontext() if stored is None else stored.replaying(batch)
         with self.precision(), padding_free(self.module, self.attention), frozen:
             if own_output_layer or not is_plain(self.module.get_output_embeddings()):
-                logits = self.module(**inputs, logits_to_keep=places).logits[0].float()  # (S, V)
-                return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+                found = self.module(**inputs, logits_to_keep=places).logits[0].float()  # (S, V)
+                return found if logits else logprobs_from(found, targets)
             # A hook on a layer, such as a bottleneck adapter's, may need all of the layer's tokens.
             trim = trim and not any(part._forward_hooks for part in self.module.modules())
             with trimmed(self.module, places, sum(lengths)) if trim else contextlib.nullcontext():
                 hidden = self.module.base_model(**inputs).last_hidden_state[0]  # (T, D)
-            return logprobs_of_targets(hidden[places], self.module.get_output_embeddings(), targets)
+            head = self.module.get_output_embeddings()
+            return head(hidden[places]).float() if logits else logprobs_of_targets(hidden[places], head, targets)
 
-    def _logprobs_padded(self, batch: Sequence[Encoded]) -> Tensor:
+    def _logprobs_padded(self, batch: Sequence[Encoded], *, logits: bool = False) -> Tensor:
         """The same with rows padded on the left, so that the targets of all rows end together.
 
         The model's own output layer forms the logits, for the last positions only.
@@ -110,12 +121,12 @@ class DecoderModel(LanguageModel):
         ids, mask = pad(rows, side="left", value=0, device=self.device)  # (B, T)
         kept = max(len(item.target_ids) for item in batch)
         with self.precision():
-            logits = self.module(
+            found = self.module(
                 input_ids=ids, attention_mask=mask, position_ids=_positions(mask), use_cache=False, logits_to_keep=kept
             ).logits  # (B, kept, V)
-        return _of_targets(logits, batch)
+        return _of_targets(found, batch, logits=logits)
 
-    def _logprobs_after_cached_prompt(self, batch: Sequence[Encoded]) -> Tensor:
+    def _logprobs_after_cached_prompt(self, batch: Sequence[Encoded], *, logits: bool) -> Tensor:
         """:meth:`target_logprobs` where keys and values stand before every row, in the key-value cache."""
         assert self.soft_prompt is not None
         assert self.soft_prompt.cache is not None
@@ -124,7 +135,7 @@ class DecoderModel(LanguageModel):
         ids, own = pad(rows, side="left", value=0, device=self.device)  # (B, T)
         mask = mask_with_soft_prompt(own, self.virtual_tokens)  # (B, n + T)
         with self.precision():
-            logits = self.module(
+            found = self.module(
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=_positions(mask)[:, self.virtual_tokens :],
@@ -132,7 +143,7 @@ class DecoderModel(LanguageModel):
                 use_cache=True,
                 logits_to_keep=max(len(item.target_ids) for item in batch),
             ).logits  # (B, kept, V)
-        return _of_targets(logits, batch)
+        return _of_targets(found, batch, logits=logits)
 
     def begin(self, prompts: Sequence[TokenIds]) -> DecoderContinuation:
         """See :meth:`LanguageModel.begin`."""
@@ -183,12 +194,12 @@ def _on(device: torch.device, numbers: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(numbers.astype("int64")).to(device)
 
 
-def _of_targets(logits: Tensor, batch: Sequence[Encoded]) -> Tensor:
-    """Log-probability of every target, from the logits ``(rows, kept, vocabulary)`` of rows that end together."""
-    supervised = _last([len(item.target_ids) for item in batch], logits.shape[1], logits.device)  # (B, kept)
-    targets = _on(logits.device, np.concatenate([item.target_ids for item in batch]))
-    chosen = logits[:, -supervised.shape[1] :][supervised].float()  # (S, V)
-    return -torch.nn.functional.cross_entropy(chosen, targets, reduction="none")
+def _of_targets(found: Tensor, batch: Sequence[Encoded], *, logits: bool) -> Tensor:
+    """Log-probability of every target, or its logits, from those ``(rows, kept, vocabulary)`` that end together."""
+    supervised = _last([len(item.target_ids) for item in batch], found.shape[1], found.device)  # (B, kept)
+    chosen = found[:, -supervised.shape[1] :][supervised].float()  # (S, V)
+    targets = _on(found.device, np.concatenate([item.target_ids for item in batch]))
+    return chosen if logits else logprobs_from(chosen, targets)
 
 
 def _positions(mask: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from luthier.kernels.fused_cross_entropy import is_plain, logprobs_of_targets
 from luthier.kernels.variable_length import bounds, padding_free, positions_restart
-from luthier.models.language_model import LanguageModel, pad
+from luthier.models.language_model import LanguageModel, logprobs_from, pad
 from luthier.models.soft_prompt import mask_with_soft_prompt, refuse_recomputing
 from luthier.models.verified_kernels import Kernel, VerifiedKernel, fastest_verified
 from luthier.records import Encoded, TokenIds
@@ -32,11 +32,18 @@ class EncoderDecoderModel(LanguageModel):
 
     def target_logprobs(self, batch: Sequence[Encoded]) -> Tensor:
         """See :meth:`LanguageModel.target_logprobs`."""
+        return self._computed(batch, logits=False)
+
+    def target_logits(self, batch: Sequence[Encoded]) -> Tensor:
+        """See :meth:`LanguageModel.target_logits`."""
+        return self._computed(batch, logits=True)
+
+    def _computed(self, batch: Sequence[Encoded], *, logits: bool) -> Tensor:
         if self.soft_prompt is not None:
             batch = self.soft_prompt.before_each(batch)
             if self.soft_prompt.cache is not None:
-                return self._logprobs_after_cached_prompt(batch)
-        return self._verified.compute(batch)
+                return self._logprobs_after_cached_prompt(batch, logits=logits)
+        return self._verified.compute(batch, logits=logits)
 
     def why_padded(self) -> str | None:
         """See :meth:`LanguageModel.why_padded`."""
@@ -57,12 +64,13 @@ class EncoderDecoderModel(LanguageModel):
         kernels += [partial(self._logprobs_padded, scale=scale) for scale in self._scales]
         return fastest_verified(self, kernels, self._logprobs_padded)
 
-    def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, scale: float | None) -> Tensor:
+    def _logprobs_end_to_end(self, batch: Sequence[Encoded], *, scale: float | None, logits: bool = False) -> Tensor:
         """Log-probabilities of examples laid end to end, in the encoder and in the decoder: nothing is padded.
 
         Args:
             batch: At least one example.
             scale: Factor of the hidden states before the output layer; None to let the model's own forward do all.
+            logits: Return the logits instead: ``(S, V)``.
         """
         asked, answered = [len(item.prompt_ids) for item in batch], [len(item.target_ids) for item in batch]
         of_prompts, of_targets = bounds(asked, self.device), bounds(answered, self.device)
@@ -78,25 +86,27 @@ class EncoderDecoderModel(LanguageModel):
                 if scale is None or not is_plain(self.module.get_output_embeddings()):
                     encoded = BaseModelOutput(last_hidden_state=states)
                     output = self.module(encoder_outputs=encoded, decoder_input_ids=ids, use_cache=False, **bounds_of)
-                    return -torch.nn.functional.cross_entropy(output.logits[0].float(), targets, reduction="none")
+                    found: Tensor = output.logits[0].float()
+                    return found if logits else logprobs_from(found, targets)
                 output = decoder(input_ids=ids, encoder_hidden_states=states, use_cache=False, **bounds_of)
-            return self._through_head(output.last_hidden_state[0], scale, targets)
+            return self._through_head(output.last_hidden_state[0], scale, targets, logits=logits)
 
-    def _logprobs_padded(self, batch: Sequence[Encoded], *, scale: float | None = None) -> Tensor:
+    def _logprobs_padded(self, batch: Sequence[Encoded], *, scale: float | None = None, logits: bool = False) -> Tensor:
         """The same of examples side by side, padded on the right."""
         ids, mask = pad([item.prompt_ids for item in batch], side="right", value=0, device=self.device)  # (B, P)
         decoder_ids, own = pad(self._decoder_inputs(batch), side="right", value=0, device=self.device)  # (B, T)
         targets = self._joined([item.target_ids for item in batch])
         with self.precision():
             if scale is None or not is_plain(self.module.get_output_embeddings()):
-                logits = self.module(
+                output = self.module(
                     input_ids=ids,
                     attention_mask=mask,
                     decoder_input_ids=decoder_ids,
                     decoder_attention_mask=own,
                     use_cache=False,
-                ).logits  # (B, T, V)
-                return -torch.nn.functional.cross_entropy(logits[own.bool()].float(), targets, reduction="none")
+                )
+                found: Tensor = output.logits[own.bool()].float()  # (S, V)
+                return found if logits else logprobs_from(found, targets)
             states = self.module.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, P, D)
             hidden = self.module.get_decoder()(
                 input_ids=decoder_ids,
@@ -105,11 +115,12 @@ class EncoderDecoderModel(LanguageModel):
                 encoder_attention_mask=mask,
                 use_cache=False,
             ).last_hidden_state  # (B, T, D)
-            return self._through_head(hidden[own.bool()], scale, targets)
+            return self._through_head(hidden[own.bool()], scale, targets, logits=logits)
 
-    def _through_head(self, hidden: Tensor, scale: float, targets: Tensor) -> Tensor:
+    def _through_head(self, hidden: Tensor, scale: float, targets: Tensor, *, logits: bool) -> Tensor:
         scaled = hidden if scale == 1 else hidden * scale
-        return logprobs_of_targets(scaled, self.module.get_output_embeddings(), targets)
+        head = self.module.get_output_embeddings()
+        return head(scaled).float() if logits else logprobs_of_targets(scaled, head, targets)
 
     def _decoder_inputs(self, batch: Sequence[Encoded]) -> list[TokenIds]:
         start = np.array([self.start_id], dtype=np.int32)
@@ -118,7 +129,7 @@ class EncoderDecoderModel(LanguageModel):
     def _joined(self, rows: Sequence[TokenIds]) -> Tensor:
         return torch.from_numpy(np.concatenate(rows).astype("int64")).to(self.device)
 
-    def _logprobs_after_cached_prompt(self, batch: Sequence[Encoded]) -> Tensor:
+    def _logprobs_after_cached_prompt(self, batch: Sequence[Encoded], *, logits: bool) -> Tensor:
         """:meth:`target_logprobs` where keys and values stand before every target, in the decoder's own cache."""
         assert self.soft_prompt is not None
         assert self.soft_prompt.cache is not None
@@ -126,17 +137,16 @@ class EncoderDecoderModel(LanguageModel):
         ids, mask = pad([item.prompt_ids for item in batch], side="right", value=0, device=self.device)  # (B, P)
         decoder_ids, own = pad(self._decoder_inputs(batch), side="right", value=0, device=self.device)  # (B, T)
         with self.precision():
-            logits = self.module(
+            output = self.module(
                 input_ids=ids,
                 attention_mask=mask,
                 decoder_input_ids=decoder_ids,
                 decoder_attention_mask=mask_with_soft_prompt(own, self.virtual_tokens),  # (B, n + T)
                 past_key_values=self.soft_prompt.cache(len(batch)),
                 use_cache=True,
-            ).logits  # (B, T, V)
-        targets = torch.from_numpy(np.concatenate([item.target_ids for item in batch]).astype("int64"))
-        chosen = logits[own.bool()].float()  # (S, V)
-        return -torch.nn.functional.cross_entropy(chosen, targets.to(self.device), reduction="none")
+            )
+        chosen: Tensor = output.logits[own.bool()].float()  # (S, V)
+        return chosen if logits else logprobs_from(chosen, self._joined([item.target_ids for item in batch]))
 
     def begin(self, prompts: Sequence[TokenIds]) -> EncoderDecoderContinuation:
         """See :meth:`LanguageModel.begin`."""

@@ -192,6 +192,15 @@ class LanguageModel(ABC):
             float32 ``(target tokens of the whole batch,)``, example after example; differentiable.
         """
 
+    @abstractmethod
+    def target_logits(self, batch: Sequence[Encoded]) -> Tensor:
+        """The whole distribution at every target token, given what stands before it, where one number is not enough.
+
+        Returns:
+            float32 ``(target tokens of the whole batch, vocabulary)``, unnormalised, example after example;
+            differentiable. It takes 4 bytes for each token and word of the vocabulary: give small batches.
+        """
+
     def why_padded(self) -> str | None:
         """Why batches of this model are padded, as it is now; None when they are laid end to end."""
         return None
@@ -248,3 +257,8 @@ def pad(rows: Sequence[TokenIds], *, side: str, value: int, device: torch.device
         ids[index, place] = torch.from_numpy(row.astype("int64"))
         mask[index, place] = 1
     return ids.to(device), mask.to(device)
+
+
+def logprobs_from(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the log-probability (nats) of each target, ``(S,)``, from its logits ``(S, V)``."""
+    return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")

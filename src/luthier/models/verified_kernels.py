@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -17,8 +17,13 @@ from luthier.records import Encoded
 if TYPE_CHECKING:
     from luthier.models.language_model import LanguageModel
 
-Kernel: TypeAlias = Callable[[Sequence[Encoded]], Tensor]
-"""Computes the log-probability of every target token of a batch: float32 ``(target tokens,)``, in nats."""
+
+class Kernel(Protocol):
+    """Computes the log-probability of every target token of a batch: float32 ``(target tokens,)``, in nats."""
+
+    def __call__(self, batch: Sequence[Encoded], *, logits: bool = False) -> Tensor:
+        """Compute it, or the logits at every target token: float32 ``(target tokens, vocabulary)``."""
+
 
 _LENGTHS = ((9, 4), (3, 2), (6, 5))
 """Prompt and target tokens of the examples on which a kernel is verified."""

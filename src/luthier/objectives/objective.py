@@ -89,6 +89,14 @@ class Objective(Protocol[R]):
     def tokens(self, record: R) -> int:
         """Return the tokens that a record takes in a forward pass. A record is never split over two of them."""
 
+    def fitted(self, records: Sequence[R], reference: Sequence[Tensor]) -> Objective[R]:
+        """Return the objective of a training on these records, with what it derives from all of them.
+
+        Args:
+            records: What is trained on.
+            reference: For each of them the log-probabilities of the reference, as in :class:`MicroBatch`.
+        """
+
     def normaliser(self, step: Sequence[R]) -> float:
         """Return what the loss of a whole optimizer step is divided by: its supervised tokens, its pairs …"""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from luthier.config.base import Settings
 from luthier.models.language_model import LanguageModel
 from luthier.objectives.objective import MicroBatch
+from luthier.records import Encoded
 
 
 class PenaltyTerm(Protocol):
@@ -29,10 +31,44 @@ class PenaltyTerm(Protocol):
         """
 
     def on_batch(self, model: LanguageModel, batch: MicroBatch[Any]) -> Tensor | None:
-        """Return the part that is computed on examples: a sum over the micro-batch, divided like the objective's loss.
+        """Return the part that is computed on examples: this micro-batch's share of the value of the whole step.
 
-        None for a penalty that has no such part.
+        None for a penalty that has no such part, here or at all.
         """
+
+
+class Trained(Protocol):
+    """Trained weights on a model, that can be taken off."""
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Return the weights that training changes."""
+
+    def detach(self) -> None:
+        """Leave the base as it was."""
+
+    def reattach(self) -> None:
+        """Put them on again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A training that begins: its weights have their starting values, before a checkpoint is loaded.
+
+    Attributes:
+        model: With the weights on it.
+        trained: The weights, untrained.
+        in_place: Whether they are the base's own, so that the base cannot be computed with any more.
+        records: What is trained on.
+        computation: How it is computed, as JSON can hold it: part of the key of what is stored.
+        out: Folder of the store; None where steps are only timed, and nothing is measured or stored.
+    """
+
+    model: LanguageModel
+    trained: Trained
+    in_place: bool
+    records: Sequence[Encoded]
+    computation: Mapping[str, Any]
+    out: Path | None
 
 
 class Penalty(Protocol):
@@ -50,8 +86,15 @@ class Penalty(Protocol):
     def settings(self) -> Settings:
         """The settings that it was made with."""
 
-    def start(self, trained: Mapping[str, nn.Parameter]) -> PenaltyTerm:
-        """Begin a training whose weights have their starting values now, before a checkpoint is loaded."""
+    def key_inputs(self) -> list[Any]:
+        """Return everything of it that trained weights depend on, as JSON can hold it."""
+
+    def start(self, training: Start) -> PenaltyTerm:
+        """Begin a training; what takes long to know of the base is kept in the store.
+
+        Raises:
+            StoreError: The store cannot be written, or its entry is damaged.
+        """
 
 
 class L2StartingPointSettings(Settings):
@@ -74,23 +117,40 @@ class L2StartingPoint:
     settings_class: ClassVar[type[Settings]] = L2StartingPointSettings
     settings: L2StartingPointSettings = field(default_factory=L2StartingPointSettings)
 
-    def start(self, trained: Mapping[str, nn.Parameter]) -> PenaltyTerm:
+    def key_inputs(self) -> list[Any]:
+        """Return its name and settings."""
+        return [self.name, self.settings.model_dump(mode="json")]
+
+    def start(self, training: Start) -> PenaltyTerm:
         """Copy the starting values."""
-        weights = list(trained.values())
-        return _Distance(weights, [weight.detach().clone() for weight in weights], self.settings.weight)
+        weights = list(training.trained.trainable().values())
+        factors: list[Tensor | float] = [self.settings.weight] * len(weights)
+        return Distance(weights, [weight.detach().clone() for weight in weights], factors)
 
 
 @dataclass(frozen=True)
-class _Distance:
+class Distance:
+    """Half of the squared distance of weights from their start, each times a factor.
+
+    Attributes:
+        weights: What is trained.
+        start: Where they began.
+        factors: A number for each of them, or one for each of their elements.
+    """
+
     weights: Sequence[nn.Parameter]
     start: Sequence[Tensor]
-    alpha: float
+    factors: Sequence[Tensor | float]
 
     def on_weights(self) -> Tensor | None:
-        if self.alpha == 0:
-            return None
-        pairs = zip(self.weights, self.start, strict=True)
-        return self.alpha / 2 * torch.stack([(weight - start).square().sum() for weight, start in pairs]).sum()
+        """Return the distance; None where every factor is the number 0."""
+        moved = [
+            (factor * (weight - start).square()).sum()
+            for weight, start, factor in zip(self.weights, self.start, self.factors, strict=True)
+            if not (isinstance(factor, float) and factor == 0)
+        ]
+        return torch.stack(moved).sum() / 2 if moved else None
 
     def on_batch(self, model: LanguageModel, batch: MicroBatch[Any]) -> Tensor | None:
+        """Return nothing: it does not depend on examples."""
         return None

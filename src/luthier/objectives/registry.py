@@ -8,12 +8,17 @@ from typing import Any
 from luthier.config.validation import validate
 from luthier.errors import ConfigError, did_you_mean
 from luthier.objectives.cross_entropy import CrossEntropy
+from luthier.objectives.divergence import Divergence
+from luthier.objectives.easy_examples import EasyExamples
+from luthier.objectives.elastic_weights import ElasticWeights
 from luthier.objectives.objective import Objective
 from luthier.objectives.penalty import L2StartingPoint, Penalty
 
-OBJECTIVES: Mapping[str, type[Any]] = {objective.name: objective for objective in (CrossEntropy,)}
+OBJECTIVES: Mapping[str, type[Any]] = {objective.name: objective for objective in (CrossEntropy, EasyExamples)}
 """Classes that fulfil :class:`~luthier.objectives.objective.Objective` and are made with their settings."""
-PENALTIES: Mapping[str, type[Any]] = {penalty.name: penalty for penalty in (L2StartingPoint,)}
+PENALTIES: Mapping[str, type[Any]] = {
+    penalty.name: penalty for penalty in (L2StartingPoint, Divergence, ElasticWeights)
+}
 """Classes that fulfil :class:`~luthier.objectives.penalty.Penalty` and are made with their settings."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.config.arm_settings import ArmConfig
-from luthier.config.arms import PRESETS
+from luthier.config.arms import PRESETS, reads_retained
 from luthier.config.compare import CompareConfig
 from luthier.config.data import EncodingConfig
 from luthier.config.training import TrainingConfig
@@ -92,8 +92,8 @@ def _training(config: Mapping[str, Any], arm: ArmResult, run: Path) -> Iterator[
         yield from ("--arm", item)
     else:
         yield from ("--set", f"arm={json.dumps(item, ensure_ascii=False)}")
-    spelled = PRESETS.get(item) if isinstance(item, str) else ArmConfig.model_validate(item)
-    if spelled is not None and spelled.replay and config.get("retain") is not None:
+    spelled = item if isinstance(item, str) else ArmConfig.model_validate(item)
+    if reads_retained(spelled) and config.get("retain") is not None:
         yield from ("--set", f"retain={json.dumps(config['retain'], ensure_ascii=False)}")
     if config.get("seed"):
         yield from ("--seed", str(config["seed"]))

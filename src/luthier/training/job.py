@@ -23,7 +23,11 @@ from luthier.methods.base import Method
 from luthier.methods.registry import find_method, read_settings
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.models.language_model import LanguageModel
+from luthier.objectives.divergence import Divergence, DivergenceSettings
+from luthier.objectives.easy_examples import EasyExamples
+from luthier.objectives.elastic_weights import ElasticWeights, ElasticWeightsSettings
 from luthier.objectives.objective import Objective, R
+from luthier.objectives.penalty import L2StartingPoint, L2StartingPointSettings, Penalty
 from luthier.objectives.registry import find_objective
 from luthier.records import Example
 from luthier.tasks.rows.splits import digest_examples
@@ -167,10 +171,17 @@ class TrainingJob(Generic[R]):
 
 @dataclass(frozen=True)
 class TrainingData(Generic[R]):
-    """What an arm learns from, and what its best weights are chosen by."""
+    """What an arm learns from, and what its best weights are chosen by.
+
+    Attributes:
+        train: What is trained on.
+        validation: What the best weights are chosen by.
+        elsewhere: Training examples of other tasks, on which Fisher information is measured; None where none is.
+    """
 
     train: TrainingSet[R]
     validation: ValidationSet[R]
+    elsewhere: TrainingSet[R] | None = None
 
 
 def make_job(
@@ -196,7 +207,7 @@ def make_job(
     assert arm.method is not None, "in-context learning trains nothing"
     method = find_method(arm.method)
     settings = read_settings(method, arm.settings, where=f"arm '{arm.name}', settings")
-    objective: Objective[R] = find_objective(arm.objective, {}, where=f"arm '{arm.name}', objective")
+    objective: Objective[R] = find_objective(objective_of(arm), {}, where=f"arm '{arm.name}', objective")
     rate = arm.training.learning_rate or method.learning_rate
     config = arm.training.model_copy(update={"learning_rate": rate})
     return TrainingJob(
@@ -205,11 +216,35 @@ def make_job(
         task=task,
         method=method,
         settings=settings,
-        recipe=TrainingRecipe(objective, config, seed),
+        recipe=TrainingRecipe(objective, config, seed, penalties_of(arm, data.elsewhere)),
         stream=shuffled_stream(data.train, config, seed=seed),
         validation=data.validation,
         compute=ComputeSettings.of(model),
     )
+
+
+def objective_of(arm: Arm) -> str:
+    """Return the name of an arm's objective: another one where its examples have weights."""
+    return EasyExamples.name if arm.weight_examples == "easy" else arm.objective
+
+
+def penalties_of(arm: Arm, elsewhere: TrainingSet[Any] | None) -> tuple[Penalty, ...]:
+    """Return what holds an arm near to the base.
+
+    Args:
+        arm: Says what, and how firmly.
+        elsewhere: Training examples of the retained tasks, where the arm asks for their Fisher information.
+    """
+    anchor, found = arm.anchor, list[Penalty]()
+    if anchor.kl:
+        found.append(Divergence(DivergenceSettings(weight=anchor.kl, on=anchor.on)))
+    if anchor.l2:
+        found.append(L2StartingPoint(L2StartingPointSettings(weight=anchor.l2)))
+    if anchor.ewc:
+        assert elsewhere is not None, "the plan reads them for such an arm"
+        settings = ElasticWeightsSettings(weight=anchor.ewc, fisher=anchor.fisher)
+        found.append(ElasticWeights(settings, elsewhere.records, elsewhere.digest))
+    return tuple(found)
 
 
 @contextlib.contextmanager

@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from luthier.config.training import TrainingConfig
 from luthier.files.atomic import writing
 from luthier.kernels.activation_checkpointing import keep_activations, recompute_activations
 from luthier.kernels.peak_memory import peak_bytes
 from luthier.kernels.variable_length import recomputation_contexts
-from luthier.methods.base import Attached, load_weights, snapshot
+from luthier.methods.base import Attached, load_weights, snapshot, writes_to_base
 from luthier.models.frozen_activations import reuse_frozen_activations
 from luthier.models.language_model import LanguageModel
 from luthier.objectives.objective import R, supervised_tokens
+from luthier.objectives.penalty import PenaltyTerm, Start
 from luthier.progress import progress as show_progress
 from luthier.progress import say
 from luthier.records import Encoded
 from luthier.signals import uninterrupted
 from luthier.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
+from luthier.training.compute import ComputeSettings
 from luthier.training.first_steps import FirstSteps
 from luthier.training.log import TrainingLog
 from luthier.training.memory_fit import first_pass_size
@@ -47,8 +48,8 @@ def train(
     recipe: TrainingRecipe[R],
     *,
     folder: Path,
+    out: Path | None = None,
     validate: Validate | None = None,
-    reference: Sequence[Tensor] = (),
     label: str = "training",
 ) -> TrainingProgress:
     """Train an attached method, and leave its best weights on the model.
@@ -59,9 +60,8 @@ def train(
         stream: The records of each optimizer step.
         recipe: The objective, its penalties, and the training settings.
         folder: Checkpoints and ``log.jsonl`` go there; a killed run goes on from it to the same bits.
+        out: Folder of the store, for what penalties measure of the base; ``folder`` when not given.
         validate: Measures the validation split; the last weights are kept when not given.
-        reference: For each record of the stream, the log-probabilities of the reference; empty where the objective
-            does not need them.
         label: What the progress bar says.
 
     Raises:
@@ -71,9 +71,9 @@ def train(
     """
     parameters = attached.trainable()
     # Before a checkpoint is loaded, the weights have their starting values.
-    terms = tuple((penalty.name, penalty.start(parameters)) for penalty in recipe.penalties)
+    terms = started_penalties(model, attached, stream, recipe, out=out or folder)
     optimizer = make_optimizer(parameters, recipe.config)
-    training = Training(model, attached, stream, recipe, reference, terms, optimizer, label)
+    training = Training(model, attached, stream, recipe, terms, optimizer, label)
     torch.manual_seed(recipe.seed)
     progress = _resume(folder, attached, training.optimizer)
     if progress.step:
@@ -94,6 +94,16 @@ def train(
     training.optimizer.zero_grad(set_to_none=True)  # a gradient is as large as its weight, and nobody needs it now
     load_best(attached, progress, folder)
     return progress
+
+
+def started_penalties(
+    model: LanguageModel, attached: Attached, stream: StepStream[R], recipe: TrainingRecipe[R], *, out: Path | None
+) -> tuple[tuple[str, PenaltyTerm], ...]:
+    """Start the penalties of a recipe on an untrained method; with no store, only so that steps can be timed."""
+    records = [one for record in stream.data.records for one in recipe.objective.sequences(record)]
+    in_place = writes_to_base(attached)
+    start = Start(model, attached, in_place, records, ComputeSettings.of(model).key_inputs(), out)
+    return tuple((penalty.name, penalty.start(start)) for penalty in recipe.penalties)
 
 
 def _run(
@@ -150,9 +160,7 @@ def _logged_step(
     """Take one step and log it; return how far training has come, and the loss."""
     recipe, stream = training.recipe, training.stream
     rate = learning_rate(progress.step, stream.steps, recipe.peak_learning_rate, recipe.config)
-    places = stream.indices(progress.step)
-    records = [stream.data.records[place] for place in places]
-    reference = [training.reference[place] for place in places] if training.reference else ()
+    records, reference = stream.records(progress.step), stream.references(progress.step)
     started = time.monotonic()
     found = take_step(training, records, reference, rate, step=progress.step, micro_tokens=progress.micro_tokens)
     seconds = time.monotonic() - started

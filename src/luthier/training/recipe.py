@@ -39,7 +39,7 @@ class TrainingRecipe(Generic[R]):
         """Return everything of it that the trained weights depend on, as JSON can hold it."""
         return {
             "objective": [self.objective.name, self.objective.settings.model_dump(mode="json")],
-            "penalties": [[penalty.name, penalty.settings.model_dump(mode="json")] for penalty in self.penalties],
+            "penalties": [penalty.key_inputs() for penalty in self.penalties],
             "training": self.config.model_dump(mode="json", exclude=_CHANGES_NO_BIT),
             "seed": self.seed,
         }

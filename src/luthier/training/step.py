@@ -33,7 +33,6 @@ class Training(Generic[R]):
         attached: Names the parameters that are trained.
         stream: The records of each step.
         recipe: The objective, its penalties, and the training settings.
-        reference: For each record of the stream the log-probabilities of the reference; empty for none.
         terms: The penalties, started, by name.
         optimizer: Over the trained parameters.
         label: What messages call it.
@@ -43,7 +42,6 @@ class Training(Generic[R]):
     attached: Attached
     stream: StepStream[R]
     recipe: TrainingRecipe[R]
-    reference: Sequence[Tensor]
     terms: tuple[tuple[str, PenaltyTerm], ...]
     optimizer: torch.optim.AdamW
     label: str
@@ -169,7 +167,7 @@ def _accumulate_gradients(
         found = objective.loss(model, batch)
         # The sum over this part, divided by the normaliser of the whole step: 8 x 1 is 1 x 8.
         part = found.total / normaliser
-        penalty = _penalty_on_batch(training, batch, normaliser, quantities)
+        penalty = _penalty_on_batch(training, batch, quantities)
         (part if penalty is None else part + penalty).backward()
         loss += float(part.detach())
         for name, value in found.quantities.items():
@@ -182,15 +180,12 @@ def _accumulate_gradients(
     return loss, quantities
 
 
-def _penalty_on_batch(
-    training: Training[R], batch: MicroBatch[R], normaliser: float, quantities: dict[str, float]
-) -> Tensor | None:
+def _penalty_on_batch(training: Training[R], batch: MicroBatch[R], quantities: dict[str, float]) -> Tensor | None:
     """Return the penalties that are computed on a micro-batch, summed, and add them to the quantities."""
     total: Tensor | None = None
     for name, term in training.terms:
-        found = term.on_batch(training.model, batch)
-        if found is not None:
-            part = found / normaliser
+        part = term.on_batch(training.model, batch)
+        if part is not None:
             total = part if total is None else total + part
             quantities[name] = quantities.get(name, 0.0) + float(part.detach())
     return total

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Generic, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from luthier.config.training import TrainingConfig
 from luthier.data.batching import plan_steps
 from luthier.data.encoding import Encoder
+from luthier.data.quotas import QuotaOrder
 from luthier.files.digests import digest
 from luthier.objectives.objective import Objective, R
 from luthier.records import Dropped, Example
@@ -34,11 +36,13 @@ class TrainingSet(Generic[R]):
         records: In a fixed order.
         digest: Of their contents, in order.
         origins: Where they come from, in their order.
+        quotas: Records of each origin in an epoch; None where an epoch has every record once.
     """
 
     records: tuple[R, ...]
     digest: str
     origins: tuple[Origin, ...]
+    quotas: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,11 @@ def with_replay(target: TrainingSet[R], replayed: TrainingSet[R]) -> TrainingSet
     )
 
 
+def with_quotas(data: TrainingSet[R], quotas: tuple[int, ...]) -> TrainingSet[R]:
+    """Return the same records, of which an epoch has so many of each origin."""
+    return replace(data, quotas=quotas)
+
+
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
     """Tokens of prompts and targets that some steps read.
@@ -123,10 +132,12 @@ class StepStream(Generic[R]):
     Attributes:
         data: The records.
         order: Which of them make each step.
+        reference: For each record the log-probabilities of the reference; empty where the objective needs none.
     """
 
     data: TrainingSet[R]
     order: StepOrder
+    reference: Sequence[Tensor] = ()
 
     @property
     def steps(self) -> int:
@@ -142,10 +153,22 @@ class StepStream(Generic[R]):
         """Return the places of a step's records (from step 0) in the training set."""
         return self.order.indices(step)
 
+    def records(self, step: int) -> list[R]:
+        """Return a step's records (from step 0)."""
+        return [self.data.records[place] for place in self.indices(step)]
+
+    def references(self, step: int) -> list[Tensor]:
+        """Return the reference's log-probabilities of a step's records; nothing where there are none."""
+        return [self.reference[place] for place in self.indices(step)] if self.reference else []
+
 
 def shuffled_stream(data: TrainingSet[R], config: TrainingConfig, *, seed: int) -> StepStream[R]:
-    """Return a stream that reads all records in every epoch, each epoch in another order."""
-    return StepStream(data, plan_steps(len(data.records), config, seed=seed))
+    """Return a stream that reads all records in every epoch, or as many as its quotas say, in a new order each time."""
+    if data.quotas is None:
+        return StepStream(data, plan_steps(len(data.records), config, seed=seed))
+    steps = plan_steps(sum(data.quotas), config, seed=seed)
+    sizes = tuple(origin.records for origin in data.origins)
+    return StepStream(data, QuotaOrder(sizes, data.quotas, steps.batch_size, steps.steps, seed))
 
 
 def count_tokens(stream: StepStream[R], objective: Objective[R], *, first: int = 0) -> TokenCounts:

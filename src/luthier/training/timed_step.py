@@ -22,7 +22,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.objectives.objective import MicroBatch, R, cut_into_micro_batches
 from luthier.training.checkpoint import random_state, restore_random_state
 from luthier.training.job import TrainingJob
-from luthier.training.loop import read_again, training_mode
+from luthier.training.loop import read_again, started_penalties, training_mode
 from luthier.training.memory_fit import first_pass_size
 from luthier.training.optimizer import make_optimizer
 from luthier.training.pass_size import busy_tokens
@@ -79,9 +79,9 @@ def time_step(model: LanguageModel, attached: Attached, job: TrainingJob[R]) -> 
         DivergenceError: The loss is not finite.
     """
     config, parameters = job.recipe.config, attached.trainable()
-    terms = tuple((penalty.name, penalty.start(parameters)) for penalty in job.recipe.penalties)
+    terms = started_penalties(model, attached, job.stream, job.recipe, out=None)
     optimizer = make_optimizer(parameters, config)
-    training = Training(model, attached, job.stream, job.recipe, (), terms, optimizer, job.name)
+    training = Training(model, attached, job.stream, job.recipe, terms, optimizer, job.name)
     again = read_again(job.stream, job.recipe)
     with (
         random_state_kept(),
@@ -138,7 +138,7 @@ def _first_passes(training: Training[R], micro_tokens: int) -> list[Sequence[R]]
     stream, model = training.stream, training.model
     batches = cut_into_micro_batches(
         training.recipe.objective,
-        [stream.data.records[place] for place in stream.indices(0)],
+        stream.records(0),
         micro_tokens,
         enough=busy_tokens(model),
         even=training.recipe.config.micro_tokens == "auto" and model.why_padded() is None,

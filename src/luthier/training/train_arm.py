@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -74,17 +75,18 @@ def _train(
     data, held_out = job.stream.data, job.validation
     reference = reference_logprobs(model, job.recipe, data.records, data.digest, out=out)
     held_out_reference = reference_logprobs(model, job.recipe, held_out.records, held_out.digest, out=out)
-    attached = job.method.attach(model, job.settings, seed=job.recipe.seed)
+    recipe = replace(job.recipe, objective=job.recipe.objective.fitted(data.records, reference))
+    attached = job.method.attach(model, job.settings, seed=recipe.seed)
     try:
         with faults_naming_arm(job.name):
             progress = train(
                 model,
                 attached,
-                job.stream,
-                job.recipe,
+                replace(job.stream, reference=reference),
+                recipe,
                 folder=entry.work,
+                out=out,
                 validate=_reporting(_validator(model, job, held_out_reference), on_validation, entry),
-                reference=reference,
                 label=f"{job.name}: training",
             )
         with writing(entry.work):
