@@ -8,8 +8,9 @@ from string import Template
 from typing import Any
 
 from luthier.config.evaluate import EvaluateConfig
+from luthier.data.text_windows import text_windows
 from luthier.experiments.evaluate import Evaluated, evaluate
-from luthier.inference.scoring import answer_logprobs, text_windows
+from luthier.inference.scoring import answer_logprobs
 from luthier.models.language_model import LanguageModel
 from luthier.tasks.held_out_text import load_texts
 from recipes.mini.mixture import HELD_OUT

@@ -244,23 +244,19 @@ def _predict(settings: PredictConfig, _: bool) -> None:
 
 def _check(settings: CheckConfig, _: bool) -> None:
     from luthier.console import open_console
-    from luthier.data.check import fatal, render_check
+    from luthier.data.check import CheckReport, fatal, render_check
     from luthier.errors import raise_faults
-    from luthier.models.load import load_reader
-    from luthier.tasks.check_task import run_check
+    from luthier.experiments.check import check
 
-    reader = load_reader(settings.model, trust_remote_code=settings.trust_remote_code)
-    report = run_check(
-        settings.task,
-        reader.tokenizer,
-        encoder_decoder=reader.encoder_decoder,
-        max_length=reader.max_length,
-        data=settings.data,
-        seed=settings.seed,
-        model_tokens=reader.tokens,
-    )
-    render_check(report, open_console())
-    raise_faults("training would be meaningless", fatal(report, settings.data.max_lost))
+    found, console = check(settings), open_console()
+    if isinstance(found, CheckReport):
+        render_check(found, console)
+        raise_faults("training would be meaningless", fatal(found, settings.data.max_lost))
+        return
+    from luthier.report.terminal import draw
+    from luthier.report.training_tables import mixture_table
+
+    console.print(draw(mixture_table(found.name, found.shares)))
 
 
 def _score(settings: ScoreConfig, as_json: bool) -> None:

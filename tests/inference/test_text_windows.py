@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.inference.scoring import answer_logprobs, text_windows
+from luthier.data.text_windows import text_windows
+from luthier.inference.scoring import answer_logprobs
 from luthier.records import Encoded
 from tiny_models import BOS, encoded, make_tokenizer, tiny_model
 

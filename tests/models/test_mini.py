@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from luthier.config.data import EvaluationDataConfig
 from luthier.config.evaluate import EvaluateConfig
+from luthier.data.text_windows import text_windows
 from luthier.experiments.evaluate import evaluate
-from luthier.inference.scoring import answer_logprobs, text_windows
+from luthier.inference.scoring import answer_logprobs
 from luthier.models.load import load_model
 from luthier.models.names import EMBEDDED
 from luthier.tasks.held_out_text import load_texts

@@ -171,7 +171,7 @@ def test_a_score_that_could_not_be_measured_is_read_back_as_such(tmp_path: Path)
     from luthier.training.trained import write_trained
 
     entry = open_entry(tmp_path, "models", {})
-    result = TrainingResult(2, 1, float("nan"), True, 5, 6, 0.1, 512)
+    result = TrainingResult(2, 1, float("nan"), True, 5, 6, 0.1, 512, 8, 40)
     entry.work.mkdir(parents=True)
     write_trained(entry.work, result, TrainingCosts(1.0, None, None, 1))
     (entry.work / "log.jsonl").touch()

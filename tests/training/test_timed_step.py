@@ -46,6 +46,9 @@ class _InTurn:
         """Return 0, 1; then 2, 0; then 1, 2."""
         return [(2 * step) % 3, (2 * step + 1) % 3]
 
+    def visits(self, step: int) -> list[tuple[int, int]]:
+        raise NotImplementedError
+
 
 def test_the_tokens_of_steps_are_counted() -> None:
     stream = StepStream(training_set("rows", ROWS[:3]), _InTurn())  # 6 + 4, 9 + 2 and 3 + 7 tokens

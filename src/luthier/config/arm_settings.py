@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from luthier.config.anchor import AnchorConfig
-from luthier.config.base import Settings
+from luthier.config.base import Name, Settings
 from luthier.config.replay import ReplayConfig
 
 
@@ -28,6 +28,8 @@ class ArmConfig(Settings):
     """What holds the arm near to the base, as ``{kl: 0.1, on: replay}``."""
     weight_examples: Literal["none", "easy"] = "none"
     """``easy`` gives weight to the examples on which the base's loss is low (FLOW)."""
+    mixture: Name | None = None
+    """The file of a mixture of tasks, on which the arm is trained in place of the target alone."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The method's own settings, e.g. ``{rank: 4}``."""
     training: dict[str, Any] = Field(default_factory=dict)

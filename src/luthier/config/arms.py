@@ -47,6 +47,7 @@ class Arm:
         seeds: Each trains the arm once: its random weights, data order and dropout.
         replay: Examples of other things than the target that it is also trained on; None for none.
         anchor: What holds it near to the base.
+        mixture: The file of a mixture that it is trained on in place of the target's training split; "" for none.
         weight_examples: ``easy`` where examples have weights by the base's loss.
         objective: The name of what training minimises.
     """
@@ -60,11 +61,17 @@ class Arm:
     replay: ReplayConfig | None = None
     anchor: AnchorConfig = field(default_factory=AnchorConfig)
     weight_examples: str = "none"
+    mixture: str = ""
     objective: str = "cross_entropy"
 
 
 def make_arms(
-    items: Sequence[str | ArmConfig], *, training: TrainingConfig, few_shots: int, seeds: tuple[int, ...]
+    items: Sequence[str | ArmConfig],
+    *,
+    training: TrainingConfig,
+    few_shots: int,
+    seeds: tuple[int, ...],
+    mixture: str = "",
 ) -> list[Arm]:
     """Turn the configuration's arms into what is compared.
 
@@ -73,6 +80,7 @@ def make_arms(
         training: The run's training settings.
         few_shots: Exemplars of ``few_shot``, as the task wants it.
         seeds: Of the trained arms.
+        mixture: The mixture that trained arms learn from where they name none; "" for the target's training split.
 
     Raises:
         ConfigError: For unknown presets, repeated names, and bad training keys; all at once.
@@ -81,10 +89,10 @@ def make_arms(
     arms: list[Arm] = []
     for item in items:
         try:
-            spelled = item if isinstance(item, ArmConfig) else _preset(item, few_shots)
+            spelled = _on_mixture(item if isinstance(item, ArmConfig) else _preset(item, few_shots), mixture)
             given = training.model_dump(exclude_unset=True)
             # What an arm spells out wins over the run; what a preset suggests does not.
-            both = overlay(given, spelled.training) if spelled is item else overlay(spelled.training, given)
+            both = overlay(given, spelled.training) if isinstance(item, ArmConfig) else overlay(spelled.training, given)
             own = validate(TrainingConfig, both, source=f"arm '{spelled.name}', training")
             arms.append(_arm(spelled, own, seeds))
         except LuthierError as fault:
@@ -109,6 +117,32 @@ def _reads_retained(spelled: ArmConfig) -> bool:
     return replayed or spelled.anchor.ewc > 0
 
 
+def _on_mixture(spelled: ArmConfig, mixture: str) -> ArmConfig:
+    """Return an arm that is trained on the mixture of the run, if it is trained and names no other."""
+    if not mixture or spelled.method is None or spelled.mixture is not None:
+        return spelled
+    return spelled.model_copy(update={"mixture": mixture})
+
+
+def _faults_beside_mixture(spelled: ArmConfig) -> list[LuthierError]:
+    """Return what an arm cannot be while it is trained on a mixture."""
+    where = f"arm '{spelled.name}', mixture"
+    said = [
+        (spelled.method is None, "the arm trains nothing", "Give it a method, or leave the mixture out."),
+        (
+            spelled.replay is not None,
+            "what is replayed beside a mixture is one of its sources",
+            "Add it to the tasks of the mixture, and leave `replay` out of the arm.",
+        ),
+        (
+            spelled.weight_examples == "easy",
+            "the examples of a mixture are worded as they are read, and have no loss before",
+            "Leave `weight_examples` out of the arm.",
+        ),
+    ]
+    return [ConfigError(what, where=where, fix=fix) for wrong, what, fix in said if wrong]
+
+
 def _arm(spelled: ArmConfig, training: TrainingConfig, seeds: tuple[int, ...]) -> Arm:
     """Return an arm that is spelled out.
 
@@ -123,10 +157,12 @@ def _arm(spelled: ArmConfig, training: TrainingConfig, seeds: tuple[int, ...]) -
         for key in held
         if spelled.method is None
     ]
-    if spelled.anchor.kl and spelled.anchor.on == "replay" and spelled.replay is None:
+    if spelled.anchor.kl and spelled.anchor.on == "replay" and spelled.replay is None and not spelled.mixture:
         what = "nothing is replayed on which the divergence from the base could be measured"
         fix = "Add `replay: {share: 0.05}` to the arm, or write `on: target`."
         faults.append(ConfigError(what, where=f"arm '{spelled.name}', anchor.kl", fix=fix))
+    if spelled.mixture:
+        faults += _faults_beside_mixture(spelled)
     raise_faults(f"arm '{spelled.name}' has faults", faults)
     return Arm(
         name=spelled.name,
@@ -138,6 +174,7 @@ def _arm(spelled: ArmConfig, training: TrainingConfig, seeds: tuple[int, ...]) -
         replay=spelled.replay,
         anchor=spelled.anchor,
         weight_examples=spelled.weight_examples,
+        mixture=spelled.mixture or "",
     )
 
 

@@ -34,6 +34,8 @@ def refuse_other_files(file: Path, data: Mapping[str, Any] | None, verb: str) ->
         raise ConfigError("this is a data file, and a configuration is expected here", where=str(file), fix=fix)
     if data is not None and "templates" in data and "source" in data:
         raise ConfigError("this is a task, and a configuration is expected here", where=str(file), fix=fix)
+    if data is not None and "tasks" in data and verb != "eval" and "arms" not in data and "task" not in data:
+        raise ConfigError("this is a mixture, and a configuration is expected here", where=str(file), fix=fix)
 
 
 def relative_to(file: Path, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,9 +54,22 @@ def relative_to(file: Path, data: Mapping[str, Any]) -> dict[str, Any]:
             found[key] = _beside(folder, value, named=key in _NAMES)
         elif isinstance(value, list):
             found[key] = [_beside(folder, item, named=True) if isinstance(item, str) else item for item in value]
+    if isinstance(found.get("arms"), list):
+        found["arms"] = [_arm_beside(folder, item) if isinstance(item, Mapping) else item for item in found["arms"]]
     for key in _WRITTEN:
         if isinstance(found.get(key), str) and not user_path(found[key]).is_absolute():
             found[key] = str(folder / found[key])
+    return found
+
+
+def _arm_beside(folder: Path, arm: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an arm that is spelled out, with the files that it is trained on."""
+    found = dict(arm)
+    if isinstance(found.get("mixture"), str):
+        found["mixture"] = _beside(folder, found["mixture"], named=False)
+    replay = found.get("replay")
+    if isinstance(replay, Mapping) and isinstance(replay.get("from"), str):
+        found["replay"] = {**replay, "from": _beside(folder, replay["from"], named=True)}
     return found
 
 

@@ -52,11 +52,13 @@ class StepPlan:
 
     def indices(self, step: int) -> list[int]:
         """Return the examples of a step (from 0); the order runs on from epoch to epoch, without a short last batch."""
+        return [place for place, _ in self.visits(step)]
+
+    def visits(self, step: int) -> list[tuple[int, int]]:
+        """Return the same, each with how often it was read before."""
         positions = range(step * self.batch_size, (step + 1) * self.batch_size)
-        return [
-            int(_order(self.seed, position // self.examples, self.examples)[position % self.examples])
-            for position in positions
-        ]
+        epochs = (divmod(position, self.examples) for position in positions)
+        return [(int(_order(self.seed, epoch, self.examples)[place]), epoch) for epoch, place in epochs]
 
 
 @functools.lru_cache(maxsize=4)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from luthier.data.batching import plan_batches
+from luthier.data.text_windows import text_windows
 from luthier.errors import DataError
 from luthier.evaluation.context import EvaluationContext, computation_of
 from luthier.evaluation.jobs import EvaluationJob, response_cache_of
 from luthier.evaluation.response_cache import CachedRequest, request_key
 from luthier.files.digests import digest
 from luthier.files.store import open_entry
-from luthier.inference.scoring import answer_logprobs, text_windows
+from luthier.inference.scoring import answer_logprobs
 from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, Prediction

@@ -28,7 +28,7 @@ from luthier.results.costs import mean_costs
 from luthier.results.records import ArmCosts, ArmResult, RetentionResult, SeedResult
 from luthier.results.scores import Logs, corrected_retention, retention_over_seeds, score_over_seeds
 from luthier.results.suite_retention import suite_retention
-from luthier.results.summaries import Search
+from luthier.results.summaries import Search, TrainedOn
 from luthier.training.trained import Trained
 
 _CONTEXT_OF_TEXT = {"split": "heldout"}
@@ -69,6 +69,7 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
         seeds=arm.seeds if first.trained else (),
         per_seed=tuple(_seed_result(plan, arm, run, base) for run in outcome.runs) if several else (),
         answers=summarise_answers(outcome.logs, target.metrics),
+        trained_on=TrainedOn(done.examples, done.supervised_tokens, plan.training.shares_of(arm)) if done else None,
     )
 
 

@@ -16,6 +16,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.tasks.held_out_text import load_texts
 from luthier.tasks.loader import load_task, with_data_settings
+from luthier.tasks.mixture_spec import MixtureSpec, is_mixture, read_mixture
 from luthier.tasks.schema import Task
 from luthier.tasks.task_sets import EVERYDAY, NamedTask, expand
 
@@ -28,7 +29,7 @@ class Inputs:
     """What a comparison's configuration names.
 
     Attributes:
-        task: The target.
+        task: The target; of a mixture the task that it is chosen and measured by.
         arms: What is compared.
         retained: Tasks on which forgetting is measured.
         harness: Tasks of lm-eval on which it is measured too; None without any.
@@ -52,15 +53,20 @@ def read_inputs(config: CompareConfig) -> Inputs:
     """
     faults: list[LuthierError] = []
     task: Task | None = None
+    mixture: MixtureSpec | None = None
     arms: list[Arm] = []
+    named = config.task
+    with collecting(faults):
+        mixture = read_mixture(config.task) if is_mixture(config.task) else None
+        named = mixture.target_name if mixture else config.task
     ours, theirs = apart(expand((EVERYDAY,) if config.retain is None else config.retain, config.data.folder))
     with collecting(faults):
-        retained = _retained_tasks(ours, target=config.task, data=config.data)
+        retained = _retained_tasks(ours, target=named, data=config.data)
     harness = load_harness(theirs, config.data, faults)
     with collecting(faults):
         texts = load_texts(config.retention_text) if config.retention_text else []
     with collecting(faults):
-        task = with_data_settings(load_task(config.task, config.data.folder), config.data)
+        task = with_data_settings(load_task(named, config.data.folder), config.data)
     with collecting(faults):
         model = load_model(
             config.model,
@@ -71,7 +77,13 @@ def read_inputs(config: CompareConfig) -> Inputs:
         )
     with collecting(faults):
         shots = task.few_shot if task else 0
-        arms = make_arms(config.arms, training=config.training, few_shots=shots, seeds=config.training_seeds)
+        arms = make_arms(
+            config.arms,
+            training=config.training,
+            few_shots=shots,
+            seeds=config.training_seeds,
+            mixture=config.task if mixture else "",
+        )
     raise_faults("the comparison cannot start", faults)
     assert task is not None
     return Inputs(task, tuple(arms), retained, harness, tuple(texts), model)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from luthier.errors import ConfigError, LuthierError
 from luthier.evaluation.prepared_task import PreparedTask
 from luthier.records import Example
-from luthier.tasks.rows.splits import hash64
+from luthier.tasks.texts import text_hash
 
 ALLOWED = 0.01
 """Share of a retained task's test examples whose text may stand in the target's training examples."""
@@ -21,7 +21,7 @@ def overlapping(retained: Sequence[PreparedTask], target: PreparedTask, train: S
         target: The task that is trained on.
         train: Its training examples.
     """
-    learned = {hash64(text, "luthier text") for text in map(text_of, train)}
+    learned = {text_hash(example) for example in train}
     return [fault for other in retained for fault in _faults(other, target, learned)]
 
 
@@ -31,16 +31,10 @@ def _faults(other: PreparedTask, target: PreparedTask, learned: set[int]) -> Ite
         fix = "Take it out of the retained tasks: how the target changes is what the arms are compared by."
         yield ConfigError(f"the target '{name}' is retained too", where=where, fix=fix)
         return
-    shared = sum(hash64(text_of(example), "luthier text") in learned for example in other.examples)
+    shared = sum(text_hash(example) in learned for example in other.examples)
     if shared > ALLOWED * len(other.examples):
         what = (
             f"{shared} of {len(other.examples)} test examples of '{name}' have the text of a training example of the "
             "target: what is learned would hide what is forgotten"
         )
         yield ConfigError(what, where=where, fix="Take it out of the retained tasks, or train on other rows.")
-
-
-def text_of(example: Example) -> str:
-    """Return the input text of an example where its template marks one, else its prompt, without blanks around it."""
-    start, end = example.input_span or (0, len(example.prompt))
-    return example.prompt[start:end].strip()

@@ -23,7 +23,7 @@ from luthier.experiments.overlapping_tasks import overlapping
 from luthier.experiments.replay import ReplaySources, apart_from_measured
 from luthier.experiments.training_data import ArmsData, read_arms_data
 from luthier.files.digests import digest
-from luthier.methods.base import Method, base_weights_of, virtual_tokens
+from luthier.methods.base import Method, base_weights_of, virtual_tokens, writes_to_base
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.progress import say
@@ -146,7 +146,7 @@ def check_methods(arms: Sequence[Arm], model: LanguageModel, *, searching: bool)
                 lengths.append(virtual_tokens(settings))
                 if searching and (searched := method.space.get("virtual_tokens")):
                     lengths += searched.values
-                if arm.settings or virtual_tokens(settings) or arm.anchor.ewc:
+                if arm.settings or virtual_tokens(settings) or arm.anchor.ewc or arm.anchor.kl:
                     # Settings can name layers that this model does not have: that must not show after hours.
                     _try(arm, method, settings, model)
     raise_faults("the arms have faults", faults)
@@ -165,6 +165,11 @@ def _try(arm: Arm, method: Method, settings: Settings, model: LanguageModel) -> 
             what = f"Fisher information is that of the base's weights, and {method.name} trains none of them in place"
             fix = "Take `kl` or `replay` for this arm, or the methods full or selective."
             raise ConfigError(what, where="anchor.ewc", fix=fix)
+        if arm.anchor.kl and arm.mixture and writes_to_base(attached):
+            what = f"{method.name} writes to the base, whose distributions are then needed before, and those of a "
+            what += "mixture are not known before its examples are read"
+            fix = "Take a method that leaves the base alone, such as lora, or `l2` or `ewc` for this arm."
+            raise ConfigError(what, where="anchor.kl", fix=fix)
     finally:
         attached.detach()
 

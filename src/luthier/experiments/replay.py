@@ -14,13 +14,13 @@ from luthier.config.advice import how_to_set
 from luthier.config.arms import Arm
 from luthier.config.compare import CompareConfig
 from luthier.config.replay import SELF, TASKS, TEXT, ReplayConfig
+from luthier.data.text_windows import text_windows
 from luthier.errors import ConfigError, DataError, LuthierError
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.jobs import task_job
 from luthier.evaluation.prepared_task import PreparedTask, make_encoder
 from luthier.evaluation.run import read_log, run
 from luthier.files.store import About
-from luthier.inference.scoring import text_windows
 from luthier.models.language_model import LanguageModel
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.records import Encoded, Example

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.config.advice import or_allow_lost
 from luthier.config.arms import Arm
 from luthier.data.encoding import Encoder
+from luthier.data.shares import Measured, shares
 from luthier.errors import DataError
+from luthier.evaluation.prepared_task import make_encoder
 from luthier.experiments.replay import REPLAYED, ReplaySources, fisher_records, replay_pools, with_replayed
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.objectives.objective import Objective
-from luthier.records import Encoded
+from luthier.records import Encoded, Share
 from luthier.tasks.loader import TaskData
+from luthier.tasks.mixture import Mixture, Reader, make_mixture
+from luthier.tasks.mixture_spec import read_mixture
+from luthier.tasks.texts import text_hash
 from luthier.training.job import TrainingData, ValidationSet, validation_set
-from luthier.training.stream import PreparedRecords, TrainingSet, prepare_records, training_set
+from luthier.training.stream import LazyRecords, Origin, PreparedRecords, TrainingSet, prepare_records, training_set
 
 OBJECTIVE: Objective[Encoded] = CrossEntropy()
 """What makes the records: the objective of every arm, since there is only this one."""
@@ -30,6 +35,7 @@ class ArmsData:
         target: The target's training examples.
         replayable: Records of each source from which an arm replays.
         validation: Of the target.
+        mixtures: What arms learn from that are trained on a mixture, by its file.
         elsewhere: Training examples of the retained tasks, in turns, as many as the arm asks for that measures Fisher
             information on most of them.
     """
@@ -38,13 +44,45 @@ class ArmsData:
     replayable: Mapping[str, tuple[Encoded, ...]]
     validation: ValidationSet[Encoded]
     elsewhere: tuple[Encoded, ...] = ()
+    mixtures: Mapping[str, Mixture] = field(default_factory=dict)
 
     def of(self, arm: Arm) -> TrainingData[Encoded]:
         """Return what an arm learns from: the target's examples, and those that it replays."""
-        train = with_replayed(self.target, arm, self.replayable)
+        if arm.mixture:
+            train = mixture_set(self.mixtures[arm.mixture])
+        else:
+            train = with_replayed(self.target, arm, self.replayable)
         few = self.elsewhere[: arm.anchor.fisher_examples]
         elsewhere = training_set("retained tasks", few) if arm.anchor.ewc else None
         return TrainingData(train, self.validation, elsewhere)
+
+    def shares_of(self, arm: Arm) -> tuple[Share, ...]:
+        """Return the shares of what an arm learns from; nothing where that is the target alone."""
+        if arm.mixture:
+            return self.mixtures[arm.mixture].shares
+        train = self.of(arm).train
+        if len(train.origins) < 2:
+            return ()
+        found = quotas_of(train)
+        asked = arm.replay.share if arm.replay else 0.0
+        return shares(measured_origins(train), (1 - asked, asked), found)
+
+
+def quotas_of(train: TrainingSet[Encoded]) -> tuple[int, ...]:
+    """Return how many records of each origin an epoch has."""
+    return train.quotas or tuple(origin.records for origin in train.origins)
+
+
+def measured_origins(train: TrainingSet[Encoded]) -> list[Measured]:
+    """Return the origins of a training set with the mean number of their supervised tokens."""
+    found, start = [], 0
+    for origin in train.origins:
+        own = train.records[start : start + origin.records]
+        start += origin.records
+        tokens = sum(len(record.target_ids) for record in own) / max(1, len(own))
+        cut = sum(record.cut_tokens > 0 for record in own) / max(1, len(own))
+        found.append(Measured(origin.name, origin.records, tokens, cut))
+    return found
 
 
 def replayed_examples(data: TrainingData[Encoded]) -> int:
@@ -68,7 +106,7 @@ def read_arms_data(arms: Sequence[Arm], splits: TaskData, sources: ReplaySources
     train = prepare_records(OBJECTIVE, splits.train, target.encoder)
     validation = prepare_records(OBJECTIVE, splits.validation, target.encoder)
     _require_few_lost(train, len(splits.train), sources.config.data.max_lost, where)
-    if any(arm.method for arm in arms):
+    if any(arm.method and not arm.mixture for arm in arms):
         _require_examples(train, splits, target.encoder, where)
     counts = {
         "train_cut": train.cut,
@@ -81,8 +119,30 @@ def read_arms_data(arms: Sequence[Arm], splits: TaskData, sources: ReplaySources
         replay_pools(arms, sources, len(train.records)),
         validation_set(splits.validation, validation.records),
         fisher_records(arms, sources),
+        {name: _mixture(name, splits, sources) for name in dict.fromkeys(arm.mixture for arm in arms if arm.mixture)},
     )
     return data, counts
+
+
+def mixture_set(mixture: Mixture) -> TrainingSet[Encoded]:
+    """Return a mixture as a training set, whose records are made as they are read."""
+    sizes = mixture.sizes
+    origins = tuple(Origin(share.source, size) for share, size in zip(mixture.shares, sizes, strict=True))
+    return TrainingSet(LazyRecords(sum(sizes), mixture.record), mixture.digest, origins, mixture.quotas)
+
+
+def _mixture(name: str, splits: TaskData, sources: ReplaySources) -> Mixture:
+    """Read a mixture, without the examples whose texts are measured on."""
+    config, model = sources.config, sources.model
+    measured = {other.task.name: frozenset(map(text_hash, other.examples)) for other in sources.retained}
+    measured[sources.target.task.name] = frozenset(map(text_hash, (*splits.validation, *splits.test)))
+    reader = Reader(
+        model.tokenizer,
+        model.encoder_decoder,
+        model.max_length,
+        lambda task: make_encoder(model, task, config.data),
+    )
+    return make_mixture(read_mixture(name), reader, config.data, seed=config.seed, held_out=measured)
 
 
 def _require_few_lost(train: PreparedRecords[Encoded], examples: int, max_lost: float, where: str) -> None:

@@ -6,6 +6,7 @@ from luthier.report import answer_tables, tables
 from luthier.report.cost_tables import cost_table, storage_table
 from luthier.report.run_tables import runs_table
 from luthier.report.tables import Table
+from luthier.report.training_tables import share_tables, trained_on_table
 from luthier.results.records import RunCosts, RunResults
 
 
@@ -19,6 +20,8 @@ def all_tables(results: RunResults, costs: RunCosts | None) -> list[Table]:
         tables.retention_table(results),
         tables.pairs_table(results),
         runs_table(results),
+        trained_on_table(results),
+        *share_tables(results),
         answer_tables.answers_table(results),
         answer_tables.classes_table(results),
         *answer_tables.confusion_tables(results),

@@ -30,6 +30,7 @@ from luthier.results.summaries import (
     ModelSummary,
     Search,
     TaskSummary,
+    TrainedOn,
     TrainingSummary,
 )
 
@@ -151,6 +152,7 @@ class ArmResult(Displayed):
         per_seed: What each of these runs found, in the same order.
         answers: Its answers to the target task's test split, counted; None where this was not recorded.
         failed: Why its training failed, and so nothing of it was measured; "" where it did not.
+        trained_on: Examples and tokens that it was trained on; None when nothing was, or where this was not recorded.
     """
 
     view: ClassVar[str] = "arm"
@@ -179,6 +181,7 @@ class ArmResult(Displayed):
     per_seed: tuple[SeedResult, ...] = ()
     answers: AnswerSummary | None = None
     failed: str = ""
+    trained_on: TrainedOn | None = None
 
     def __repr__(self) -> str:
         score = f", {self.scores[0]}" if self.scores else ", failed" if self.failed else ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from luthier.records import Share
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
@@ -31,6 +33,21 @@ class ModelSummary:
     file: str = ""
     quantisation: str = ""
     licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedOn:
+    """What an arm was trained on.
+
+    Attributes:
+        examples: Examples read, each as often as it was read; the first seed's where there are several.
+        supervised_tokens: Target tokens of these.
+        shares: Of the sources of a mixture, or of target and replay; empty where there is the target alone.
+    """
+
+    examples: int
+    supervised_tokens: int
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -28,15 +28,18 @@ class SplitIndex:
     Args:
         rows: The task's rows.
         seed: Of what is drawn.
+        keep: Called with each example as it comes by, rendered as in an evaluation.
     """
 
-    def __init__(self, rows: TaskRows, seed: int) -> None:
+    def __init__(self, rows: TaskRows, seed: int, *, keep: Callable[[TaskExample], None] | None = None) -> None:
         self.rows = rows
         duplicates, draws = DuplicateIndex(), array("Q")
         # Both passes see the same examples; prompts are compared in the wording of evaluation.
         for item in rows.items(evaluation=True):
             duplicates.add(item.split, item.example)
             draws.append(draw_key(item.example.id, seed))
+            if keep is not None:
+                keep(item)
         self.overlaps: Overlaps = duplicates.overlaps(keep_prompts=rows.task.overlaps == "keep")
         self._splits = duplicates.splits
         self._draws = np.frombuffer(draws, dtype=np.uint64)

@@ -33,6 +33,7 @@ class TaskExample:
         example: The rendered row.
         source: The file or dataset that the row is from.
         row: Its number there, from 1.
+        content: What the source has.
     """
 
     place: int
@@ -40,6 +41,7 @@ class TaskExample:
     example: Example
     source: str
     row: int
+    content: Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class TaskRows:
                     ):
                         self.repeated_choices += choices_given(self.task, one.row) > len(example.choices)
                         if only is None or one.split == only:
-                            yield TaskExample(place, one.split, example, str(source), one.number)
+                            yield TaskExample(place, one.split, example, str(source), one.number, one.row)
                         place += 1
                 except LeftOut as fault:
                     self.left_out += 1

@@ -100,7 +100,7 @@ def started_penalties(
     model: LanguageModel, attached: Attached, stream: StepStream[R], recipe: TrainingRecipe[R], *, out: Path | None
 ) -> tuple[tuple[str, PenaltyTerm], ...]:
     """Start the penalties of a recipe on an untrained method; with no store, only so that steps can be timed."""
-    records = [one for record in stream.data.records for one in recipe.objective.sequences(record)]
+    records = [one for record in stream.data.at_once for one in recipe.objective.sequences(record)]
     in_place = writes_to_base(attached)
     start = Start(model, attached, in_place, records, ComputeSettings.of(model).key_inputs(), out)
     return tuple((penalty.name, penalty.start(start)) for penalty in recipe.penalties)
@@ -195,7 +195,7 @@ def read_again(stream: StepStream[R], recipe: TrainingRecipe[R]) -> Sequence[Enc
     """
     if stream.order.passes < 1.5:
         return ()
-    return [sequence for record in stream.data.records for sequence in recipe.objective.sequences(record)]
+    return [sequence for record in stream.data.at_once for sequence in recipe.objective.sequences(record)]
 
 
 @contextlib.contextmanager

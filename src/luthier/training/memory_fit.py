@@ -66,7 +66,7 @@ def first_pass_size(training: Training[R]) -> int:
 
 def kept_bytes(training: Training[R]) -> KeptBytes:
     """Measure what a forward pass keeps, on a short and a longer record; without dropout, which would be drawn."""
-    objective, records = training.recipe.objective, training.stream.data.records
+    objective, records = training.recipe.objective, training.stream.data.some
     ordered = sorted(range(len(records)), key=lambda place: objective.tokens(records[place]))
     short, long = records[ordered[0]], records[ordered[len(ordered) // 2]]
     tokens = objective.tokens(short), objective.tokens(long)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, overload
 
 import numpy as np
 from torch import Tensor
@@ -19,6 +19,9 @@ from luthier.files.digests import digest
 from luthier.objectives.objective import Objective, R
 from luthier.records import Dropped, Example
 
+_SAMPLE = 64
+"""Records that stand for all where those are made as they are read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -26,6 +29,39 @@ class Origin:
 
     name: str
     records: int
+
+
+class LazyRecords(Sequence[R]):
+    """Records that are made each time that they are read, perhaps in other words at each visit.
+
+    Args:
+        count: How many there are.
+        make: Returns a record by its place, as it is read at a visit (from 0).
+    """
+
+    def __init__(self, count: int, make: Callable[[int, int], R]) -> None:
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> R: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[R]: ...
+    def __getitem__(self, place: int | slice) -> R | Sequence[R]:
+        if isinstance(place, slice):
+            return [self._make(own, 0) for own in range(self._count)[place]]
+        return self._make(range(self._count)[place], 0)
+
+    def at_visit(self, place: int, visit: int) -> R:
+        """Return a record as it is read at a visit (from 0)."""
+        return self._make(place, visit)
+
+    def sample(self) -> list[R]:
+        """Return a few, spread over all of them."""
+        places = np.unique(np.linspace(0, self._count - 1, min(_SAMPLE, self._count)).astype(int))
+        return [self._make(int(place), 0) for place in places]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +75,20 @@ class TrainingSet(Generic[R]):
         quotas: Records of each origin in an epoch; None where an epoch has every record once.
     """
 
-    records: tuple[R, ...]
+    records: Sequence[R]
     digest: str
     origins: tuple[Origin, ...]
     quotas: tuple[int, ...] | None = None
+
+    @property
+    def at_once(self) -> Sequence[R]:
+        """All records where they are in memory; none where they are made as they are read."""
+        return () if isinstance(self.records, LazyRecords) else self.records
+
+    @property
+    def some(self) -> Sequence[R]:
+        """All records, or a few where they are made as they are read."""
+        return self.records.sample() if isinstance(self.records, LazyRecords) else self.records
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +170,9 @@ class StepOrder(Protocol):
     def indices(self, step: int) -> Sequence[int]:
         """Return the records of a step (from 0), found from its number alone."""
 
+    def visits(self, step: int) -> Sequence[tuple[int, int]]:
+        """Return the same, each with how often it was read before."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepStream(Generic[R]):
@@ -155,7 +204,10 @@ class StepStream(Generic[R]):
 
     def records(self, step: int) -> list[R]:
         """Return a step's records (from step 0)."""
-        return [self.data.records[place] for place in self.indices(step)]
+        records = self.data.records
+        if isinstance(records, LazyRecords):
+            return [records.at_visit(place, visit) for place, visit in self.order.visits(step)]
+        return [records[place] for place in self.indices(step)]
 
     def references(self, step: int) -> list[Tensor]:
         """Return the reference's log-probabilities of a step's records; nothing where there are none."""
@@ -172,7 +224,14 @@ def shuffled_stream(data: TrainingSet[R], config: TrainingConfig, *, seed: int) 
 
 
 def count_tokens(stream: StepStream[R], objective: Objective[R], *, first: int = 0) -> TokenCounts:
-    """Count the tokens that the steps of a stream read, from step ``first`` on."""
+    """Count the tokens that the steps of a stream read, from step ``first`` on.
+
+    Where records are made as they are read, the count is that of a few of them, multiplied.
+    """
+    if not stream.data.at_once:
+        some = [objective.tokens(record) for record in stream.data.some]
+        read = (stream.steps - first) * len(stream.indices(0)) * sum(some) // max(1, len(some))
+        return TokenCounts(read, min(read, len(stream.data.records) * sum(some) // max(1, len(some))))
     lengths = np.array([objective.tokens(record) for record in stream.data.records], dtype=np.int64)
     places = [place for step in range(first, stream.steps) for place in stream.indices(step)]
     distinct = np.unique(np.array(places, dtype=np.int64))

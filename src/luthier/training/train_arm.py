@@ -166,6 +166,8 @@ def _store(
         stored_bytes=sum(path.stat().st_size for path in adapter.rglob("*") if path.is_file()),
         learning_rate=job.recipe.peak_learning_rate,
         micro_tokens=progress.micro_tokens,
+        examples=progress.step * len(job.stream.indices(0)),
+        supervised_tokens=progress.supervised_tokens,
     )
     costs = TrainingCosts(
         training_seconds=progress.seconds,

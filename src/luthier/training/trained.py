@@ -26,6 +26,8 @@ class TrainingResult:
         learning_rate: The peak.
         micro_tokens: Tokens of a forward pass at most: those that were given or chosen, or fewer where memory was
             short.
+        examples: Examples read, each as often as it was read.
+        supervised_tokens: Target tokens of these.
     """
 
     steps: int
@@ -36,6 +38,8 @@ class TrainingResult:
     stored_bytes: int
     learning_rate: float
     micro_tokens: int
+    examples: int
+    supervised_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,7 +282,31 @@ def compiled(source: str) -> jinja2.Template:
     """
     if len(source) > SOURCE_LIMIT:
         raise jinja2.TemplateSyntaxError(f"a template may have at most {SOURCE_LIMIT} characters", 1)
-    return environment().from_string(source)
+    template = environment().from_string(source)
+    # Jinja copies the globals at every rendering, and copies a plain mapping in a quarter of the time.
+    template.globals = dict(template.globals)
+    return template
+
+
+@lru_cache(maxsize=4096)
+def substitutions(source: str) -> tuple[tuple[bool, str], ...] | None:
+    """Return the texts of a template that only puts values where their names stand, and these names; else None.
+
+    Most templates do no more, and a rendering of one takes a tenth of the time without Jinja.
+    """
+    body = environment().parse(source).body
+    if not all(type(node) is nodes.Output for node in body):
+        return None
+    parts = [part for node in body for part in node.nodes]  # type: ignore[attr-defined]
+    found: list[tuple[bool, str]] = []
+    for part in parts:
+        if type(part) is nodes.TemplateData:
+            found.append((False, part.data))
+        elif type(part) is nodes.Name and part.ctx == "load":
+            found.append((True, part.name))
+        else:
+            return None
+    return tuple(found)
 
 
 def render_bounded(source: str, values: dict[str, object]) -> str:
@@ -291,6 +315,9 @@ def render_bounded(source: str, values: dict[str, object]) -> str:
     Raises:
         Exception: Whatever its expressions raise; ``SecurityError`` for what breaks a bound.
     """
+    parts = substitutions(source)
+    if parts is not None and all(text in values for is_name, text in parts if is_name):
+        return _concat(value_text(values[text]) if is_name else text for is_name, text in parts)
     token = _steps_left.set(STEP_LIMIT)
     try:
         return compiled(source).render(values)
