@@ -23,6 +23,7 @@ from luthier.config.layers import read_settings
 from luthier.config.verbs import VERBS
 from luthier.tasks.each import values_of
 from luthier.tasks.loader import load_splits, load_task
+from luthier.tasks.mixture_spec import is_mixture, read_mixture
 from small_job import luthier
 
 _COMPARE = next(verb for verb in VERBS if verb.name == "compare")
@@ -96,6 +97,8 @@ class Session:
             value = next(iter(values_of(content, str(path))[1]), "")
             loaded = load_task(f"{path}#{value}" if value else str(path), self.folder / "benchmarks")
             load_splits(loaded, DataConfig(), 0)
+        elif is_mixture(str(path)):
+            read_mixture(str(path))
         elif "helm" in content:
             read_settings(_EVAL, {}, file=path)
         else:

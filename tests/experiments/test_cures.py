@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from luthier.config.anchor import AnchorConfig
 from luthier.config.arm_settings import ArmConfig
 from luthier.config.arms import make_arms
+from luthier.config.layers import read_settings
 from luthier.config.replay import ReplayConfig
 from luthier.config.training import TrainingConfig
+from luthier.config.verbs import VERBS
 from luthier.errors import ConfigError, LuthierError
 from luthier.experiments.compare import compare
 from luthier.experiments.plan import Plan, read_plan
@@ -129,6 +132,13 @@ def test_tune_trains_an_arm_with_cures_as_compare_does(tmp_path: Path) -> None:
     entry = job_of(plan, plan.arms[0], 0).entry(config.runs)
     tune(tuning(config, retain=config.retain))
     assert entry.finished
+
+
+def test_on_may_stand_unquoted_in_a_file(tmp_path: Path) -> None:
+    """YAML reads the word as a truth value."""
+    (tmp_path / "run.yaml").write_text("arms: [{name: a, method: lora, anchor: {kl: 0.1, on: target}}]\n")
+    found: Any = read_settings(next(verb for verb in VERBS if verb.name == "compare"), {}, file=tmp_path / "run.yaml")
+    assert found.arms[0].anchor == AnchorConfig(kl=0.1, on="target")
 
 
 def faults(*arms: dict[str, Any]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from luthier.config.base import Settings
 
@@ -24,6 +25,14 @@ class AnchorConfig(Settings):
     """Training examples of the retained tasks on which the Fisher information is estimated."""
     fisher: Literal["sampled", "empirical"] = "sampled"
     """Whether its labels are sampled from the model, as its definition says, or are those of the examples."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_is_a_word(cls, given: Any) -> Any:
+        """Read the key ``on``, which YAML takes for a truth value where it is not quoted."""
+        if isinstance(given, Mapping) and True in given:
+            return {"on" if key is True else key: value for key, value in given.items()}
+        return given
 
     @property
     def holds(self) -> bool:
