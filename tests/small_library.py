@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,17 @@ RETAINED = ("dialogue_summary", "topic", "story_ending", "counting")
 """The tasks of the set ``everyday`` there."""
 
 
-def write_small_library(site: Path) -> Path:
-    """Write a folder for ``PYTHONPATH``: the package as links to its files, with few rows; return its library."""
+LESSON_ROWS = {"train": 48, "validation": 12, "test": 16, "heldout": 6}
+"""Enough that an arm learns something and a metric has an interval."""
+
+
+def write_small_library(site: Path, rows: Mapping[str, int] | None = None) -> Path:
+    """Write a folder for ``PYTHONPATH``: the package as links to its files, with few rows; return its library.
+
+    Args:
+        site: The folder.
+        rows: Rows of each split; the shortest few when not given.
+    """
     package = site / "luthier"
     unwanted = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, package, copy_function=os.symlink, ignore=unwanted)
@@ -28,12 +38,18 @@ def write_small_library(site: Path) -> Path:
     for path in (library / "builtin").glob("*/*.jsonl.gz"):
         lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
         path.unlink()
-        path.write_bytes(gzip.compress(b"".join(sorted(lines, key=len)[: ROWS[path.name.split(".")[0]]])))
+        kept = sorted(lines, key=len)[: ROWS[split_of(path)]] if rows is None else lines[: rows[split_of(path)]]
+        path.write_bytes(gzip.compress(b"".join(kept)))
     sets = yaml.safe_load((library / "sets.yaml").read_text(encoding="utf-8"))
     sets["everyday"]["tasks"] = list(RETAINED)
     (library / "sets.yaml").unlink()
     (library / "sets.yaml").write_text(yaml.safe_dump(sets), encoding="utf-8")
     return library
+
+
+def split_of(path: Path) -> str:
+    """Return the split of which a file has the rows."""
+    return path.name.split(".")[0]
 
 
 def use_library(library: Path, patch: pytest.MonkeyPatch) -> None:

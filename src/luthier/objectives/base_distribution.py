@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from luthier.errors import StoreError
 from luthier.files.atomic import writing
 from luthier.files.code_digest import code_digest
 from luthier.files.digests import digest
@@ -84,7 +85,12 @@ def _rest(logprobs: Tensor) -> Tensor:
 
 
 def base_distributions(
-    model: LanguageModel, records: Sequence[Encoded], computation: Mapping[str, Any], *, out: Path
+    model: LanguageModel,
+    records: Sequence[Encoded],
+    computation: Mapping[str, Any],
+    *,
+    out: Path,
+    is_base: bool = True,
 ) -> list[TopTokens]:
     """Return the base's distributions at the target tokens of records, for each of them.
 
@@ -93,9 +99,10 @@ def base_distributions(
         records: At least one.
         computation: How it is computed, as JSON can hold it.
         out: Folder of the store, where a later call finds them.
+        is_base: Whether the model computes as the base does now; else they must be in the store.
 
     Raises:
-        StoreError: The store cannot be written, or its entry is damaged.
+        StoreError: The store cannot be written, or its entry is damaged or, where it must be, not there.
     """
     inputs = {
         "model": model.digest,
@@ -106,6 +113,9 @@ def base_distributions(
     }
     entry = open_entry(out, "distributions", inputs)
     with entry.held("the base's distributions"):
+        if not entry.finished and not is_base:
+            fix = "Run the comparison again: the base answers first."
+            raise StoreError("the base's distributions are not in the store", where=str(entry.folder), fix=fix)
         if not entry.finished:
             found = _computed(model, records)
             with writing(entry.work):
