@@ -73,7 +73,15 @@ def read_plan(config: CompareConfig) -> Plan:
     Raises:
         LuthierError: All faults that can be found at once.
     """
-    inputs = read_inputs(config)
+    return plan_of(config, read_inputs(config))
+
+
+def plan_of(config: CompareConfig, inputs: Inputs) -> Plan:
+    """Read the data of a comparison whose task, arms and model have been read.
+
+    Raises:
+        LuthierError: All faults that can be found at once.
+    """
     model, task = inputs.model, inputs.task
     faults: list[LuthierError] = []
     with collecting(faults):
