@@ -127,6 +127,17 @@ VERBS = (
         assignments=True,
     ),
     Verb(
+        "curve",
+        "Train arms on growing parts of the data, and say what more of it would give.",
+        "luthier.config.curve:CurveConfig",
+        (
+            *(_MODEL, _TASK, Flag("arms"), Flag("sizes"), Flag("seeds"), Flag("fixed"), Flag("forecast"), _RUNS),
+            *(Flag("name"), _DATA, _TRAIN, _TEST, _SEED, Flag("workers"), _REMAKE, _DEVICE, _TRUST),
+        ),
+        file=True,
+        assignments=True,
+    ),
+    Verb(
         "tune",
         "Train one arm, and say where its adapter is.",
         "luthier.config.tune:TuneConfig",
