@@ -121,6 +121,18 @@ def with_training(item: str | ArmConfig, training: TrainingConfig, changes: Mapp
     return preset.model_copy(update={"training": overlay(suggested, changes)})
 
 
+def without_retained(item: str | ArmConfig) -> str | ArmConfig:
+    """Return an arm that learns from no examples of retained tasks: it replays none, and rests on none."""
+    if not reads_retained(item):
+        return item
+    spelled = item if isinstance(item, ArmConfig) else PRESETS[item]
+    replays = spelled.replay is not None and spelled.replay.source in (TASKS, SELF)
+    anchor = spelled.anchor.model_copy(update={"ewc": 0.0})
+    if replays and anchor.on == "replay":
+        anchor = anchor.model_copy(update={"kl": 0.0})
+    return spelled.model_copy(update={"replay": None if replays else spelled.replay, "anchor": anchor})
+
+
 def reads_retained(item: str | ArmConfig) -> bool:
     """Whether an arm learns from training examples of the retained tasks."""
     spelled = PRESETS.get(item) if isinstance(item, str) else item

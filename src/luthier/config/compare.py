@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
+
+from pydantic import field_validator
 
 from luthier.config.arm_settings import ArmItem
 from luthier.config.base import NameOrNone, Tasks, TaskSettings
@@ -28,6 +31,9 @@ class CompareConfig(RunSettings, ComputingSettings, TaskSettings):
     ``everyday`` when not given."""
     retention_text: NameOrNone = "plain_text"
     """Held-out plain text for token loss: ``plain_text``, a file of rows with a ``text`` column, or ``null``."""
+    sequence: Tasks = None
+    """Tasks that the trained arms learn one after another, each stage beginning with what the one before ended with; in
+    place of ``task``, and of the retained tasks."""
     dry_run: bool = False
     """Only say what the comparison would take: examples, steps, tokens, and time by timed steps; run nothing."""
     data: DataConfig = DataConfig()
@@ -40,6 +46,18 @@ class CompareConfig(RunSettings, ComputingSettings, TaskSettings):
     """How answers are generated."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How arms are evaluated."""
+
+    @field_validator("sequence")
+    @classmethod
+    def _tasks_of_a_sequence(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if not names:
+            return None
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise ValueError(f"the task {repeated[0]} is named twice; each is learned once")
+        if len(names) < 2:
+            raise ValueError(f"a sequence needs two tasks at least, as in {names[0]},topic")
+        return names
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies a run, as plain JSON: all settings but those on which no result depends."""

@@ -114,6 +114,7 @@ VERBS = (
                 Flag("arms"),
                 Flag("retain"),
                 Flag("retention_text"),
+                Flag("sequence"),
                 _RUNS,
                 Flag("name"),
                 _DATA,

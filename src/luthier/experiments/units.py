@@ -13,7 +13,6 @@ _FIRST = ("search", "train", "retain", "evaluate", "loss", "precision", "time")
 """Kinds by what should begin first where several processes work: others wait for searches and trainings."""
 
 _OF_THE_BASE: tuple[Kind, ...] = ("retain", "precision")
-_OF_A_SIZE: tuple[Kind, ...] = ("evaluate", "loss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +90,25 @@ def plan_curve_units(arms: Sequence[Arm]) -> tuple[Unit, ...]:
     Args:
         arms: What is trained.
     """
-    found = []
+    return tuple(_trained_and(arms, ("evaluate", "loss")))
+
+
+def plan_stage_units(arms: Sequence[Arm]) -> tuple[Unit, ...]:
+    """Return the units of one stage of a sequence: each arm trained, and its answers to all tasks of the sequence.
+
+    Args:
+        arms: What is trained.
+    """
+    return tuple(_trained_and(arms, ("retain",)))
+
+
+def _trained_and(arms: Sequence[Arm], kinds: Sequence[Kind]) -> Iterator[Unit]:
+    """Yield the training of each arm with each seed, and what follows from it."""
     for arm in arms:
         for seed in arm.seeds:
             train = Unit("train", arm.name, seed)
-            found += [train, *(Unit(kind, arm.name, seed, (train.name,)) for kind in _OF_A_SIZE)]
-    return tuple(found)
+            yield train
+            yield from (Unit(kind, arm.name, seed, (train.name,)) for kind in kinds)
 
 
 def next_unit(waiting: Sequence[Unit], done: Collection[str], running: Collection[Unit]) -> Unit | None:

@@ -1,72 +1,57 @@
-"""The page of a learning curve, one offline file without a script, and ``report.md`` beside it."""
+"""The page of a learning curve."""
 
 from __future__ import annotations
 
-import base64
 from dataclasses import asdict
 from pathlib import Path
 
-import vl_convert
-import yaml
-from markupsafe import Markup
-
-from luthier.files.atomic import write_atomically
 from luthier.report import formatting
 from luthier.report.charts.size_curves import size_curve
-from luthier.report.exports import write_exports
-from luthier.report.figures import VEGA_LITE, Figure, figure_of, png
-from luthier.report.html import resource, template
-from luthier.report.learning_curve import curve_tables, quantities, verdicts
-from luthier.report.markdown import literal, table_lines
-from luthier.report.palette import theme
-from luthier.report.plain import flattened, plain
+from luthier.report.figures import figure_of
+from luthier.report.learning_curve import curve_tables, notes_of, quantities, verdicts
+from luthier.report.plain import flattened
+from luthier.report.static_page import StaticPage, environment_rows, write_static
 from luthier.results.curve_records import CurveResults, read_curve
 from luthier.results.records import RunCosts, read_costs
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-
 
 def write_curve_report(run: Path) -> Path:
-    """Write ``report.html``, ``report.md``, ``charts/*.png`` and ``tables/*`` into the folder of a learning curve.
-
-    Needs no model. The same inputs give the same bytes.
-
-    Args:
-        run: The run's folder.
-
-    Returns:
-        The path of ``report.html``.
+    """Write the report of a learning curve into its folder, and return the path of its page; see :func:`write_static`.
 
     Raises:
         StoreError: When the results are missing or damaged, or the folder cannot be written.
     """
-    results, costs = read_curve(run), read_costs(run)
+    return write_static(run, curve_page(read_curve(run), read_costs(run)))
+
+
+def curve_page(results: CurveResults, costs: RunCosts) -> StaticPage:
+    """Return what stands on the page of a learning curve."""
     drawn = [figure_of(own.key, "learning", size_curve(results, own), wide=True) for own in quantities(results)]
-    figures = [figure for figure in drawn if figure is not None]
-    for figure in figures:
-        write_atomically(run / "charts" / f"{figure.key}.png", png(figure))
-    write_exports(run / "tables", curve_tables(results))
-    for name, text in (("report.md", _markdown(results, figures)), ("report.html", render(results, costs, figures))):
-        # A model can emit half of a surrogate pair, which has no UTF-8; its JSON escape stands for it.
-        write_atomically(run / name, text.encode("utf-8", "backslashreplace"))
-    return run / "report.html"
-
-
-def render(results: CurveResults, costs: RunCosts, figures: list[Figure]) -> str:
-    """Return the page's HTML."""
-    return template("curve.html.j2").render(
-        results=results,
-        policy=_POLICY,
-        style=Markup(resource("page.css")),  # our own file
+    computing = {
+        "threads": results.threads,
+        "precision": results.precision or None,
+        "kernels": ", ".join(results.kernels) or None,
+    }
+    environment = environment_rows(results.environment, costs, version=results.luthier, computing=computing)
+    return StaticPage(
+        kind="learning curve",
+        title=results.task.name,
+        model=results.model.name,
+        what="What more examples would give",
         summary=_summary(results, costs),
         verdicts=verdicts(results),
-        pictures=[(figure, _picture(figure), _picture(figure, dark=True)) for figure in figures],
+        figures=[figure for figure in drawn if figure is not None],
         tables=curve_tables(results),
-        task_rows=list(flattened(asdict(results.task))),
-        model_rows=list(flattened(asdict(results.model))),
-        data_rows=list(flattened(asdict(results.data))),
-        environment_rows=_environment_rows(results, costs),
-        config=yaml.safe_dump(plain(results.config), sort_keys=True, allow_unicode=True),
+        notes=notes_of(results),
+        measured=[
+            ("Task", list(flattened(asdict(results.task)))),
+            ("Model", list(flattened(asdict(results.model)))),
+            ("Data of the largest size", list(flattened(asdict(results.data)))),
+            ("Environment", environment),
+        ],
+        config=results.config,
+        run=results.run,
+        version=results.luthier,
     )
 
 
@@ -80,34 +65,3 @@ def _summary(results: CurveResults, costs: RunCosts) -> list[str]:
         *([f"{formatting.count(parameters)} parameters"] if parameters else []),
         costs.device,
     ]
-
-
-def _picture(figure: Figure, *, dark: bool = False) -> str:
-    """Return a chart as an SVG inside a link; the page has its title as a heading."""
-    spec = {key: value for key, value in figure.spec.items() if key != "title"}
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE, config=theme(dark=dark, font="sans-serif"))
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
-
-
-def _environment_rows(results: CurveResults, costs: RunCosts) -> list[tuple[str, str]]:
-    computing = {
-        "threads": results.threads,
-        "precision": results.precision or None,
-        "kernels": ", ".join(results.kernels) or None,
-        "measured": costs.kernels or None,
-    }
-    done = asdict(costs.execution) if costs.execution else {}
-    return list(flattened({"Luthier": results.luthier, **asdict(results.environment), **computing, **done}))
-
-
-def _markdown(results: CurveResults, figures: list[Figure]) -> str:
-    """Write the report; charts are linked as ``charts/<key>.png``."""
-    parts = [f"# How much data: {literal(results.task.name)} on {literal(results.model.name)}"]
-    parts += [f"**{literal(verdict)}**" for verdict in verdicts(results)]
-    parts += [f"![{literal(figure.title)}](charts/{figure.key}.png)" for figure in figures]
-    for table in curve_tables(results):
-        parts += [f"## {literal(table.title)}", table_lines(table), literal(table.note)]
-    notes = [f"- {literal(arm.name)}: {literal(note)}" for arm in results.arms for note in arm.notes]
-    parts += ["## Notes", "\n".join(notes)] if notes else []
-    parts.append(f"Run `{literal(results.run)}`, Luthier {literal(results.luthier)}.")
-    return "\n\n".join(part for part in parts if part) + "\n"

@@ -230,3 +230,8 @@ def _told(own: Quantity, curve: LearningCurve, digits: int) -> str:
 
 def _many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def notes_of(results: CurveResults) -> list[str]:
+    """Return what a reader must know of the arms."""
+    return [f"{arm.name}: {note}" for arm in results.arms for note in arm.notes]

@@ -38,11 +38,15 @@ from luthier.report.html import resource, template
 from luthier.report.markdown import markdown
 from luthier.report.palette import arm_styles, theme
 from luthier.report.plain import flattened, plain
+from luthier.report.sequence_page import write_sequence_report
 from luthier.report.tables import Table
 from luthier.report.words import arm_in_words, settings_in_words
-from luthier.results.curve_records import is_curve
+from luthier.results.kinds import CURVE, SEQUENCE, kind_of_run
 from luthier.results.records import RunCosts, RunResults, read_costs, read_results
 from luthier.visible import visible
+
+_OTHER_KINDS = {CURVE: write_curve_report, SEQUENCE: write_sequence_report}
+"""What writes the report of a run that is no comparison."""
 
 
 def write_report(run: str | Path) -> Path:
@@ -61,8 +65,8 @@ def write_report(run: str | Path) -> Path:
         StoreError: When the results are missing or damaged, or the folder cannot be written.
     """
     run = as_path(run, where="write_report(run)")
-    if is_curve(run):
-        return write_curve_report(run)
+    if (kind := kind_of_run(run)) in _OTHER_KINDS:
+        return _OTHER_KINDS[kind](run)
     results, costs = read_results(run), read_costs(run)
     curves, gaps = _read_curves(run, results)
     logs = read_logs(run, results)

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic_core import from_json
-
 from luthier.arguments import as_path
 from luthier.display import Displayed
 from luthier.metrics.task_metrics import TaskMetrics
@@ -149,12 +147,3 @@ def read_curve(run: str | Path) -> CurveResults:
     """
     results: CurveResults = read_record(as_path(run, where="read_curve(run)"), RESULTS, CurveResults)
     return results
-
-
-def is_curve(run: Path) -> bool:
-    """Whether a folder holds a learning curve; no for one that holds nothing that can be read."""
-    try:
-        found = from_json((run / RESULTS).read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and found.get("kind") == "curve"
