@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from luthier.report.page import write_report
     from luthier.results.curve_records import read_curve
     from luthier.results.records import RunCosts, RunResults, read_costs, read_results
+    from luthier.results.sequence_records import read_sequence
     from luthier.tasks.loader import load_examples, load_task
     from luthier.version import __version__
 
@@ -108,12 +109,14 @@ __all__ = [
     "read_costs",
     "read_curve",
     "read_results",
+    "read_sequence",
     "tune",
     "write_report",
 ]
 
 _HOMES = {
     "luthier.results.curve_records": ("read_curve",),
+    "luthier.results.sequence_records": ("read_sequence",),
     "luthier.results.records": ("RunCosts", "RunResults", "read_costs", "read_results"),
     "luthier.config.arm_settings": ("ArmConfig",),
     "luthier.config.compare": ("CompareConfig",),

@@ -378,27 +378,13 @@ def _show(record: Displayed) -> None:
 
 
 def _show_run(run: Path) -> None:
-    from luthier.report.page import write_report
-    from luthier.report.terminal import run_view
-    from luthier.results.curve_records import read_curve
-    from luthier.results.kinds import CURVE, kind_of_run
-    from luthier.results.next_commands import next_commands
-    from luthier.results.records import read_costs, read_results
-    from luthier.results.sequence_records import read_sequence
+    from luthier.report.finished import finished_run
 
-    if kind := kind_of_run(run):
-        page = write_report(run)
-        _show(read_curve(run) if kind == CURVE else read_sequence(run))
-        echo(f"Report: {page}")
-        return
-    results, costs = read_results(run), read_costs(run)
-    page = write_report(run)
-    for part in run_view(results, costs):
+    shown, lines = finished_run(run)
+    for part in shown:
         _print(part)
-    echo(results.recommendation.sentence)
-    for command in next_commands(results, run):
-        echo(f"To {command.purpose}:\n  {command.line}")
-    echo(f"Report: {page}")
+    for line in lines:
+        echo(line)
 
 
 app = _group()

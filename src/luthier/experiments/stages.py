@@ -81,12 +81,10 @@ def check_sequence(config: CompareConfig) -> None:
     given = config.model_fields_set
     for key, what in (("task", "its tasks"), ("retain", "the tasks that it measures")):
         if key in given:
-            fix = f"Leave out {key}, or the sequence."
-            faults.append(ConfigError(f"a sequence names {what} itself", where=key, fix=fix))
+            faults.append(ConfigError(f"a sequence names {what} itself", where=key, fix="Leave it out."))
     for key, wanted in (("dry_run", config.dry_run), ("search.trials", config.search.trials > 0)):
         if wanted:
-            fix = f"Leave out {key}, or the sequence."
-            faults.append(ConfigError("this cannot be done for a sequence", where=key, fix=fix))
+            faults.append(ConfigError("this cannot be done for a sequence", where=key, fix="Leave it out."))
     with collecting(faults):
         arms = trained_items(config)
         left = [_name(item) for item in config.arms if item not in arms]

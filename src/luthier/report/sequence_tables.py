@@ -63,11 +63,11 @@ def _numbers_note(results: SequenceResults) -> str:
     runs = f"{seeds} training run{'' if seeds == 1 else 's'}"
     return (
         f"Over {runs} of all stages, with {level} bootstrap intervals of {variance}; they are not corrected for their "
-        "number, and ▲ and ▼ stand where that of BWT excludes 0. All scores are shares of their metric's scale. ACC: mean "
-        "over tasks after the last stage. Incremental ACC: mean over stages of the mean over the tasks learned so far. "
-        "BWT: after the last stage less after its own, mean over the tasks before the last. Forgetting: its best after an "
-        "earlier stage less after the last. FWT: just before its own stage less the base, mean over the tasks after the "
-        "first."
+        "number, and ▲ and ▼ stand where that of BWT excludes 0. All scores are shares of their metric's scale. ACC: "
+        "mean over tasks after the last stage. Incremental ACC: mean over stages of the mean over the tasks learned so "
+        "far. BWT: after the last stage less after its own, mean over the tasks before the last. Forgetting: its best "
+        "after an earlier stage less after the last. FWT: just before its own stage less the base, mean over the tasks "
+        "after the first."
         f"{_steps_words(results)}"
     )
 

@@ -59,7 +59,7 @@ def sequence_numbers(matrix: Values) -> SequenceNumbers:
     Raises:
         ValueError: It has another shape.
     """
-    return SequenceNumbers(**{name: float(value) for name, value in _numbers(matrix[None]).items()})
+    return SequenceNumbers(**{name: float(value[0]) for name, value in _numbers(matrix[None]).items()})
 
 
 def _numbers(matrices: Values) -> dict[str, Values]:
@@ -156,9 +156,7 @@ def sequence_intervals(scores: SequenceScores, confidence: float) -> dict[str, I
     """
     draws, runs, rows, tasks = scores.draws.shape
     own = _numbers(scores.runs)
-    drawn = {
-        name: value.reshape(draws, runs) for name, value in _numbers(scores.draws.reshape(-1, rows, tasks)).items()
-    }
+    others = _numbers(scores.draws.reshape(-1, rows, tasks))
     chosen = _drawn_runs(draws, runs)
     found = {}
     for name, value in own.items():
