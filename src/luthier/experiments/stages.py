@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from luthier.config.arm_settings import ArmConfig, ArmItem
@@ -11,8 +12,11 @@ from luthier.config.compare import CompareConfig
 from luthier.errors import ConfigError, LuthierError, collecting, raise_faults
 from luthier.evaluation.measured import NativeTask
 from luthier.experiments.inputs import read_inputs
+from luthier.experiments.overlapping_tasks import overlapping
 from luthier.experiments.plan import Plan, plan_of, read_plan, require_test
 from luthier.models.language_model import LanguageModel
+
+_IN_PLACE = ("full", "selective")
 
 
 def plan_for(config: CompareConfig) -> Plan:
@@ -46,6 +50,7 @@ def read_stages(config: CompareConfig) -> tuple[Plan, ...]:
         require_test(stage)
         stages.append(stage)
     _require_comparable(stages)
+    _require_apart(stages)
     measured = tuple(NativeTask(stage.target) for stage in stages)
     return tuple(replace(stage, retained=measured, groups=()) for stage in stages)
 
@@ -88,6 +93,7 @@ def check_sequence(config: CompareConfig) -> None:
     with collecting(faults):
         arms = trained_items(config)
         left = [_name(item) for item in config.arms if item not in arms]
+        faults += [fault for item in arms for fault in _kl_faults(item)]
         if not arms or ("arms" in given and left):
             named = ", ".join(left) or "no arm"
             fix = "Name arms with a method, such as full,lora; the base is the first row of the matrix."
@@ -95,11 +101,20 @@ def check_sequence(config: CompareConfig) -> None:
     raise_faults("the sequence cannot start", faults)
 
 
+def _kl_faults(item: ArmItem) -> list[LuthierError]:
+    """Refuse a divergence from the base that cannot be computed: that of weights that later stages begin with."""
+    if not isinstance(item, ArmConfig) or item.method not in _IN_PLACE or not item.anchor.kl:
+        return []
+    what = f"{item.method} changes the base's own weights, which later stages begin with: the base is gone by then"
+    fix = "Use lora, or hold the weights near to the start of each stage: l2 or ewc."
+    return [ConfigError(what, where=f"arm '{item.name}', anchor.kl", fix=fix)]
+
+
 def _name(item: ArmItem) -> str:
     return item.name if isinstance(item, ArmConfig) else item
 
 
-def _require_comparable(stages: list[Plan]) -> None:
+def _require_comparable(stages: Sequence[Plan]) -> None:
     """Require names that tell the tasks apart, and metrics that can be averaged."""
     faults: list[LuthierError] = []
     names = Counter(stage.target.task.name for stage in stages)
@@ -112,3 +127,15 @@ def _require_comparable(stages: list[Plan]) -> None:
             fix = "Give the task a primary metric with one, such as accuracy or rougeL."
             faults.append(ConfigError(what, where="sequence", fix=fix))
     raise_faults("the sequence cannot start", faults)
+
+
+def _require_apart(stages: Sequence[Plan]) -> None:
+    """Require that no stage trains on what another task is tested with."""
+    faults: list[LuthierError] = []
+    for stage in stages:
+        others = [other.target for other in stages if other is not stage]
+        for fault in overlapping(others, stage.target, stage.data.train):
+            what = f"{stage.target.task.name}: {fault.what}" if isinstance(fault, ConfigError) else str(fault)
+            fix = "Take one of the two tasks out of the sequence, or train on other rows."
+            faults.append(ConfigError(what, where="sequence", fix=fix))
+    raise_faults("the tasks of the sequence are not apart", faults)

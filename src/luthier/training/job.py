@@ -235,9 +235,7 @@ def objective_of(arm: Arm) -> str:
     return EasyExamples.name if arm.weight_examples == "easy" else arm.objective
 
 
-def penalties_of(
-    arm: Arm, elsewhere: TrainingSet[Any] | None, start: Entry | None = None
-) -> tuple[Penalty, ...]:
+def penalties_of(arm: Arm, elsewhere: TrainingSet[Any] | None, start: Entry | None = None) -> tuple[Penalty, ...]:
     """Return what holds an arm near to the base.
 
     Args:
