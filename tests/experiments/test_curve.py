@@ -171,8 +171,7 @@ def test_workers_give_the_same_bytes(done: tuple[CurveConfig, Path, CurveResults
 def test_a_size_at_which_training_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from luthier.errors import DivergenceError
     from luthier.experiments import run_unit
-
-    honest = run_unit.train
+    from luthier.experiments.trained_arms import train as honest
 
     def failing(plan: Any, arm: Any, seed: int, **rest: Any) -> Any:
         if len(plan.data.train) == 4 and seed == 1:
@@ -246,7 +245,7 @@ def test_bad_input_is_an_error_before_the_first_step(
     assert what in ran.err
     assert fix in ran.err
     assert "Traceback" not in ran.err
-    assert "training" not in ran.err.replace("training examples", "").replace("training runs", "")
+    assert ": training" not in ran.err
     assert not list((tmp_path / "runs").glob("store/models/*"))
 
 

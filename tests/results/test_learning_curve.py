@@ -148,6 +148,10 @@ def test_the_smallest_size_above_which_no_gain_is_told() -> None:
     assert learning_curve([*runs[:-1], Runs(80, (0.1, 0.11))]).no_gain_above is None
 
 
+def law(n: np.ndarray, c: float, a: float, b: float) -> np.ndarray:
+    return c + a * n**-b
+
+
 def test_no_fit_of_scipy_is_better() -> None:
     sizes = np.array(SIZES, dtype=float)
     for seed in range(20):
@@ -155,7 +159,6 @@ def test_no_fit_of_scipy_is_better() -> None:
         c, a, b = fit_power_laws(sizes, means[None], np.ones(5))[:, 0]
         own = ((means - c - a * sizes**-b) ** 2).sum()
         bounds = ([0, 0, 0.05], [np.inf, np.inf, 2.0])
-        law = lambda n, c, a, b: c + a * n**-b  # noqa: E731
         best, _ = curve_fit(law, sizes, means, p0=(0.3, 2, 0.5), bounds=bounds, max_nfev=10_000)
         assert own <= ((means - law(sizes, *best)) ** 2).sum() * (1 + 1e-4)
         assert c >= 0

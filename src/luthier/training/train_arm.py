@@ -19,7 +19,7 @@ from luthier.files.atomic import writing
 from luthier.files.store import Entry
 from luthier.kernels.peak_memory import greatest, peak_bytes, reset_peak
 from luthier.methods.adapter_io import Card, load_adapter, save_adapter
-from luthier.methods.base import Attached, count, load_weights, snapshot
+from luthier.methods.base import Attached, begin_with, count, snapshot
 from luthier.metrics.extraction import extract_answers
 from luthier.metrics.scoring import score_predictions
 from luthier.models.language_model import LanguageModel
@@ -87,7 +87,7 @@ def _train(
     attached = job.method.attach(model, job.settings, seed=recipe.seed)
     try:
         if began_with is not None:
-            load_weights(attached, began_with, where=f"{job.name}, its start")
+            begin_with(attached, began_with, where=f"{job.name}, its start")
             del began_with
         with faults_naming_arm(job.name):
             progress = train(
