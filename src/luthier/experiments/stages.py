@@ -136,6 +136,6 @@ def _require_apart(stages: Sequence[Plan]) -> None:
         others = [other.target for other in stages if other is not stage]
         for fault in overlapping(others, stage.target, stage.data.train):
             what = f"{stage.target.task.name}: {fault.what}" if isinstance(fault, ConfigError) else str(fault)
-            fix = "Take one of the two tasks out of the sequence, or train on other rows."
+            fix = "Take one of the two tasks out, or train on other rows."
             faults.append(ConfigError(what, where="sequence", fix=fix))
     raise_faults("the tasks of the sequence are not apart", faults)

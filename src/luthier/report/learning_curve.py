@@ -132,19 +132,14 @@ def forecast_table(results: CurveResults) -> Table:
             curve, digits = own.curve(arm), digits_of(results, own)
             if curve is None or curve.why_none:
                 why = curve.why_none if curve is not None else _no_curve(results, arm)
-                rows.append((Cell(arm.name), Cell(own.name), Cell(why, tone="muted"), Cell(ABSENT), Cell(ABSENT)))
+                rows.append((Cell(arm.name), Cell(own.name, why), Cell(ABSENT), Cell(ABSENT)))
                 continue
             for found in curve.forecasts:
                 value = formatting.decimal(own.shown(found.value), digits)
                 around = formatting.interval(*own.between(found), digits)
-                rows.append((Cell(arm.name), Cell(own.name), Cell("forecast"), _at(found), Cell(value, around)))
-    names = ("Arm", "Of", "What is said")
-    columns = (*(Column(name, number=False) for name in names), Column("Examples"), Column("Forecast"))
+                rows.append((Cell(arm.name), Cell(own.name), Cell(f"{found.examples:,}"), Cell(value, around)))
+    columns = (*(Column(name, number=False) for name in ("Arm", "Of")), Column("Examples"), Column("Forecast"))
     return Table("forecast", "What more examples would give", columns, tuple(rows), _forecast_note(results))
-
-
-def _at(found: Estimate) -> Cell:
-    return Cell(f"{found.examples:,}")
 
 
 def _no_curve(results: CurveResults, arm: ArmCurve) -> str:
@@ -224,8 +219,8 @@ def _told(own: Quantity, curve: LearningCurve, digits: int) -> str:
     told = curve.hindcast
     around = formatting.interval(*own.between(told.forecast), digits)
     measured = formatting.decimal(own.shown(told.measured), digits)
-    ends = "covers it" if told.covered else "does not cover it: do not rely on this forecast"
-    return f"The fit without {told.forecast.examples:,} says {around} there; {measured} was measured, so it {ends}."
+    ends = "covered" if told.covered else "missed, so do not rely on this forecast"
+    return f"The fit without {told.forecast.examples:,} says {around} there, and {measured} was measured: {ends}."
 
 
 def _many(count: int, what: str) -> str:

@@ -37,9 +37,11 @@ def size_curve(results: CurveResults, quantity: Quantity) -> Chart | None:
     band = [record for arm in results.arms for record in _band(arm, quantity)]
     told = [record for arm in results.arms for record in _hindcast(results, arm, quantity)]
     domain = padded([*points, *runs, *band, *told], ("value", "low", "high"))
-    axes = _Axes.of([*points, *band], quantity.axis, domain, [arm.name for arm in results.arms])
+    curves = [curve for arm in results.arms if (curve := quantity.curve(arm)) is not None]
+    ticks = {record["examples"] for record in points} | {own.examples for curve in curves for own in curve.forecasts}
+    axes = _Axes.of(sorted(ticks), quantity.axis, domain, [arm.name for arm in results.arms])
     parts = [*_fit_parts(band, axes), *_told_parts(told, axes), *_measured_parts(points, runs, axes)]
-    title = f"{quantity.axis} and the number of training examples"
+    title = f"{quantity.name} by number of training examples"
     return layers(parts, title, _note(results, band, told), WIDTH, HEIGHT)
 
 
@@ -64,10 +66,9 @@ class _Axes:
     title: str
 
     @classmethod
-    def of(cls, records: Sequence[Record], title: str, domain: list[float], arms: Sequence[str]) -> _Axes:
-        sizes = [record["examples"] for record in records]
-        around = alt.Scale(type="log", domain=[min(sizes) * 0.9, max(sizes) * 1.1])
-        axis = alt.Axis(grid=False, tickCount=6, format="~s")
+    def of(cls, sizes: Sequence[int], title: str, domain: list[float], arms: Sequence[str]) -> _Axes:
+        around = alt.Scale(type="log", domain=[sizes[0] * 0.9, sizes[-1] * 1.1])
+        axis = alt.Axis(grid=False, values=list(sizes), format=",d", labelOverlap=True)
         styles = arm_styles(arms)
         scale = alt.Scale(domain=list(styles), range=[style.colour for style in styles.values()])
         colour = alt.Color("arm:N", scale=scale, legend=None)
@@ -182,12 +183,10 @@ def _measured_parts(points: list[Record], runs: list[Record], axes: _Axes) -> li
 
 
 def _note(results: CurveResults, band: list[Record], told: list[Record]) -> str:
-    marks = ["large marks: mean over training runs, small ones: single runs"]
-    level = f"{100 * results.confidence:g} % band"
+    marks = ["Large marks: means of training runs"]
     if band:
-        ahead = ", dashed where it is forecast" if any(record["ahead"] for record in band) else ""
-        marks.append(f"line: the fit and its {level}{ahead}")
+        ahead = ", dashed: forecast" if any(record["ahead"] for record in band) else ""
+        marks.append(f"line: fit and {100 * results.confidence:g} % band{ahead}")
     if told:
-        marks.append("hollow: what the fit without the largest size says of it")
-    text = "; ".join(marks)
-    return text[:1].upper() + text[1:]
+        marks.append("hollow: the fit without the largest size")
+    return "; ".join(marks)
