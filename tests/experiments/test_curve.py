@@ -262,6 +262,16 @@ def test_a_task_of_one_example_has_no_curve(tmp_path: Path) -> None:
         read_curve_plan(asked(tmp_path, sizes=None))
 
 
+def test_a_mixture_has_no_nested_sizes(tmp_path: Path) -> None:
+    mixture = tmp_path / "mix.yaml"
+    mixture.write_text("tasks: [topic, counting]\n")
+    said = "each epoch of a mixture is drawn anew from all of its rows"
+    with pytest.raises(LuthierError, match=f"task: {said}"):
+        read_curve_plan(asked(tmp_path, task=str(mixture)))
+    with pytest.raises(LuthierError, match=f"arm 'lora', mixture: {said}"):
+        read_curve_plan(asked(tmp_path, arms=[{**LORA, "mixture": str(mixture)}]))
+
+
 def test_the_terminal_and_the_pages_say_the_same(tmp_path: Path) -> None:
     quick = ("--device", "cpu", "--set", "training.steps=1", "--set", "evaluation.resamples=100")
     ran = command(tmp_path, "--sizes", "2,4", "--seeds", "1", *quick)

@@ -17,6 +17,7 @@ from luthier.experiments.trained_arms import entry_of, job_of, trained
 from luthier.methods.adapter_io import load_adapter
 from luthier.methods.base import snapshot
 from luthier.models.language_model import LanguageModel
+from luthier.objectives.elastic_weights import ElasticWeights
 from luthier.report.page import write_report
 from luthier.results.sequence_records import SequenceResults, read_sequence
 from luthier.training.train_arm import start_weights
@@ -271,6 +272,33 @@ def test_tasks_that_share_rows_or_names_are_refused(tmp_path: Path) -> None:
     called = write_task(tmp_path / "tasks" / "second", COLOUR, name="first")
     with pytest.raises(LuthierError, match="two tasks are called 'first'"):
         read_stages(asked(tmp_path / "more", sequence=[first, str(called)]))
+
+
+def test_a_stage_learns_one_task(tmp_path: Path) -> None:
+    mixture = tmp_path / "mix.yaml"
+    mixture.write_text("tasks: [topic, counting]\n")
+    with pytest.raises(LuthierError, match=r"mix\.yaml is a mixture, and each stage learns one task"):
+        compare(asked(tmp_path, sequence=["topic", str(mixture)]))
+    with pytest.raises(LuthierError, match="what the arm 'lora' learns is a mixture"):
+        compare(asked(tmp_path, arms=[{**LORA, "mixture": str(mixture)}]))
+
+
+def test_a_divergence_from_a_base_that_is_gone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LuthierError, match=r"arm 'full', anchor\.kl: full changes the base's own weights"):
+        compare(asked(tmp_path, arms=[{**FULL, "anchor": {"kl": 0.1, "on": "target"}}]))
+
+
+def test_elastic_weights_hold_what_a_stage_begins_with(tmp_path: Path) -> None:
+    config = asked(tmp_path, arms=[{**FULL, "anchor": {"ewc": 10.0, "fisher_examples": 4}}])
+    first, second = read_stages(config)
+    assert job_of(first, first.arms[0], 0).recipe.penalties == (), "nothing was learned before"
+    (held,) = job_of(second, second.arms[0], 0).recipe.penalties
+    elsewhere = second.training.of(second.arms[0]).elsewhere
+    assert elsewhere is not None
+    assert isinstance(held, ElasticWeights)
+    assert len(held.records) == 4
+    assert held.digest != elsewhere.digest, "the Fisher information is not that of the base"
+    assert read_sequence(compare(config)).arms[0].failed == ""
 
 
 def test_the_terminal_and_the_pages_say_the_same(done: tuple[CompareConfig, Path, SequenceResults]) -> None:

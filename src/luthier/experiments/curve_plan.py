@@ -18,6 +18,7 @@ from luthier.experiments.plan import Plan, plan_of, require_test
 from luthier.experiments.trained_arms import job_of
 from luthier.files.digests import digest
 from luthier.results.learning_curve import FARTHEST
+from luthier.tasks.mixture_spec import is_mixture
 from luthier.training.job import faults_naming_arm
 
 _HALVINGS = 4
@@ -76,10 +77,16 @@ def read_curve_plan(config: CurveConfig) -> CurvePlan:
 
 
 def _require_trained(config: CurveConfig) -> None:
-    """Refuse arms that train nothing: they are the same at every size."""
+    """Refuse arms that train nothing, which are the same at every size, and what has no nested subsets."""
     faults: list[LuthierError] = []
+    own = "each epoch of a mixture is drawn anew from all of its rows, so that no size holds a smaller one"
+    if is_mixture(config.task):
+        faults.append(ConfigError(own, where="task", fix="Name one of its tasks."))
     with collecting(faults):
         for arm in make_arms(config.arms, training=config.training, few_shots=1, seeds=config.training_seeds):
+            if arm.mixture:
+                fix = "Leave `mixture` out of the arm."
+                faults.append(ConfigError(own, where=f"arm '{arm.name}', mixture", fix=fix))
             if arm.method is None:
                 fix = "Leave it out, and name arms with a method, such as lora or full."
                 what = f"the arm '{arm.name}' trains nothing, so it has no learning curve"

@@ -15,6 +15,7 @@ from luthier.experiments.inputs import read_inputs
 from luthier.experiments.overlapping_tasks import overlapping
 from luthier.experiments.plan import Plan, plan_of, read_plan, require_test
 from luthier.models.language_model import LanguageModel
+from luthier.tasks.mixture_spec import is_mixture
 
 _IN_PLACE = ("full", "selective")
 
@@ -90,15 +91,26 @@ def check_sequence(config: CompareConfig) -> None:
     for key, wanted in (("dry_run", config.dry_run), ("search.trials", config.search.trials > 0)):
         if wanted:
             faults.append(ConfigError("this cannot be done for a sequence", where=key, fix="Leave it out."))
+    faults += [_of_a_mixture(name, "sequence") for name in config.sequence or () if is_mixture(name)]
     with collecting(faults):
         arms = trained_items(config)
         left = [_name(item) for item in config.arms if item not in arms]
         faults += [fault for item in arms for fault in _kl_faults(item)]
+        faults += [
+            _of_a_mixture(f"what the arm '{item.name}' learns", "arms")
+            for item in arms
+            if isinstance(item, ArmConfig) and item.mixture
+        ]
         if not arms or ("arms" in given and left):
             named = ", ".join(left) or "no arm"
             fix = "Name arms with a method, such as full,lora; the base is the first row of the matrix."
             faults.append(ConfigError(f"{named} trains nothing, so it has no stages", where="arms", fix=fix))
     raise_faults("the sequence cannot start", faults)
+
+
+def _of_a_mixture(name: str, where: str) -> LuthierError:
+    what = f"{name} is a mixture, and each stage learns one task"
+    return ConfigError(what, where=where, fix="Name its tasks one by one, or compare arms on it without stages.")
 
 
 def _kl_faults(item: ArmItem) -> list[LuthierError]:

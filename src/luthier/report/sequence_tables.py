@@ -66,8 +66,8 @@ def _numbers_note(results: SequenceResults) -> str:
         "number, and ▲ and ▼ stand where that of BWT excludes 0. All scores are shares of their metric's scale. ACC: "
         "mean over tasks after the last stage. Incremental ACC: mean over stages of the mean over the tasks learned so "
         "far. BWT: after the last stage less after its own, mean over the tasks before the last. Forgetting: its best "
-        "after an earlier stage less after the last. FWT: just before its own stage less the base, mean over the tasks "
-        "after the first."
+        "after an earlier stage less after the last; a best of noisy scores lies above 0 by chance, too. FWT: just "
+        "before its own stage less the base, mean over the tasks after the first."
         f"{_steps_words(results)}"
     )
 
@@ -118,10 +118,9 @@ def _verdict(results: SequenceResults, arm: ArmSequence) -> str:
         f"{formatting.signed(bwt.value, DIGITS)} {formatting.interval(bwt.low, bwt.high, DIGITS, sign=True)}".rstrip()
     )
     ends = {
-        "bad": "so later stages made it forget",
-        "good": "so later stages helped earlier tasks",
-        "": "so forgetting is not told from zero",
-    }[_tone(bwt)]
+        "bad": "later stages made it forget",
+        "good": "later stages helped earlier tasks",
+    }.get(_tone(bwt), "what later stages did to earlier tasks is not told from zero")
     return (
         f"{arm.name}: {formatting.decimal(acc.value, DIGITS)} on average after the last stage, where the base has "
         f"{formatting.decimal(base, DIGITS)}; backward transfer {change}, so {ends}."

@@ -40,7 +40,8 @@ def _parts(results: SequenceResults, records: list[Record]) -> list[alt.Chart]:
     x = alt.X("task:N", sort=[task.name for task in results.tasks], title=None, axis=axis, scale=gap)
     y = alt.Y("stage:N", sort=row_names(results), title=None, axis=alt.Axis(grid=False), scale=gap)
     base = alt.Chart(inline(records)).encode(x=x, y=y)
-    fill = alt.Color("score:Q", scale=alt.Scale(domain=[0, 1], range=["#F4F1EC", "#2B6CA8"]), legend=None)
+    scale = alt.Scale(domain=[0, 1], range=["#F4F1EC", "#2B6CA8"], interpolate="rgb")
+    fill = alt.Color("score:Q", scale=scale, legend=None)
     tips = [alt.Tooltip(name) for name in ("stage:N", "task:N", "label:N", "interval:N")]
     ink = alt.condition("datum.score > 0.6 && datum.known", alt.value("#ffffff"), alt.value("#23211E"))
     frame = base.transform_filter("datum.own").mark_rect(
