@@ -125,7 +125,7 @@ def test_a_key_that_is_missing_is_named_with_what_it_means(name: str) -> None:
 def test_a_key_of_another_class_names_that_class() -> None:
     refused(
         lambda: luthier.TuneConfig(seeds=3),  # type: ignore[call-arg]
-        "TuneConfig: 'seeds' belongs to CompareConfig; TuneConfig does not use it",
+        "TuneConfig: 'seeds' belongs to CompareConfig and CurveConfig; TuneConfig does not use it",
         "Leave it out.",
     )
 
@@ -232,6 +232,7 @@ def model() -> luthier.Model:
 NO_NAME = (None, 5, "", " ", "a\0b", b"mini", ["mini"])
 VERBS: dict[str, Callable[[Any], object]] = {
     "compare": luthier.compare,
+    "curve": luthier.curve,
     "evaluate": luthier.evaluate,
     "merge": luthier.merge,
     "predict": luthier.predict,
@@ -240,6 +241,8 @@ VERBS: dict[str, Callable[[Any], object]] = {
 READERS: dict[str, Callable[[Any], object]] = {
     "read_results": luthier.read_results,
     "read_costs": luthier.read_costs,
+    "read_curve": luthier.read_curve,
+    "read_sequence": luthier.read_sequence,
     "write_report": luthier.write_report,
 }
 LOADERS: dict[str, Callable[[Any], object]] = {

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from luthier.config.arm_settings import ArmConfig
     from luthier.config.compare import CompareConfig
+    from luthier.config.curve import CurveConfig
     from luthier.config.data import DataConfig, EncodingConfig, EvaluationDataConfig, TrainingDataConfig
     from luthier.config.decoding import DecodingConfig
     from luthier.config.evaluate import EvaluateConfig
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     )
     from luthier.evaluation.answering import Model
     from luthier.experiments.compare import compare
+    from luthier.experiments.curve import curve
     from luthier.experiments.evaluate import evaluate
     from luthier.experiments.merge import merge
     from luthier.experiments.predict import predict
@@ -49,7 +51,9 @@ if TYPE_CHECKING:
     from luthier.models.load import load_model
     from luthier.records import Dropped, Encoded, Example, Message, Prediction, Score, Turn
     from luthier.report.page import write_report
+    from luthier.results.curve_records import read_curve
     from luthier.results.records import RunCosts, RunResults, read_costs, read_results
+    from luthier.results.sequence_records import read_sequence
     from luthier.tasks.loader import load_examples, load_task
     from luthier.version import __version__
 
@@ -57,6 +61,7 @@ __all__ = [
     "ArmConfig",
     "CompareConfig",
     "ConfigError",
+    "CurveConfig",
     "DataConfig",
     "DataError",
     "DecodingConfig",
@@ -94,6 +99,7 @@ __all__ = [
     "__version__",
     "add_adapter",
     "compare",
+    "curve",
     "evaluate",
     "load_examples",
     "load_model",
@@ -101,15 +107,20 @@ __all__ = [
     "merge",
     "predict",
     "read_costs",
+    "read_curve",
     "read_results",
+    "read_sequence",
     "tune",
     "write_report",
 ]
 
 _HOMES = {
+    "luthier.results.curve_records": ("read_curve",),
+    "luthier.results.sequence_records": ("read_sequence",),
     "luthier.results.records": ("RunCosts", "RunResults", "read_costs", "read_results"),
     "luthier.config.arm_settings": ("ArmConfig",),
     "luthier.config.compare": ("CompareConfig",),
+    "luthier.config.curve": ("CurveConfig",),
     "luthier.config.data": ("DataConfig", "EncodingConfig", "EvaluationDataConfig", "TrainingDataConfig"),
     "luthier.config.decoding": ("DecodingConfig",),
     "luthier.config.evaluate": ("EvaluateConfig",),
@@ -134,6 +145,7 @@ _HOMES = {
     ),
     "luthier.evaluation.answering": ("Model",),
     "luthier.experiments.compare": ("compare",),
+    "luthier.experiments.curve": ("curve",),
     "luthier.experiments.evaluate": ("evaluate",),
     "luthier.experiments.merge": ("merge",),
     "luthier.experiments.predict": ("predict",),

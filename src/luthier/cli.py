@@ -28,6 +28,7 @@ from luthier.version import __version__
 if TYPE_CHECKING:
     from luthier.config.check import CheckConfig
     from luthier.config.compare import CompareConfig
+    from luthier.config.curve import CurveConfig
     from luthier.config.evaluate import EvaluateConfig
     from luthier.config.flags import Option
     from luthier.config.merge import MergeConfig
@@ -145,7 +146,7 @@ def _parameters(verb: Verb) -> list[click.Parameter]:
     if verb.json:
         parameters.append(click.Option(["--json", _JSON], is_flag=True, help="Print JSON."))
     if verb.assignments:
-        text = "Any setting, e.g. training.epochs=2 (repeatable)." if verb.name in ("compare", "tune") else ""
+        text = "Any setting, e.g. training.epochs=2 (repeatable)." if verb.name in ("compare", "curve", "tune") else ""
         text = text or "Any setting, e.g. data.max_length=256 (repeatable)."
         parameters.append(click.Option(["--set", _SET], multiple=True, metavar="KEY=VALUE", help=text))
     return parameters
@@ -187,6 +188,12 @@ def _compare(settings: CompareConfig, _: bool) -> None:
         _print(forecast_table(dry_run(settings)))
     else:
         _show_run(compare(settings))
+
+
+def _curve(settings: CurveConfig, _: bool) -> None:
+    from luthier.experiments.curve import curve
+
+    _show_run(curve(settings))
 
 
 def _tune(settings: TuneConfig, _: bool) -> None:
@@ -338,6 +345,7 @@ def _clean_store(settings: CleanStoreConfig, _: bool) -> None:
 
 _RUN: dict[str, Callable[[Any, bool], None]] = {
     "compare": _compare,
+    "curve": _curve,
     "tune": _tune,
     "merge": _merge,
     "eval": _evaluate,
@@ -370,19 +378,13 @@ def _show(record: Displayed) -> None:
 
 
 def _show_run(run: Path) -> None:
-    from luthier.report.page import write_report
-    from luthier.report.terminal import run_view
-    from luthier.results.next_commands import next_commands
-    from luthier.results.records import read_costs, read_results
+    from luthier.report.finished import finished_run
 
-    results, costs = read_results(run), read_costs(run)
-    page = write_report(run)
-    for part in run_view(results, costs):
+    shown, lines = finished_run(run)
+    for part in shown:
         _print(part)
-    echo(results.recommendation.sentence)
-    for command in next_commands(results, run):
-        echo(f"To {command.purpose}:\n  {command.line}")
-    echo(f"Report: {page}")
+    for line in lines:
+        echo(line)
 
 
 app = _group()

@@ -17,7 +17,8 @@ from luthier.config.verbs import VERBS, Verb, settings_class, verb_of
 from small_job import luthier
 
 MOST_OPTIONS = {
-    "compare": 19,  # --dry-run: what is asked before a run is asked by hand; --data: where benchmarks are
+    "compare": 20,  # --dry-run: what is asked before a run is asked by hand; --data: where benchmarks are
+    "curve": 18,
     "tune": 12,
     "merge": 9,
     "eval": 19,  # --data, --suite, --compare: where benchmarks are, what is measured of a task, and a second model
@@ -78,6 +79,8 @@ ONE_MEANING = {
     "-t": "the task, or the tasks, by which a model is trained, asked, proved, or measured",
     "--runs": "the folder of runs and of the store that they share",
     "--seed": "the seed of everything that is drawn",
+    "--arms": "the arms that are trained and measured",
+    "--seeds": "the seeds with which every arm is trained",
     "--shots": "how many exemplars stand before a prompt",
 }
 """Options that verbs explain in words of their own, and what each means for all of them."""

@@ -78,6 +78,8 @@ CONFIG: dict[str, Case] = {
     "seeds": Case((5,), TRAINED),
     "workers": Case(2, NOTHING, run=False),
     "remake_damaged": Case(True, NOTHING, run=False),
+    # In place of the task and the retained tasks: what its stages depend on is tested in test_sequence.
+    "sequence": Case(None, NOTHING, run=False),
     "dry_run": Case(True, NOTHING, run=False),
     "device": Case(None, NOTHING),
     "precision": Case("bf16", ALL),

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+import example_curves
 import example_run
 import luthier
 from luthier.display import DRAWN_BY, Displayed
@@ -67,6 +68,8 @@ RECORDS: dict[str, Callable[[], Displayed]] = {
     "tuned": tuned,
     "merged": lambda: Merged(1e-5, 1e-3, 0.5, 0.5, lambda: None, 32, "accuracy"),
     "task": lambda: luthier.load_task("topic"),
+    "curve": example_curves.curve,
+    "sequence": example_curves.sequence,
 }
 
 

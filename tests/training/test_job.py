@@ -134,6 +134,7 @@ def test_every_part_of_a_job_is_in_its_key_but_its_name(tmp_path: Path) -> None:
         "stream": replace(job, stream=other.stream),
         "validation": replace(job, validation=other.validation),
         "compute": replace(job, compute=replace(job.compute, threads=7)),
+        "start": replace(job, start=job.entry(tmp_path)),
     }
     assert changed.keys() | {"name", "run"} == job.__dataclass_fields__.keys()
     keys = {part: other_job.entry(tmp_path).key for part, other_job in changed.items()}

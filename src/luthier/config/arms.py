@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +103,34 @@ def make_arms(
         faults.append(ConfigError("no arm is given", where="arms", fix="Name at least one, e.g. zero_shot."))
     raise_faults("the arms have faults", faults)
     return arms
+
+
+def with_training(item: str | ArmConfig, training: TrainingConfig, changes: Mapping[str, Any]) -> ArmConfig:
+    """Spell an arm out with some training settings of its own, above those of the run.
+
+    Args:
+        item: Name of a preset, or an arm spelled out.
+        training: The run's training settings.
+        changes: What the arm has of its own.
+    """
+    if isinstance(item, ArmConfig):
+        return item.model_copy(update={"training": overlay(item.training, changes)})
+    preset = _preset(item, few_shots=0)
+    # What a preset suggests stays below what the run gives, also where it is spelled out.
+    suggested = overlay(preset.training, training.model_dump(exclude_unset=True))
+    return preset.model_copy(update={"training": overlay(suggested, changes)})
+
+
+def without_retained(item: str | ArmConfig) -> str | ArmConfig:
+    """Return an arm that learns from no examples of retained tasks: it replays none, and rests on none."""
+    if not reads_retained(item):
+        return item
+    spelled = item if isinstance(item, ArmConfig) else PRESETS[item]
+    replays = spelled.replay is not None and spelled.replay.source in (TASKS, SELF)
+    anchor = spelled.anchor.model_copy(update={"ewc": 0.0})
+    if replays and anchor.on == "replay":
+        anchor = anchor.model_copy(update={"kl": 0.0})
+    return spelled.model_copy(update={"replay": None if replays else spelled.replay, "anchor": anchor})
 
 
 def reads_retained(item: str | ArmConfig) -> bool:

@@ -77,6 +77,14 @@ def with_exemplars(
     return replace(prepared, examples=found.examples), found.used
 
 
+def of_references(prepared: PreparedTask) -> PreparedTask:
+    """Return a task whose answers hold the log-probability of the first reference of each example.
+
+    Of an example whose only choice is its reference, the answer is that reference, whatever the model prefers.
+    """
+    return replace(prepared, examples=tuple(replace(own, choices=own.targets[:1]) for own in prepared.examples))
+
+
 def signature_context(prepared: PreparedTask, shots: int) -> dict[str, str]:
     """Return what a score depends on besides the metric; it joins the score's signature.
 

@@ -15,6 +15,7 @@ from luthier.experiments.execution import executor_of
 from luthier.experiments.outcomes import read_base, read_outcomes
 from luthier.experiments.plan import name_of_run, read_plan, require_test
 from luthier.experiments.run_folder import write_run
+from luthier.experiments.sequence import run_sequence
 from luthier.experiments.workload import count_arms, count_work, in_words, units_of
 from luthier.files.atomic import writing
 from luthier.files.store_contents import using_store
@@ -35,6 +36,8 @@ def compare(config: CompareConfig) -> Path:
     if config.dry_run:
         fix = f"Leave it out, or ask on the command line: {how_to_set('dry_run')}."
         raise ConfigError("a dry run makes no run", where="CompareConfig.dry_run", fix=fix)
+    if config.sequence is not None:
+        return run_sequence(config)
     started = datetime.now(UTC)
     with using_store(config.runs, remake_damaged=config.remake_damaged), executor_of(config) as executor:
         plan = read_plan(config)

@@ -9,6 +9,7 @@ from luthier.config.compare import CompareConfig
 from luthier.experiments.execution import executor_of
 from luthier.experiments.forecast import forecast
 from luthier.experiments.plan import read_plan, require_test
+from luthier.experiments.stages import check_sequence
 from luthier.files.store_contents import refuse_place_in_store
 from luthier.progress import say
 from luthier.results.forecast import Forecast
@@ -22,6 +23,8 @@ def dry_run(config: CompareConfig) -> Forecast:
         LuthierError: Whatever is wrong with the configuration, the data or the model, as :func:`.compare.compare` says.
     """
     require_settings(config, CompareConfig, "dry_run")
+    if config.sequence is not None:
+        check_sequence(config)
     refuse_place_in_store(config.runs, "runs")
     with executor_of(config):
         plan = read_plan(config)

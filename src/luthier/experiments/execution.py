@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from luthier.config.compare import CompareConfig
+from luthier.config.run_settings import RunSettings
 from luthier.experiments.plan import Plan
 from luthier.experiments.run_unit import is_finished, running
 from luthier.experiments.units import Unit
@@ -55,7 +55,7 @@ class LocalWorkers:
 
 
 @contextlib.contextmanager
-def executor_of(config: CompareConfig) -> Iterator[Executor]:
+def executor_of(config: RunSettings) -> Iterator[Executor]:
     """Give the executor that a configuration asks for.
 
     Inside, this process computes with as many threads as each worker: the number of threads changes the last bits of

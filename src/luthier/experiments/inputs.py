@@ -45,8 +45,12 @@ class Inputs:
     model: LanguageModel
 
 
-def read_inputs(config: CompareConfig) -> Inputs:
+def read_inputs(config: CompareConfig, model: LanguageModel | None = None) -> Inputs:
     """Read everything that a configuration names.
+
+    Args:
+        config: The configuration.
+        model: The base, where it has been read.
 
     Raises:
         LuthierError: All faults that can be found at once.
@@ -68,7 +72,7 @@ def read_inputs(config: CompareConfig) -> Inputs:
     with collecting(faults):
         task = with_data_settings(load_task(named, config.data.folder), config.data)
     with collecting(faults):
-        model = load_model(
+        model = model or load_model(
             config.model,
             device=config.device,
             precision=config.precision,

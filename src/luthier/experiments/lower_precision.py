@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.jobs import EvaluationJob, task_job
-from luthier.evaluation.prepared_task import PreparedTask
+from luthier.evaluation.prepared_task import PreparedTask, of_references
 from luthier.evaluation.run import read_log, run
 from luthier.experiments.plan import Plan, name_of_run
 from luthier.files.store import About
@@ -53,9 +53,7 @@ def computes_lower(plan: Plan) -> bool:
 def precision_jobs(plan: Plan) -> PrecisionJobs:
     """Return what is answered in both precisions."""
     sample = replace(plan.target, examples=plan.target.examples[:EXAMPLES])
-    # Of an example whose only choice is its reference, the answer holds the reference's log-probability.
-    asked = tuple(replace(own, choices=own.targets[:1]) for own in sample.examples)
-    return PrecisionJobs(_in_both(plan, sample, "answers"), _in_both(plan, replace(sample, examples=asked), "loss"))
+    return PrecisionJobs(_in_both(plan, sample, "answers"), _in_both(plan, of_references(sample), "loss"))
 
 
 def compare_precisions(plan: Plan) -> None:

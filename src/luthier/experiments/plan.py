@@ -48,6 +48,8 @@ class Plan:
         groups: Groups of them that have a number of their own.
         texts: Held-out plain text.
         counts: What was cut and dropped.
+        before: The comparison whose trained arms these begin with, arm by arm and seed by seed; None to begin with the
+            base.
     """
 
     config: CompareConfig
@@ -61,6 +63,7 @@ class Plan:
     groups: tuple[MeasuredGroup, ...]
     texts: tuple[str, ...]
     counts: dict[str, Any]
+    before: Plan | None = None
 
     def arm(self, name: str) -> Arm:
         """Return the arm of this name."""
@@ -73,7 +76,15 @@ def read_plan(config: CompareConfig) -> Plan:
     Raises:
         LuthierError: All faults that can be found at once.
     """
-    inputs = read_inputs(config)
+    return plan_of(config, read_inputs(config))
+
+
+def plan_of(config: CompareConfig, inputs: Inputs) -> Plan:
+    """Read the data of a comparison whose task, arms and model have been read.
+
+    Raises:
+        LuthierError: All faults that can be found at once.
+    """
     model, task = inputs.model, inputs.task
     faults: list[LuthierError] = []
     with collecting(faults):

@@ -11,7 +11,7 @@ from luthier.errors import DivergenceError
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.jobs import EvaluationJob, task_job
 from luthier.evaluation.latency import TimingJob, time_requests, timing_job
-from luthier.evaluation.prepared_task import PreparedTask, with_exemplars
+from luthier.evaluation.prepared_task import PreparedTask, of_references, with_exemplars
 from luthier.evaluation.run import run
 from luthier.evaluation.text_loss import text_job
 from luthier.experiments.failures import failure_of, keep_failure
@@ -94,8 +94,7 @@ class UnitRunner:
             if not timing.entry.finished:
                 time_requests(timing, self._adapter.use(trained_entry(plan, unit)))
         else:
-            jobs = [target_job(plan, unit)[0]] if unit.kind == "evaluate" else retention_jobs(plan, unit)
-            unfinished = [job for job in jobs if not job.entry.finished]
+            unfinished = [job for job in answering_jobs(plan, unit) if not job.entry.finished]
             if unfinished:
                 import_lazy_libraries()
                 self._adapter.use(trained_entry(plan, unit))
@@ -145,8 +144,7 @@ def is_finished(plan: Plan, unit: Unit) -> bool:
         return precision_jobs(plan).finished
     if unit.kind == "time":
         return timing_of(plan, unit).entry.finished
-    jobs = [target_job(plan, unit)[0]] if unit.kind == "evaluate" else retention_jobs(plan, unit)
-    return all(job.entry.finished for job in jobs)
+    return all(job.entry.finished for job in answering_jobs(plan, unit))
 
 
 def has_failed(plan: Plan, unit: Unit) -> bool:
@@ -170,11 +168,25 @@ def _context(plan: Plan, unit: Unit) -> EvaluationContext:
     )
 
 
+def answering_jobs(plan: Plan, unit: Unit) -> list[EvaluationJob]:
+    """Return what a unit answers that answers anything."""
+    if unit.kind == "evaluate":
+        return [target_job(plan, unit)[0]]
+    return [loss_job(plan, unit)] if unit.kind == "loss" else retention_jobs(plan, unit)
+
+
 def target_job(plan: Plan, unit: Unit) -> tuple[EvaluationJob, tuple[int, int]]:
     """Return the answers to the target's test split, and the fewest and most exemplars that fitted."""
     target, used = _with_exemplars(plan, plan.arm(unit.arm))
     label = f"{_label(plan, unit)}: {target.task.name}"
     return task_job(plan.model, target, _context(plan, unit), label=label), used
+
+
+def loss_job(plan: Plan, unit: Unit) -> EvaluationJob:
+    """Return the log-probabilities of the references of the target's test split; of several, of the first."""
+    target, _ = _with_exemplars(plan, plan.arm(unit.arm))
+    label = f"{_label(plan, unit)}: {target.task.name}, loss of the references"
+    return task_job(plan.model, of_references(target), _context(plan, unit), label=label)
 
 
 def timing_of(plan: Plan, unit: Unit) -> TimingJob:

@@ -18,7 +18,8 @@ def job_of(plan: Plan, arm: Arm, seed: int) -> TrainingJob[Encoded]:
     config, target = plan.config, plan.target
     tokens = config.evaluation.batch_tokens
     task = training_task(target.task, target.encoder, config.decoding, batch_tokens=tokens, encoding=config.data)
-    job = make_job(plan.model, arm, task, plan.training.of(arm), seed=seed)
+    start = entry_of(plan.before, plan.before.arm(arm.name), seed) if plan.before is not None else None
+    job = make_job(plan.model, arm, task, plan.training.of(arm), seed=seed, start=start)
     name = f"{arm.name}, seed {seed}" if len(arm.seeds) > 1 else arm.name
     return replace(job, name=name, run=name_of_run(plan))
 

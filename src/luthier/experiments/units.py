@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 from luthier.config.arms import Arm
 
-Kind: TypeAlias = Literal["search", "train", "evaluate", "retain", "precision", "time"]
-_FIRST = ("search", "train", "retain", "evaluate", "precision", "time")
+Kind: TypeAlias = Literal["search", "train", "evaluate", "loss", "retain", "precision", "time"]
+_FIRST = ("search", "train", "retain", "evaluate", "loss", "precision", "time")
 """Kinds by what should begin first where several processes work: others wait for searches and trainings."""
 
 _OF_THE_BASE: tuple[Kind, ...] = ("retain", "precision")
@@ -21,8 +21,8 @@ class Unit:
 
     Attributes:
         kind: ``search`` chooses an arm's hyper-parameters, ``train`` trains it with one seed, ``evaluate`` answers the
-            target's test split, ``retain`` answers the retained tasks and text, ``precision`` answers some examples in
-            float32 too, ``time`` times single requests.
+            target's test split, ``loss`` scores the references of that split, ``retain`` answers the retained tasks and
+            text, ``precision`` answers some examples in float32 too, ``time`` times single requests.
         arm: Name of the arm; "" is the base.
         seed: Of the training; None where nothing is trained.
         needs: Units that must be done first, by their names.
@@ -82,6 +82,33 @@ def _units_of(arm: Arm, *, searching: bool, retaining: bool) -> Iterator[Unit]:
             yield Unit("retain", arm.name, seed, (train.name,))
         if seed == arm.seeds[0]:
             yield Unit("time", arm.name, seed, (train.name,))
+
+
+def plan_curve_units(arms: Sequence[Arm]) -> tuple[Unit, ...]:
+    """Return the units of one size of a learning curve: each arm trained, its answers, and the loss of the references.
+
+    Args:
+        arms: What is trained.
+    """
+    return tuple(_trained_and(arms, ("evaluate", "loss")))
+
+
+def plan_stage_units(arms: Sequence[Arm]) -> tuple[Unit, ...]:
+    """Return the units of one stage of a sequence: each arm trained, and its answers to all tasks of the sequence.
+
+    Args:
+        arms: What is trained.
+    """
+    return tuple(_trained_and(arms, ("retain",)))
+
+
+def _trained_and(arms: Sequence[Arm], kinds: Sequence[Kind]) -> Iterator[Unit]:
+    """Yield the training of each arm with each seed, and what follows from it."""
+    for arm in arms:
+        for seed in arm.seeds:
+            train = Unit("train", arm.name, seed)
+            yield train
+            yield from (Unit(kind, arm.name, seed, (train.name,)) for kind in kinds)
 
 
 def next_unit(waiting: Sequence[Unit], done: Collection[str], running: Collection[Unit]) -> Unit | None:

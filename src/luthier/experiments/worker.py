@@ -54,13 +54,13 @@ def _work(messages: queue.SimpleQueue[dict[str, Any]], replies: IO[str]) -> None
     import torch
 
     from luthier.config.compare import CompareConfig
-    from luthier.experiments.plan import read_plan
     from luthier.experiments.run_unit import running
+    from luthier.experiments.stages import plan_for
 
     job = messages.get()
     torch.set_num_threads(job["threads"])
     with contextlib.redirect_stderr(io.StringIO()):  # the process that started this one has said it all
-        plan = read_plan(CompareConfig.model_validate(job["config"]))
+        plan = plan_for(CompareConfig.model_validate(job["config"]))
     with running(plan) as runner:
         _send(replies, {"type": "ready"})
         while True:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from safetensors.torch import load_file
@@ -119,6 +119,28 @@ def load_weights(attached: Attached, tensors: Mapping[str, Tensor], *, where: st
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(tensors[name])
+
+
+@runtime_checkable
+class InOtherUnits(Protocol):
+    """A method that trains its weights in other units than it stores them in."""
+
+    def in_units(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return stored tensors by the names of the trained ones, in their units."""
+
+
+def begin_with(attached: Attached, stored: Mapping[str, Tensor], *, where: str) -> None:
+    """Let a method begin with the weights of a stored one, bit for bit.
+
+    Args:
+        attached: Fresh.
+        stored: What a snapshot of the stored one holds.
+        where: For messages.
+
+    Raises:
+        ModelError: When tensors are missing, foreign or of another shape; all of them are listed.
+    """
+    load_weights(attached, attached.in_units(stored) if isinstance(attached, InOtherUnits) else stored, where=where)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,18 @@ class AttachedSoftPrompt:
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters behind the virtual tokens."""
         return dict(self.encoder.named_parameters())
+
+    def in_units(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return stored tensors by the names of the trained ones, as multiples of the units of these."""
+        found = dict(tensors)
+        for name in self.trainable():
+            owner, parametrized, rest = name.partition(".parametrizations.")
+            if parametrized:
+                weight = rest.partition(".")[0]
+                (unit,) = self.encoder.get_submodule(f"{owner}.parametrizations.{weight}").children()
+                stored = found.pop(f"{owner}.{weight}")
+                found[name] = unit.right_inverse(stored.to(self.model.device))  # type: ignore[operator]
+        return found
 
     def detach(self) -> None:
         """Take the virtual tokens away."""

@@ -24,12 +24,16 @@ from luthier.report.evaluation import evaluation_table, row_of
 from luthier.report.helm_tables import helm_notes, helm_tables
 from luthier.report.helm_wins import win_table
 from luthier.report.html import resource, template
+from luthier.report.learning_curve import curve_tables, notes_of, verdicts
 from luthier.report.merged import merged_table
 from luthier.report.record_tables import Described, answered_table, score_table, task_table, tuned_table
+from luthier.report.sequence_tables import sequence_tables, sequence_verdicts
 from luthier.report.tables import Table
 from luthier.report.terminal import draw, notes
 from luthier.report.words import arm_in_words, settings_in_words
+from luthier.results.curve_records import CurveResults
 from luthier.results.records import ArmResult, RunCosts, RunResults
+from luthier.results.sequence_records import SequenceResults
 from luthier.results.seven import Seven
 
 _OPEN = 30
@@ -135,11 +139,23 @@ def _task(task: Described) -> View:
     return View([task_table(task)], texts=list(task.wordings().items()))
 
 
+def _curve(results: CurveResults) -> View:
+    """Show what more examples would give, and the tables that it follows from."""
+    return View(curve_tables(results), notes=[*notes_of(results), *verdicts(results)])
+
+
+def _sequence(results: SequenceResults) -> View:
+    """Show what the sequence left, and the matrix of each arm."""
+    return View(sequence_tables(results), notes=sequence_verdicts(results))
+
+
 VIEWS: dict[str, Callable[[Any], View]] = {
     "run": _run,
     "arm": _arm,
     "score": _score,
     "costs": _costs,
+    "curve": _curve,
+    "sequence": _sequence,
     "evaluation": _evaluation,
     "evaluated task": lambda found: _evaluation([found]),
     "answered rows": lambda found: View([answered_table(found)]),

@@ -56,23 +56,24 @@ def figures(
     tasks = len(derived.retained_tasks(results.arms))
     heat = retention.forgetting_heat_map(results, width=max(WIDTH, 64 * tasks))
     made = [
-        _figure("quality", "answer", quality.primary_scores(results)),
-        _figure("parameters", "answer", trade_offs.quality_against_parameters(results, legend=legend)),
-        _figure("forgetting", "answer", trade_offs.quality_against_forgetting(results, legend=legend)),
-        _figure("time", "answer", trade_offs.quality_against_time(results, costs, legend=legend)),
-        _figure("reliability", "calibration", reliability.diagrams(results, calibrations), wide=True),
-        _figure("retention", "retention", heat, wide=tasks > 4, least=150 + 58 * tasks),
-        _figure("token_loss", "retention", retention.token_loss(results)),
-        _figure("training_loss", "learning", learning.training_loss(results, curves, legend=legend), wide=True),
-        _figure("validation_loss", "learning", learning.validation_loss(results, curves, legend=legend)),
-        _figure("validation_score", "learning", learning.validation_score(results, curves, legend=legend)),
+        figure_of("quality", "answer", quality.primary_scores(results)),
+        figure_of("parameters", "answer", trade_offs.quality_against_parameters(results, legend=legend)),
+        figure_of("forgetting", "answer", trade_offs.quality_against_forgetting(results, legend=legend)),
+        figure_of("time", "answer", trade_offs.quality_against_time(results, costs, legend=legend)),
+        figure_of("reliability", "calibration", reliability.diagrams(results, calibrations), wide=True),
+        figure_of("retention", "retention", heat, wide=tasks > 4, least=150 + 58 * tasks),
+        figure_of("token_loss", "retention", retention.token_loss(results)),
+        figure_of("training_loss", "learning", learning.training_loss(results, curves, legend=legend), wide=True),
+        figure_of("validation_loss", "learning", learning.validation_loss(results, curves, legend=legend)),
+        figure_of("validation_score", "learning", learning.validation_score(results, curves, legend=legend)),
     ]
     return [figure for figure in made if figure]
 
 
-def _figure(
+def figure_of(
     key: str, section: str, chart: Chart | Charts | None, *, wide: bool = False, least: int = 0
 ) -> Figure | None:
+    """Return a chart as a figure; None where there is no chart."""
     if chart is None:
         return None
     # The renderer aborts the whole process at a NUL character.

@@ -18,42 +18,42 @@ def markdown(
     results: RunResults, costs: RunCosts, tables: Sequence[Table], figures: Sequence[Figure], gaps: Sequence[str]
 ) -> str:
     """Write the report; charts are linked as ``charts/<key>.png``."""
-    parts = [f"# {_plain(results.task.name)} on {_plain(results.model.name)}"]
-    parts.append(f"**{_plain(results.recommendation.sentence)}**")
-    parts += [f"> {_plain(gap)}" for gap in gaps]
+    parts = [f"# {literal(results.task.name)} on {literal(results.model.name)}"]
+    parts.append(f"**{literal(results.recommendation.sentence)}**")
+    parts += [f"> {literal(gap)}" for gap in gaps]
     left = list(figures)
     for table in tables:
-        parts += [f"## {_plain(table.title)}", table_lines(table), _plain(table.note)]
+        parts += [f"## {literal(table.title)}", table_lines(table), literal(table.note)]
         here = [figure for figure in left if _SECTIONS[figure.section] == table.key]
         parts += [_image(figure) for figure in here]
         left = [figure for figure in left if figure not in here]
     if left:
         parts += ["## Learning", *(_image(figure) for figure in left)]
-    notes = [f"- {_plain(arm.name)}: {_plain(note)}" for arm in results.arms for note in arm.notes]
+    notes = [f"- {literal(arm.name)}: {literal(note)}" for arm in results.arms for note in arm.notes]
     parts += ["## Notes", "\n".join(notes)] if notes else []
-    known = [f"- {name}: {_plain(value)}" for name, value in repeating(results, costs)]
+    known = [f"- {name}: {literal(value)}" for name, value in repeating(results, costs)]
     parts += ["## Repeat it, and cite it", "\n".join(known), f"```bibtex\n{visible(bibtex(results))}\n```"]
-    parts.append(f"Run `{_plain(results.run)}`, Luthier {_plain(results.luthier)}.")
+    parts.append(f"Run `{literal(results.run)}`, Luthier {literal(results.luthier)}.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def table_lines(table: Table) -> str:
     """Write a table as a Markdown table; a cell's second line follows its first."""
-    head = "| " + " | ".join(_plain(column.title) for column in table.columns) + " |"
+    head = "| " + " | ".join(literal(column.title) for column in table.columns) + " |"
     rule = "| " + " | ".join("---:" if column.number else ":---" for column in table.columns) + " |"
     rows = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
     return "\n".join([head, rule, *rows])
 
 
 def _cell(cell: Cell) -> str:
-    return " ".join(_plain(part) for part in (cell.main, cell.below, MARKS[cell.tone]) if part)
+    return " ".join(literal(part) for part in (cell.main, cell.below, MARKS[cell.tone]) if part)
 
 
 def _image(figure: Figure) -> str:
-    return f"![{_plain(figure.title)}](charts/{figure.key}.png)"
+    return f"![{literal(figure.title)}](charts/{figure.key}.png)"
 
 
-def _plain(text: object) -> str:
+def literal(text: object) -> str:
     """Take a text literally: no table borders, tags, emphasis, code or links of its own."""
     line = visible(" ".join(str(text).split()))
     for sign in ("\\", "|", "`", "*", "<", "~"):

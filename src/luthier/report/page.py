@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from luthier.report.calibration import calibrations
 from luthier.report.charts.parts import MULTIPLE
 from luthier.report.citing import bibtex, repeating
 from luthier.report.contents import all_tables
+from luthier.report.curve_page import write_curve_report
 from luthier.report.curves import Curve, RunKey, read_curve
 from luthier.report.explanations import correction_words, signatures_once
 from luthier.report.exports import FORMATS, exported, write_exports
@@ -36,14 +37,20 @@ from luthier.report.figures import VEGA_LITE, Figure, figures, png
 from luthier.report.html import resource, template
 from luthier.report.markdown import markdown
 from luthier.report.palette import arm_styles, theme
+from luthier.report.plain import flattened, plain
+from luthier.report.sequence_page import write_sequence_report
 from luthier.report.tables import Table
-from luthier.report.words import arm_in_words, said, settings_in_words, words
+from luthier.report.words import arm_in_words, settings_in_words
+from luthier.results.kinds import CURVE, SEQUENCE, kind_of_run
 from luthier.results.records import RunCosts, RunResults, read_costs, read_results
 from luthier.visible import visible
 
+_OTHER_KINDS = {CURVE: write_curve_report, SEQUENCE: write_sequence_report}
+"""What writes the report of a run that is no comparison."""
+
 
 def write_report(run: str | Path) -> Path:
-    """Write ``report.html``, ``report.md``, ``charts/*.png`` and ``tables/*`` into a run's folder.
+    """Write ``report.html``, ``report.md``, ``charts/*.png`` and ``tables/*`` into the folder of a comparison or curve.
 
     Reads ``results.json``, ``costs.json``, the prediction logs and the training logs; needs no model. The same inputs
     give the same bytes. A log that is missing or damaged is named in the report and left out.
@@ -58,6 +65,8 @@ def write_report(run: str | Path) -> Path:
         StoreError: When the results are missing or damaged, or the folder cannot be written.
     """
     run = as_path(run, where="write_report(run)")
+    if (kind := kind_of_run(run)) in _OTHER_KINDS:
+        return _OTHER_KINDS[kind](run)
     results, costs = read_results(run), read_costs(run)
     curves, gaps = _read_curves(run, results)
     logs = read_logs(run, results)
@@ -133,11 +142,11 @@ def render(
         answers=answers,
         gaps=gaps,
         summary_line=_summary_line(results, costs),
-        data_rows=list(_flatten(asdict(results.data))),
-        task_rows=list(_flatten(asdict(results.task))),
-        model_rows=list(_flatten(asdict(results.model))),
+        data_rows=list(flattened(asdict(results.data))),
+        task_rows=list(flattened(asdict(results.task))),
+        model_rows=list(flattened(asdict(results.model))),
         environment_rows=_environment_rows(results, costs),
-        config=yaml.safe_dump(_plain(results.config), sort_keys=True, allow_unicode=True),
+        config=yaml.safe_dump(plain(results.config), sort_keys=True, allow_unicode=True),
     )
     return page
 
@@ -196,35 +205,10 @@ def _responsive(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json_for_html(value: Any) -> str:
     """Return JSON that no HTML parser can mistake for markup, and that every browser reads; NaN becomes null."""
-    text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
-
-
-def _plain(value: Any) -> Any:
-    """Return the same value out of what JSON and YAML know, texts visible; numbers not finite become ``None``."""
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, Mapping):
-        return {visible(str(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, int | float | bool) or value is None else visible(str(value))
-
-
-def _flatten(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every number and text of a nested mapping with the names that lead to it."""
-    for key, item in value.items():
-        name = f"{above} › {words(key)}" if above else words(key)
-        if isinstance(item, Mapping):
-            yield from _flatten(item, name)
-        elif isinstance(item, list | tuple):
-            yield name, said(item) or formatting.ABSENT
-        else:
-            yield name, said(item)
 
 
 def _environment_rows(results: RunResults, costs: RunCosts) -> list[tuple[str, str]]:
@@ -238,7 +222,7 @@ def _environment_rows(results: RunResults, costs: RunCosts) -> list[tuple[str, s
         "kernels": ", ".join(results.kernels) or None,
         "measured": costs.kernels or None,
     }
-    return list(_flatten({"Luthier": results.luthier, **known, **computing, **done}))
+    return list(flattened({"Luthier": results.luthier, **known, **computing, **done}))
 
 
 @functools.cache

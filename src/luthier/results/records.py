@@ -335,12 +335,17 @@ class RunCosts(Displayed):
         return f"<RunCosts on {self.device}, arms {', '.join(self.arms)}>"
 
 
-def write_json(path: Path, record: RunResults | RunCosts) -> None:
-    """Write a record with sorted keys, whole or not at all; NaN stays ``NaN``."""
+def write_json(path: Path, record: Any) -> None:
+    """Write a record (a dataclass) with sorted keys, whole or not at all; NaN stays ``NaN``."""
     write_atomically(path, json.dumps(asdict(record), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def _read(run: Path, name: str, kind: type[Any]) -> Any:
+def read_record(run: Path, name: str, kind: type[Any]) -> Any:
+    """Read a record of a run's folder.
+
+    Raises:
+        StoreError: When it is missing or damaged, or this is no run.
+    """
     path = run / name
     if not path.exists():
         raise _no_run(run, path)
@@ -380,7 +385,7 @@ def read_results(run: str | Path) -> RunResults:
     Raises:
         StoreError: When it is missing or damaged, or this is no run.
     """
-    results: RunResults = _read(as_path(run, where="read_results(run)"), RESULTS, RunResults)
+    results: RunResults = read_record(as_path(run, where="read_results(run)"), RESULTS, RunResults)
     return results
 
 
@@ -390,5 +395,5 @@ def read_costs(run: str | Path) -> RunCosts:
     Raises:
         StoreError: When it is missing or damaged, or this is no run.
     """
-    costs: RunCosts = _read(as_path(run, where="read_costs(run)"), COSTS, RunCosts)
+    costs: RunCosts = read_record(as_path(run, where="read_costs(run)"), COSTS, RunCosts)
     return costs

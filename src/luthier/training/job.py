@@ -137,6 +137,8 @@ class TrainingJob(Generic[R]):
         validation: What the best weights are chosen by.
         compute: Where it is computed.
         run: Name of the run that it is for; it changes nothing.
+        start: The finished training whose weights it begins with, of the same method and settings; None to begin with
+            the base and fresh weights.
     """
 
     name: str
@@ -149,6 +151,7 @@ class TrainingJob(Generic[R]):
     validation: ValidationSet[R]
     compute: ComputeSettings
     run: str = ""
+    start: Entry | None = None
 
     def key_inputs(self) -> dict[str, Any]:
         """Return everything that the trained weights and the stored result depend on, as JSON can hold it."""
@@ -160,6 +163,7 @@ class TrainingJob(Generic[R]):
             "stream": self.stream.digest,
             "validation": self.validation.digest,
             "compute": self.compute.key_inputs(),
+            "start": self.start.key if self.start is not None else "",
             "code": code_digest(ENTRY_MODULES),
         }
 
@@ -191,6 +195,7 @@ def make_job(
     data: TrainingData[R],
     *,
     seed: int,
+    start: Entry | None = None,
 ) -> TrainingJob[R]:
     """Return the training of an arm with one seed.
 
@@ -200,6 +205,7 @@ def make_job(
         task: The target.
         data: Made by the arm's objective.
         seed: Of the method's random weights, the order of the data, and dropout.
+        start: The finished training whose weights it begins with; see :class:`TrainingJob`.
 
     Raises:
         ConfigError: The method or the objective is unknown, or their settings are wrong.
@@ -216,10 +222,11 @@ def make_job(
         task=task,
         method=method,
         settings=settings,
-        recipe=TrainingRecipe(objective, config, seed, penalties_of(arm, data.elsewhere)),
+        recipe=TrainingRecipe(objective, config, seed, penalties_of(arm, data.elsewhere, start)),
         stream=shuffled_stream(data.train, config, seed=seed),
         validation=data.validation,
         compute=ComputeSettings.of(model),
+        start=start,
     )
 
 
@@ -228,12 +235,13 @@ def objective_of(arm: Arm) -> str:
     return EasyExamples.name if arm.weight_examples == "easy" else arm.objective
 
 
-def penalties_of(arm: Arm, elsewhere: TrainingSet[Any] | None) -> tuple[Penalty, ...]:
+def penalties_of(arm: Arm, elsewhere: TrainingSet[Any] | None, start: Entry | None = None) -> tuple[Penalty, ...]:
     """Return what holds an arm near to the base.
 
     Args:
         arm: Says what, and how firmly.
         elsewhere: Training examples of the retained tasks, where the arm asks for their Fisher information.
+        start: The training whose weights the arm begins with; their Fisher information is not that of the base.
     """
     anchor, found = arm.anchor, list[Penalty]()
     if anchor.kl:
@@ -243,7 +251,8 @@ def penalties_of(arm: Arm, elsewhere: TrainingSet[Any] | None) -> tuple[Penalty,
     if anchor.ewc:
         assert elsewhere is not None, "the plan reads them for such an arm"
         settings = ElasticWeightsSettings(weight=anchor.ewc, fisher=anchor.fisher)
-        found.append(ElasticWeights(settings, elsewhere.records, elsewhere.digest))
+        of = elsewhere.digest if start is None else digest([elsewhere.digest, start.key])
+        found.append(ElasticWeights(settings, elsewhere.records, of))
     return tuple(found)
 
 

@@ -18,8 +18,8 @@ from luthier.evaluation.requests import encode_requests, predict_all
 from luthier.files.atomic import writing
 from luthier.files.store import Entry
 from luthier.kernels.peak_memory import greatest, peak_bytes, reset_peak
-from luthier.methods.adapter_io import Card, save_adapter
-from luthier.methods.base import Attached, count
+from luthier.methods.adapter_io import Card, load_adapter, save_adapter
+from luthier.methods.base import Attached, begin_with, count, snapshot
 from luthier.metrics.extraction import extract_answers
 from luthier.metrics.scoring import score_predictions
 from luthier.models.language_model import LanguageModel
@@ -30,7 +30,14 @@ from luthier.training.job import TrainingJob, faults_naming_arm
 from luthier.training.log import logged_peaks, validation_scores
 from luthier.training.loop import train
 from luthier.training.reference import reference_logprobs
-from luthier.training.trained import Trained, TrainingCosts, TrainingResult, read_trained, write_trained
+from luthier.training.trained import (
+    Trained,
+    TrainingCosts,
+    TrainingResult,
+    adapter_folder,
+    read_trained,
+    write_trained,
+)
 from luthier.training.validation import Validate, Validation
 
 OnValidation: TypeAlias = Callable[[Sequence[float]], None]
@@ -76,8 +83,12 @@ def _train(
     reference = reference_logprobs(model, job.recipe, data.records, data.digest, out=out)
     held_out_reference = reference_logprobs(model, job.recipe, held_out.records, held_out.digest, out=out)
     recipe = replace(job.recipe, objective=job.recipe.objective.fitted(data.records, reference))
+    began_with = start_weights(model, job.start) if job.start is not None else None
     attached = job.method.attach(model, job.settings, seed=recipe.seed)
     try:
+        if began_with is not None:
+            begin_with(attached, began_with, where=f"{job.name}, its start")
+            del began_with
         with faults_naming_arm(job.name):
             progress = train(
                 model,
@@ -91,6 +102,19 @@ def _train(
             )
         with writing(entry.work):
             _store(model, job, attached, entry, progress)
+    finally:
+        attached.detach()
+
+
+def start_weights(model: LanguageModel, start: Entry) -> dict[str, Tensor]:
+    """Return the trained weights that a finished training ended with, on the CPU; the model is left as it was.
+
+    Raises:
+        StoreError: When it is not what was written.
+    """
+    attached = load_adapter(model, adapter_folder(start))
+    try:
+        return snapshot(attached)
     finally:
         attached.detach()
 
