@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from luthier.config.arm_settings import ArmItem
 from luthier.config.base import (
@@ -22,6 +22,7 @@ from luthier.config.computing import ComputingSettings
 from luthier.config.data import DataConfig
 from luthier.config.decoding import DecodingConfig
 from luthier.config.evaluation import EvaluationConfig
+from luthier.config.interpolation import check_points
 from luthier.config.search import SearchConfig
 from luthier.config.training import TrainingConfig
 
@@ -38,6 +39,11 @@ class CompareConfig(RemakingSettings, ComputingSettings, TaskSettings, ModelSett
     ``everyday`` when not given."""
     retention_text: NameOrNone = "plain_text"
     """Held-out plain text for token loss: ``plain_text``, a file of rows with a ``text`` column, or ``null``."""
+    retain_at_least: float | None = Field(default=None, gt=0, le=1)
+    """The share of what the base can do on the retained tasks that must be kept: the arm, and the point between it and
+    the base, are chosen by this."""
+    extrapolate: bool = False
+    """Allow points of ``interpolate`` beyond the trained model, up to 1.5."""
     name: str | None = Field(default=None, pattern=r"^\w[\w.+-]*$", max_length=100)
     """Folder of this run inside ``runs``; made of the task, the model and a digest when not given."""
     seeds: int | tuple[Seed, ...] | None = None
@@ -85,6 +91,16 @@ class CompareConfig(RemakingSettings, ComputingSettings, TaskSettings, ModelSett
             if repeated:
                 raise ValueError(f"the seed {repeated[0]} is given twice")
         return seeds
+
+    @model_validator(mode="after")
+    def _points_are_allowed(self) -> CompareConfig:
+        for arm in self.arms:
+            if not isinstance(arm, str):
+                key = f"arm '{arm.name}': interpolate"
+                check_points(arm.interpolate, extrapolate=self.extrapolate, key=key)
+        if self.retain_at_least is not None and self.retain == ():
+            raise ValueError("retain_at_least asks what is kept of other tasks, and `retain: none` names none")
+        return self
 
     @property
     def training_seeds(self) -> tuple[int, ...]:
