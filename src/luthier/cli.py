@@ -157,7 +157,8 @@ def _parameter(option: Option) -> click.Parameter:
     kinds = {"whole": click.INT, "number": click.FLOAT, "path": click.Path(path_type=Path)}
     kind = kinds.get(option.kind, click.STRING)
     if flag.position:
-        return click.Argument([flag.key], type=kind, required=option.required, help=option.help)
+        count = -1 if flag.repeated else 1
+        return click.Argument([flag.key], type=kind, required=option.required, nargs=count, help=option.help)
     text = option.help + (" Repeatable." if flag.repeated else "") + (f" [{option.default}]" if option.default else "")
     names = [f"-{flag.short}"] * bool(flag.short) + [flag.option, flag.parameter]
     if option.kind == "switch":
@@ -208,8 +209,12 @@ def _tune(settings: TuneConfig, _: bool) -> None:
 def _merge(settings: MergeConfig, _: bool) -> None:
     from luthier.experiments.merge import merge
 
-    _show(merge(settings))
-    echo(f"A whole model, for any program that reads transformers' layout: {settings.out}")
+    merged = merge(settings)
+    _show(merged)
+    if getattr(merged, "made", "model") == "adapter":
+        echo(f"An adapter, for `--adapter` and any program that reads PEFT's layout: {settings.out}")
+    else:
+        echo(f"A whole model, for any program that reads transformers' layout: {settings.out}")
 
 
 def _evaluate(settings: EvaluateConfig, as_json: bool) -> None:

@@ -207,7 +207,7 @@ def test_each_kind_of_value() -> None:
 def test_an_adapter_is_an_argument_and_an_arm_may_be_spelled_out(tmp_path: Path) -> None:
     merged = read_settings(VERB["merge"], parsed("merge", "lora", "-o", "whole", "--sample", "4"))
     assert isinstance(merged, MergeConfig)
-    assert (merged.adapter, merged.out, merged.sample, merged.task) == (Path("lora"), Path("whole"), 4, None)
+    assert (merged.adapter, merged.out, merged.sample, merged.task) == ((Path("lora"),), Path("whole"), 4, None)
     file = tmp_path / "c.yaml"
     file.write_text("arm: {name: small, method: {lora: {rank: 2}}}\nseed: 3\n")
     tuned = read_settings(VERB["tune"], parsed("tune"), file=file, assignments=["seed=4"])

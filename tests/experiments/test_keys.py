@@ -71,6 +71,8 @@ CONFIG: dict[str, Case] = {
     "task": Case("colour.yaml", ALL - {"text"}, and_also={"retain": ["echo.yaml"]}),
     "arms": Case(["3_shot", LORA | {"settings": {"rank": 2}}], TRAINED | {"answer", "time"}),
     "retain": Case([], NOTHING),
+    "retain_at_least": Case(0.9, NOTHING),
+    "extrapolate": Case(True, NOTHING),
     "retention_text": Case("other.txt", frozenset({"text"})),
     "runs": Case("elsewhere", NOTHING, run=False),
     "name": Case("called", NOTHING, run=False),
@@ -310,7 +312,7 @@ def test_an_arm_says_everything_that_it_is_trained_with(job: Path, before: dict[
         "weight_examples": "easy",
     }
     # There is one objective; another name is refused before there is a key.
-    kept: dict[str, Any] = {"name": "another", "shots": 1, "seeds": (0, 1)}
+    kept: dict[str, Any] = {"name": "another", "shots": 1, "seeds": (0, 1), "interpolate": (0.5,)}
     assert set(changed | kept) | {"objective"} == set(Arm.__dataclass_fields__), "a new field of an arm needs a line"
     for name, value in changed.items():
         other = replace(arm, **{name: value} | ({"settings": {}} if name == "method" else {}))

@@ -15,6 +15,7 @@ from luthier.experiments.evaluate import evaluate
 from luthier.experiments.merge import merge
 from luthier.experiments.tune import tune
 from luthier.methods.adapter_io import read_card
+from luthier.methods.merging import Merged
 from small_job import comparison, evaluation, merging, tuning, write_job
 from tiny_models import tiny_folder, write_folder
 
@@ -84,6 +85,7 @@ def test_a_tuned_adapter_is_merged_into_a_model_of_its_own(tmp_path: Path) -> No
     settings = config("llama", tmp_path, arms=["lora"])
     _, adapter = tune(tuning(settings, save=tmp_path / "lora"))
     merged = merge(merging(settings, adapter, tmp_path / "merged", sample=4))
+    assert isinstance(merged, Merged)
     assert merged.greatest_difference <= merged.tolerance
     assert merged.metric_before == merged.metric_after
     AutoModelForCausalLM.from_pretrained(tmp_path / "merged")

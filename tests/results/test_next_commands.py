@@ -15,6 +15,7 @@ from luthier.config.compare import CompareConfig
 from luthier.config.layers import read_settings
 from luthier.config.tune import TuneConfig
 from luthier.config.verbs import VERBS
+from luthier.results.choice import Choice
 from luthier.results.next_commands import next_commands
 from luthier.results.records import Recommendation, RunResults
 from luthier.results.summaries import DataSummary, ModelSummary, Search, TaskSummary
@@ -106,6 +107,15 @@ def test_an_arm_that_was_spelled_out_or_searched_is_spelled_out() -> None:
     assert found.arm == ArmConfig(
         name="lora", method="lora", settings={"rank": 16}, training={"learning_rate": 0.00123}
     )
+
+
+def test_a_chosen_point_is_merged_at_its_scale() -> None:
+    spelled = {"name": "lora", "method": "lora", "interpolate": [0.5]}
+    results = made("lora", {"arms": [spelled, "zero_shot"]})
+    choice = Choice(0.9, "lora", 0.5, True, 0.99, 0.95, (), (), 1, 10, (), "Use lora at 0.5.", "")
+    keep, merge = (item.line for item in next_commands(replace(results, choice=choice), Path("runs/mine")))
+    assert "interpolate" not in keep
+    assert "--scale 0.5" in merge
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ class ArmConfig(Settings):
     """``easy`` gives weight to the examples on which the base's loss is low (FLOW)."""
     mixture: Name | None = None
     """The file of a mixture of tasks, on which the arm is trained in place of the target alone."""
+    interpolate: tuple[float, ...] = ()
+    """Points between the base (0) and the trained model (1) at which it is evaluated too, without training."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The method's own settings, e.g. ``{rank: 4}``."""
     training: dict[str, Any] = Field(default_factory=dict)
@@ -51,6 +53,15 @@ class ArmConfig(Settings):
             raise ValueError("`method` holds one name with its settings, and then there is no `settings` beside it")
         ((name, settings),) = method.items()
         return {**given, "method": name, "settings": settings or {}}
+
+    @model_validator(mode="after")
+    def _has_a_way(self) -> ArmConfig:
+        """Check the points of interpolation, as far as they can be without the run's settings."""
+        if self.interpolate and self.method is None:
+            raise ValueError(f"arm '{self.name}': interpolate: nothing is trained, so there is no way from the base")
+        if len(set(self.interpolate)) < len(self.interpolate):
+            raise ValueError(f"arm '{self.name}': interpolate: a point is given twice")
+        return self
 
 
 def _arm_kind(value: object) -> str:

@@ -50,6 +50,7 @@ class Arm:
         mixture: The file of a mixture that it is trained on in place of the target's training split; "" for none.
         weight_examples: ``easy`` where examples have weights by the base's loss.
         objective: The name of what training minimises.
+        interpolate: Points between the base (0) and what was trained (1) at which it is evaluated too, in order.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Arm:
     weight_examples: str = "none"
     mixture: str = ""
     objective: str = "cross_entropy"
+    interpolate: tuple[float, ...] = ()
 
 
 def make_arms(
@@ -199,6 +201,7 @@ def _arm(spelled: ArmConfig, training: TrainingConfig, seeds: tuple[int, ...]) -
         settings=dict(spelled.settings),
         training=training,
         seeds=seeds,
+        interpolate=tuple(sorted(spelled.interpolate)),
         replay=spelled.replay,
         anchor=spelled.anchor,
         weight_examples=spelled.weight_examples,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import field_validator
+
 from luthier.config.arm_settings import ArmItem
 from luthier.config.base import ModelSettings, RemakingSettings, Seed, Tasks, TaskSettings, UserPath
 from luthier.config.computing import ComputingSettings
@@ -30,3 +32,10 @@ class TuneConfig(RemakingSettings, ComputingSettings, TaskSettings, ModelSetting
     """How answers are generated on the validation split."""
     evaluation: InferenceConfig = InferenceConfig()
     """How the validation split is answered."""
+
+    @field_validator("arm")
+    @classmethod
+    def _is_trained_once(cls, arm: ArmItem) -> ArmItem:
+        if not isinstance(arm, str) and arm.interpolate:
+            raise ValueError("interpolate: `luthier tune` evaluates no points; use `luthier compare`")
+        return arm

@@ -115,6 +115,8 @@ VERBS = (
                 Flag("retain"),
                 Flag("retention_text"),
                 Flag("sequence"),
+                Flag("retain_at_least"),
+                Flag("extrapolate"),
                 _RUNS,
                 Flag("name"),
                 _DATA,
@@ -148,10 +150,11 @@ VERBS = (
     ),
     Verb(
         "merge",
-        "Fold an adapter into its base: a whole model of its own, refused if it answers otherwise.",
+        "Fold an adapter into its base: a whole model of its own, refused if it answers otherwise. Several become one.",
         "luthier.config.merge:MergeConfig",
         (
-            *(Flag("adapter", position=True), _OUT, _MODEL, _TASK, Flag("sample"), _ANY_BASE),
+            *(Flag("adapter", position=True, repeated=True), _OUT, _MODEL, Flag("how"), Flag("weights")),
+            *(Flag("density"), Flag("scale"), Flag("extrapolate"), _TASK, Flag("sample"), _ANY_BASE),
             *(_SEED, _DEVICE, _TRUST),
         ),
         assignments=True,

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.config.arms import Arm
+from luthier.config.interpolation import TRAINED
 from luthier.evaluation.latency import Latency
 from luthier.evaluation.measured import Judging
 from luthier.evaluation.prepared_task import signature_context
-from luthier.experiments.outcomes import ArmOutcome, FailedArm, RetentionLogs, SeedOutcome
+from luthier.experiments.outcomes import ArmOutcome, FailedArm, PointOutcome, RetentionLogs, SeedOutcome
 from luthier.experiments.plan import Plan
 from luthier.experiments.replay import replay_in_words
 from luthier.experiments.search import parameters_in_words
@@ -25,8 +26,13 @@ from luthier.metrics.seed_runs import Log
 from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.results.answers import summarise_answers, warnings_about_answers
 from luthier.results.costs import mean_costs
-from luthier.results.records import ArmCosts, ArmResult, RetentionResult, SeedResult
-from luthier.results.scores import Logs, corrected_retention, retention_over_seeds, score_over_seeds
+from luthier.results.records import ArmCosts, ArmResult, PointResult, RetentionResult, SeedResult
+from luthier.results.scores import (
+    Logs,
+    corrected_retention,
+    retention_over_seeds,
+    score_over_seeds,
+)
 from luthier.results.suite_retention import suite_retention
 from luthier.results.summaries import Search, TrainedOn
 from luthier.training.trained import Trained
@@ -70,6 +76,7 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
         per_seed=tuple(_seed_result(plan, arm, run, base) for run in outcome.runs) if several else (),
         answers=summarise_answers(outcome.logs, target.metrics),
         trained_on=TrainedOn(done.examples, done.supervised_tokens, plan.training.shares_of(arm)) if done else None,
+        points=tuple(_point_result(plan, outcome, point, base) for point in outcome.points),
     )
 
 
@@ -102,9 +109,10 @@ def settings_in_full(arm: Arm, done: Trained | None) -> dict[str, Any]:
     return settings | ({"target_modules": list(modules)} if modules else {})
 
 
-def log_path(arm: Arm, seed: int) -> str:
-    """Return where the answers of an arm stand in the run's folder."""
-    return f"predictions/{_file_name(arm, seed)}.jsonl"
+def log_path(arm: Arm, seed: int, at: float = TRAINED) -> str:
+    """Return where the answers of an arm, or of one of its points, stand in the run's folder."""
+    point = "" if at == TRAINED else f"-at-{at:g}"
+    return f"predictions/{_file_name(arm, seed)}{point}.jsonl"
 
 
 def curve_path(arm: Arm, seed: int) -> str:
@@ -129,6 +137,18 @@ def _seed_result(plan: Plan, arm: Arm, run: SeedOutcome, base: RetentionLogs) ->
         predictions=log_path(arm, run.seed),
         curve=curve_path(arm, run.seed),
         validation_score=done.best_score if done else None,
+    )
+
+
+def _point_result(plan: Plan, outcome: ArmOutcome, point: PointOutcome, base: RetentionLogs) -> PointResult:
+    arm, target, evaluation = outcome.arm, plan.target, plan.config.evaluation
+    context = signature_context(target, arm.shots) | {"at": f"{point.at:g}"}
+    return PointResult(
+        at=point.at,
+        scores=score_over_seeds(point.logs, target.metrics, evaluation, context),
+        retained=_retained(plan, point.runs, base),
+        token_loss=_token_loss(plan, point.runs, base),
+        predictions=log_path(arm, point.runs[0].seed, point.at),
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from luthier.config.advice import lower_rate
 from luthier.config.arms import Arm
+from luthier.config.interpolation import BASE, TRAINED
 from luthier.errors import DivergenceError, raise_faults
 from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.latency import Latency, read_latency
@@ -53,6 +54,26 @@ class SeedOutcome:
 
 
 @dataclass(frozen=True)
+class PointOutcome:
+    """What an arm left at a point between the base and what was trained.
+
+    Attributes:
+        at: The point.
+        runs: One for each seed; a single one at the base, which no seed changes.
+    """
+
+    at: float
+    runs: tuple[SeedOutcome, ...]
+
+    @property
+    def logs(self) -> dict[int, tuple[Prediction, ...]] | tuple[Prediction, ...]:
+        """Answers to the target's test split: by seed, or one log where no seed changes them."""
+        if len(self.runs) == 1:
+            return self.runs[0].log.predictions
+        return {run.seed: run.log.predictions for run in self.runs}
+
+
+@dataclass(frozen=True)
 class ArmOutcome:
     """What one arm left.
 
@@ -61,12 +82,14 @@ class ArmOutcome:
         search: What the search found; None without one.
         runs: One for each seed; a single one where nothing is trained.
         latency: Of single requests, with the first seed.
+        points: What it left at the points that were asked for, in order.
     """
 
     arm: Arm
     search: SearchOutcome | None
     runs: tuple[SeedOutcome, ...]
     latency: Latency
+    points: tuple[PointOutcome, ...] = ()
 
     @property
     def logs(self) -> dict[int, tuple[Prediction, ...]] | tuple[Prediction, ...]:
@@ -120,13 +143,20 @@ def read_outcome(plan: Plan, name: str) -> ArmOutcome:
     seeds: tuple[int | None, ...] = arm.seeds if arm.method is not None else (None,)
     timing = timing_of(plan, Unit("time", arm.name, seeds[0]))
     runs = tuple(_seed_outcome(plan, arm, seed) for seed in seeds)
-    return ArmOutcome(arm, searched, runs, read_latency(timing))
+    return ArmOutcome(arm, searched, runs, read_latency(timing), tuple(_points(plan, arm, runs)))
 
 
-def _seed_outcome(plan: Plan, arm: Arm, seed: int | None) -> SeedOutcome:
-    job, shots_used = target_job(plan, Unit("evaluate", arm.name, seed))
+def _points(plan: Plan, arm: Arm, runs: tuple[SeedOutcome, ...]) -> Iterator[PointOutcome]:
+    """Read what an arm left at each point; at 1 it is the arm itself."""
+    for at in arm.interpolate:
+        seeds = arm.seeds[:1] if at == BASE else arm.seeds
+        yield PointOutcome(at, runs if at == TRAINED else tuple(_seed_outcome(plan, arm, seed, at) for seed in seeds))
+
+
+def _seed_outcome(plan: Plan, arm: Arm, seed: int | None, at: float = TRAINED) -> SeedOutcome:
+    job, shots_used = target_job(plan, Unit("evaluate", arm.name, seed, at=at))
     retains = seed is not None and bool(plan.retained or plan.texts)
-    logs = _retention_logs(plan, Unit("retain", arm.name, seed)) if retains else RetentionLogs((), None)
+    logs = _retention_logs(plan, Unit("retain", arm.name, seed, at=at)) if retains else RetentionLogs((), None)
     done = None if seed is None else trained(plan, arm, seed)
     log = read_log(job)
     notes = (*_training_notes(arm, seed, done), *_fit_notes([job]), *_unparsed_notes([job], [log]), *logs.notes)

@@ -12,7 +12,7 @@ from luthier.config.arms import Arm
 from luthier.config.base import Settings
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
-from luthier.errors import ConfigError, DataError, LuthierError, collecting, raise_faults
+from luthier.errors import ConfigError, DataError, LuthierError, ModelError, collecting, raise_faults
 from luthier.evaluation.measured import Measured, MeasuredGroup, NativeTask
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder
 from luthier.evaluation.requests import encode_requests
@@ -22,8 +22,12 @@ from luthier.experiments.inputs import Inputs, read_inputs
 from luthier.experiments.overlapping_tasks import overlapping
 from luthier.experiments.replay import ReplaySources, apart_from_measured
 from luthier.experiments.training_data import ArmsData, read_arms_data
+from luthier.experiments.units import points_of
+from luthier.experiments.validation_sets import ValidationSets, read_retained, validation_sets
 from luthier.files.digests import digest
 from luthier.methods.base import Method, base_weights_of, virtual_tokens, writes_to_base
+from luthier.methods.interpolation import interpolable
+from luthier.methods.merging import Mergeable
 from luthier.methods.registry import find_method, read_settings
 from luthier.models.language_model import LanguageModel
 from luthier.progress import say
@@ -50,6 +54,7 @@ class Plan:
         counts: What was cut and dropped.
         before: The comparison whose trained arms these begin with, arm by arm and seed by seed; None to begin with the
             base.
+        choosing: What an arm and a point are chosen on; None where none is chosen.
     """
 
     config: CompareConfig
@@ -64,6 +69,7 @@ class Plan:
     texts: tuple[str, ...]
     counts: dict[str, Any]
     before: Plan | None = None
+    choosing: ValidationSets | None = None
 
     def arm(self, name: str) -> Arm:
         """Return the arm of this name."""
@@ -97,9 +103,13 @@ def plan_of(config: CompareConfig, inputs: Inputs) -> Plan:
             retained += _prepare_retained(other, model, config)
     asked = Asked(None, config.evaluation.retain_examples, config.seed, config.decoding.max_new_tokens)
     harness = prepare_harness(inputs.harness, model, config.data, asked, faults)
+    chosen_on: tuple[NativeTask, ...] = ()
+    with collecting(faults):
+        chosen_on = read_retained(retained, [own.name for own in harness.tasks], inputs.arms, config)
     raise_faults("the comparison cannot start", faults)
     target = PreparedTask(task, make_encoder(model, task, config.data), data.test)
     raise_faults("the retained tasks are not apart from the target", overlapping(retained, target, data.train))
+    choosing = validation_sets(target, data.validation, chosen_on)
     texts, replayable = apart_from_measured(inputs.texts, inputs.arms)
     sources = ReplaySources(config, model, target, retained, replayable)
     training, counts = read_arms_data(inputs.arms, data, sources)
@@ -115,6 +125,7 @@ def plan_of(config: CompareConfig, inputs: Inputs) -> Plan:
         harness.groups,
         texts,
         counts,
+        choosing=choosing,
     )
 
 
@@ -157,7 +168,7 @@ def check_methods(arms: Sequence[Arm], model: LanguageModel, *, searching: bool)
                 lengths.append(virtual_tokens(settings))
                 if searching and (searched := method.space.get("virtual_tokens")):
                     lengths += searched.values
-                if arm.settings or virtual_tokens(settings) or arm.anchor.ewc or arm.anchor.kl:
+                if arm.settings or virtual_tokens(settings) or arm.anchor.ewc or arm.anchor.kl or points_of(arm):
                     # Settings can name layers that this model does not have: that must not show after hours.
                     _try(arm, method, settings, model)
     raise_faults("the arms have faults", faults)
@@ -168,7 +179,7 @@ def _try(arm: Arm, method: Method, settings: Settings, model: LanguageModel) -> 
     """Put a method on a model and take it off again.
 
     Raises:
-        ConfigError: It does not fit the model, or the arm's anchor does not fit the method.
+        ConfigError: It does not fit the model, or the arm's anchor or its points do not fit the method.
     """
     attached = method.attach(model, settings, seed=arm.seeds[0])
     try:
@@ -181,6 +192,11 @@ def _try(arm: Arm, method: Method, settings: Settings, model: LanguageModel) -> 
             what += "mixture are not known before its examples are read"
             fix = "Take a method that leaves the base alone, such as lora, or `l2` or `ewc` for this arm."
             raise ConfigError(what, where="anchor.kl", fix=fix)
+        in_place = isinstance(attached, Mergeable) and attached.in_place  # a mix of weights, which always exists
+        if points_of(arm) and not in_place:
+            interpolable(attached, where="interpolate").interpolate(0.5)
+    except ModelError as fault:
+        raise ConfigError(fault.what, where="interpolate", fix=fault.fix) from None
     finally:
         attached.detach()
 

@@ -12,6 +12,7 @@ from luthier.evaluation.requests import Request, encode_requests, plan_request_b
 from luthier.evaluation.timed_answers import Asked, running_at_once, work_of
 from luthier.experiments.estimate import Batch, Lengths, reference_lengths
 from luthier.experiments.plan import Plan
+from luthier.experiments.run_unit import retained_of
 from luthier.experiments.workload import UnitWork
 from luthier.inference.stop_conditions import StopConditions
 from luthier.metrics.task_metrics import TOKEN_LOSS
@@ -85,7 +86,8 @@ def asked_in(plan: Plan, work: UnitWork, *, whole: bool = False) -> list[Questio
         whole: Return what is known already as well.
     """
     target = NativeTask(plan.target)
-    measured: list[Measured] = list(plan.retained) if work.unit.kind == "retain" else [target] * len(work.jobs)
+    retains = work.unit.kind == "retain"
+    measured: list[Measured] = list(retained_of(plan, work.unit)) if retains else [target] * len(work.jobs)
     places = [range(len(job.requests)) for job in work.jobs] if whole else work.left()
     found = []
     for number, (job, left) in enumerate(zip(work.jobs, places, strict=True)):

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from luthier.experiments.arm_results import arm_costs, arm_result, curve_path, failed_result, log_path
+from luthier.experiments.choice import choice_of
 from luthier.experiments.environment import environment_of, execution_since
 from luthier.experiments.lower_precision import read_lower_precision
 from luthier.experiments.outcomes import ArmOutcome, FailedArm, RetentionLogs
@@ -20,8 +21,8 @@ from luthier.experiments.summaries import data_summary, model_summary, task_summ
 from luthier.files.atomic import writing
 from luthier.metrics.prediction_log import write_predictions
 from luthier.results.recommendation import recommend
-from luthier.results.records import COSTS, RESULTS, RunCosts, RunResults, write_json
-from luthier.results.scores import all_pairs
+from luthier.results.records import COSTS, RESULTS, ArmResult, RunCosts, RunResults, write_json
+from luthier.results.scores import all_pairs, change_over_seeds, corrected
 from luthier.version import __version__
 
 
@@ -76,7 +77,10 @@ def _results(
         else replace(arm_result(plan, arm, base), against_first=against_first.get(arm.arm.name))
         for arm in arms
     )
+    if isinstance(arms[0], ArmOutcome):
+        found = _points_against_first(plan, found, outcomes)
     task = task_summary(plan, outcomes[0].runs[0].log.predictions)
+    choice = choice_of(plan, outcomes, base)
     return RunResults(
         luthier=__version__,
         run=name,
@@ -86,13 +90,31 @@ def _results(
         data=data_summary(plan),
         arms=found,
         pairs=pairs,
-        recommendation=recommend(found, pairs, task),
+        recommendation=recommend(found, pairs, task, choice),
         confidence=evaluation.confidence,
         threads=torch.get_num_threads(),
         environment=environment_of(plan.model.device),
         precision=plan.model.product_type,
         lower_precision=read_lower_precision(plan),
         kernels=plan.model.kernels.key_inputs(),
+        choice=choice,
+    )
+
+
+def _points_against_first(
+    plan: Plan, found: tuple[ArmResult, ...], outcomes: Sequence[ArmOutcome]
+) -> tuple[ArmResult, ...]:
+    """Hold the points of every arm against the first arm, corrected for their number."""
+    metrics, evaluation, first = plan.target.metrics, plan.config.evaluation, outcomes[0].logs
+    changes = {
+        (outcome.arm.name, point.at): change_over_seeds(point.logs, first, metrics, evaluation)
+        for outcome in outcomes
+        for point in outcome.points
+    }
+    fair = dict(zip(changes, corrected(list(changes.values()), evaluation), strict=True))
+    return tuple(
+        replace(arm, points=tuple(replace(own, against_first=fair[arm.name, own.at]) for own in arm.points))
+        for arm in found
     )
 
 
@@ -106,3 +128,6 @@ def _write_logs(plan: Plan, run: Path, outcomes: Sequence[ArmOutcome]) -> None:
             write_predictions(run / log_path(outcome.arm, one.seed), one.log.predictions)
             if one.trained:
                 shutil.copyfile(one.trained.log, run / curve_path(outcome.arm, one.seed))
+        for point in outcome.points:
+            for one in point.runs:
+                write_predictions(run / log_path(outcome.arm, one.seed, point.at), one.log.predictions)

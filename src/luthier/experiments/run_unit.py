@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from luthier.config.arms import Arm
+from luthier.config.interpolation import BASE, TRAINED
 from luthier.errors import DivergenceError
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.jobs import EvaluationJob, task_job
 from luthier.evaluation.latency import TimingJob, time_requests, timing_job
+from luthier.evaluation.measured import Measured
 from luthier.evaluation.prepared_task import PreparedTask, of_references, with_exemplars
 from luthier.evaluation.run import run
 from luthier.evaluation.text_loss import text_job
@@ -20,12 +22,18 @@ from luthier.experiments.lower_precision import compare_precisions, precision_jo
 from luthier.experiments.plan import Plan, name_of_run
 from luthier.experiments.search import search_arm, search_is_finished, settled
 from luthier.experiments.trained_arms import entry_of, train
-from luthier.experiments.units import Unit
+from luthier.experiments.units import Split, Unit
+from luthier.files.code_digest import code_digest
+from luthier.files.digests import digest
 from luthier.files.store import About, Entry
 from luthier.methods.adapter_io import load_adapter
 from luthier.methods.base import Attached
+from luthier.methods.interpolation import interpolable
 from luthier.models.language_model import LanguageModel
 from luthier.training.trained import adapter_folder
+
+INTERPOLATION_MODULES = ("luthier.methods.registry", "luthier.methods.interpolation")
+"""The modules from which the code of points between base and trained arm is reached."""
 
 
 class AttachedAdapter:
@@ -39,9 +47,14 @@ class AttachedAdapter:
         self._model = model
         self._folder: Path | None = None
         self._attached: Attached | None = None
+        self._at = TRAINED
 
-    def use(self, entry: Entry | None) -> Attached | None:
+    def use(self, entry: Entry | None, at: float = TRAINED) -> Attached | None:
         """Let the model compute with the adapter of a finished training, or bare.
+
+        Args:
+            entry: Of the training; None for the base.
+            at: Point between the base and what was trained.
 
         Raises:
             StoreError: When the adapter is not what was written.
@@ -52,11 +65,14 @@ class AttachedAdapter:
             if entry is not None:
                 self._attached = load_adapter(self._model, adapter_folder(entry))
                 self._folder = folder
+        if self._attached is not None and at != self._at:
+            interpolable(self._attached, where="interpolate").interpolate(at)
+            self._at = at
         return self._attached
 
     def detach(self) -> None:
         """Leave the base as it was."""
-        attached, self._attached, self._folder = self._attached, None, None
+        attached, self._attached, self._folder, self._at = self._attached, None, None, TRAINED
         if attached is not None:
             attached.detach()
 
@@ -97,7 +113,7 @@ class UnitRunner:
             unfinished = [job for job in answering_jobs(plan, unit) if not job.entry.finished]
             if unfinished:
                 import_lazy_libraries()
-                self._adapter.use(trained_entry(plan, unit))
+                self._adapter.use(trained_entry(plan, unit), unit.at)
             for job in unfinished:
                 run(job)
 
@@ -153,15 +169,15 @@ def has_failed(plan: Plan, unit: Unit) -> bool:
 
 
 def trained_entry(plan: Plan, unit: Unit) -> Entry | None:
-    """Return where the trained arm of a unit lies in the store; None where nothing is trained."""
-    if unit.seed is None:
+    """Return where the trained arm of a unit lies in the store; None where the base computes."""
+    if unit.seed is None or unit.at == BASE:
         return None
     return entry_of(plan, settled(plan, plan.arm(unit.arm))[0], unit.seed)
 
 
 def _context(plan: Plan, unit: Unit) -> EvaluationContext:
     entry, evaluation = trained_entry(plan, unit), plan.config.evaluation
-    key = entry.key if entry else ""
+    key = _key_at(entry, unit.at) if entry else ""
     about = About(arm=_label(plan, unit), run=name_of_run(plan))
     return EvaluationContext(
         plan.config.runs, key, plan.config.decoding, evaluation.batch_tokens, cache=evaluation.cache, about=about
@@ -175,9 +191,16 @@ def answering_jobs(plan: Plan, unit: Unit) -> list[EvaluationJob]:
     return [loss_job(plan, unit)] if unit.kind == "loss" else retention_jobs(plan, unit)
 
 
+def _key_at(entry: Entry, at: float) -> str:
+    """Return what the answers at a point are keyed by: the trained arm, the point, and the code that moves there."""
+    if at == TRAINED:
+        return entry.key
+    return digest({"trained": entry.key, "at": at, "code": code_digest(INTERPOLATION_MODULES)})
+
+
 def target_job(plan: Plan, unit: Unit) -> tuple[EvaluationJob, tuple[int, int]]:
-    """Return the answers to the target's test split, and the fewest and most exemplars that fitted."""
-    target, used = _with_exemplars(plan, plan.arm(unit.arm))
+    """Return the answers to the target's split, and the fewest and most exemplars that fitted."""
+    target, used = _with_exemplars(plan, plan.arm(unit.arm), unit.split)
     label = f"{_label(plan, unit)}: {target.task.name}"
     return task_job(plan.model, target, _context(plan, unit), label=label), used
 
@@ -196,21 +219,34 @@ def timing_of(plan: Plan, unit: Unit) -> TimingJob:
 
 
 def retention_jobs(plan: Plan, unit: Unit) -> list[EvaluationJob]:
-    """Return the answers to the retained tasks, then the token loss of the plain text if there is any."""
+    """Return the answers to the retained tasks, then the token loss of the plain text if there is any.
+
+    An arm and a point are chosen on the tasks alone.
+    """
     context, label = _context(plan, unit), _label(plan, unit)
-    jobs = [other.job(plan.model, context, label=f"{label}: {other.name}") for other in plan.retained]
-    if plan.texts:
+    jobs = [other.job(plan.model, context, label=f"{label}: {other.name}") for other in retained_of(plan, unit)]
+    if plan.texts and unit.split == "test":
         jobs.append(text_job(plan.model, plan.texts, context, label=f"{label}: plain text"))
     return jobs
 
 
-def _with_exemplars(plan: Plan, arm: Arm) -> tuple[PreparedTask, tuple[int, int]]:
-    return with_exemplars(plan.target, plan.pool, arm.shots, plan.config.decoding, seed=plan.config.seed)
+def retained_of(plan: Plan, unit: Unit) -> tuple[Measured, ...]:
+    """Return the retained tasks with the split that a unit answers."""
+    if unit.split == "test":
+        return plan.retained
+    return plan.choosing.retained if plan.choosing else ()
+
+
+def _with_exemplars(plan: Plan, arm: Arm, split: Split = "test") -> tuple[PreparedTask, tuple[int, int]]:
+    target = plan.choosing.target if split == "validation" and plan.choosing else plan.target
+    return with_exemplars(target, plan.pool, arm.shots, plan.config.decoding, seed=plan.config.seed)
 
 
 def _label(plan: Plan, unit: Unit) -> str:
     """What progress and notes call the arm; its seed is said where there are several."""
     if not unit.arm:
-        return "base"
-    several = unit.seed is not None and len(plan.arm(unit.arm).seeds) > 1
-    return f"{unit.arm}, seed {unit.seed}" if several else unit.arm
+        return "base" if unit.split == "test" else f"base, {unit.split}"
+    at = "" if unit.at == TRAINED else f" at {unit.at:g}"
+    split = "" if unit.split == "test" else f", {unit.split}"
+    several = unit.seed is not None and unit.at != BASE and len(plan.arm(unit.arm).seeds) > 1
+    return f"{unit.arm}{at}, seed {unit.seed}{split}" if several else f"{unit.arm}{at}{split}"

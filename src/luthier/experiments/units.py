@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from luthier.config.arms import Arm
+from luthier.config.interpolation import BASE, TRAINED
 
+Split: TypeAlias = Literal["test", "validation"]
 Kind: TypeAlias = Literal["search", "train", "evaluate", "loss", "retain", "precision", "time"]
 _FIRST = ("search", "train", "retain", "evaluate", "loss", "precision", "time")
 """Kinds by what should begin first where several processes work: others wait for searches and trainings."""
@@ -26,18 +28,24 @@ class Unit:
         arm: Name of the arm; "" is the base.
         seed: Of the training; None where nothing is trained.
         needs: Units that must be done first, by their names.
+        at: Point between the base (0) and what was trained (1) at which the arm answers.
+        split: Which split's examples are answered: ``validation`` where an arm and a point are chosen.
     """
 
     kind: Kind
     arm: str
     seed: int | None = None
     needs: tuple[str, ...] = ()
+    at: float = TRAINED
+    split: Split = "test"
 
     @property
     def name(self) -> str:
         """What tells it apart from every other unit of its plan."""
         seed = "" if self.seed is None else f", seed {self.seed}"
-        return f"{self.kind} {self.arm or 'base'}{seed}"
+        at = "" if self.at == TRAINED else f" at {self.at:g}"
+        split = "" if self.split == "test" else f", {self.split}"
+        return f"{self.kind} {self.arm or 'base'}{at}{seed}{split}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the unit as JSON can hold it."""
@@ -46,11 +54,16 @@ class Unit:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Unit:
         """Read what :meth:`as_json` returned."""
-        return cls(fields["kind"], fields["arm"], fields["seed"], tuple(fields["needs"]))
+        return cls(**{**fields, "needs": tuple(fields["needs"])})
 
 
 def plan_units(
-    arms: Sequence[Arm], *, searching: bool, retaining: bool, lower_precision: bool = False
+    arms: Sequence[Arm],
+    *,
+    searching: bool,
+    retaining: bool,
+    lower_precision: bool = False,
+    choosing: bool = False,
 ) -> tuple[Unit, ...]:
     """Return the units of a comparison, in an order in which one process may run them.
 
@@ -59,13 +72,16 @@ def plan_units(
         searching: Whether hyper-parameters are searched.
         retaining: Whether there are retained tasks or texts.
         lower_precision: Whether products are computed in a lower precision than float32.
+        choosing: Whether an arm and a point are chosen on the validation splits.
     """
     asked = {"retain": retaining, "precision": lower_precision}
     base = [Unit(kind, "") for kind in _OF_THE_BASE if asked[kind]]
-    return (*base, *(unit for arm in arms for unit in _units_of(arm, searching=searching, retaining=retaining)))
+    base += [Unit("retain", "", split="validation")] if choosing else []
+    units = (_units_of(arm, searching=searching, retaining=retaining, choosing=choosing) for arm in arms)
+    return (*base, *(unit for own in units for unit in own))
 
 
-def _units_of(arm: Arm, *, searching: bool, retaining: bool) -> Iterator[Unit]:
+def _units_of(arm: Arm, *, searching: bool, retaining: bool, choosing: bool) -> Iterator[Unit]:
     if arm.method is None:
         yield Unit("evaluate", arm.name)
         yield Unit("time", arm.name)
@@ -76,10 +92,18 @@ def _units_of(arm: Arm, *, searching: bool, retaining: bool) -> Iterator[Unit]:
     for seed in arm.seeds:
         train = Unit("train", arm.name, seed, (search.name,) if searching else ())
         yield train
-        yield Unit("evaluate", arm.name, seed, (train.name,))
-        if retaining:
-            # In-context learning changes no weights: only a trained arm can forget.
-            yield Unit("retain", arm.name, seed, (train.name,))
+        for at in (TRAINED, *points_of(arm)):
+            if at == BASE and seed != arm.seeds[0]:
+                continue  # it is the base whatever the seed
+            yield Unit("evaluate", arm.name, seed, (train.name,), at)
+            if at == BASE:
+                continue
+            if retaining:
+                # In-context learning changes no weights: only a trained arm can forget.
+                yield Unit("retain", arm.name, seed, (train.name,), at)
+            if choosing:
+                yield Unit("evaluate", arm.name, seed, (train.name,), at, "validation")
+                yield Unit("retain", arm.name, seed, (train.name,), at, "validation")
         if seed == arm.seeds[0]:
             yield Unit("time", arm.name, seed, (train.name,))
 
@@ -109,6 +133,11 @@ def _trained_and(arms: Sequence[Arm], kinds: Sequence[Kind]) -> Iterator[Unit]:
             train = Unit("train", arm.name, seed)
             yield train
             yield from (Unit(kind, arm.name, seed, (train.name,)) for kind in kinds)
+
+
+def points_of(arm: Arm) -> tuple[float, ...]:
+    """Return the points at which an arm is evaluated beside itself: those that were asked for, without its own."""
+    return tuple(at for at in arm.interpolate if at != TRAINED)
 
 
 def next_unit(waiting: Sequence[Unit], done: Collection[str], running: Collection[Unit]) -> Unit | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from luthier.config.arms import Arm
+from luthier.config.interpolation import BASE
 from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.response_cache import recall
 from luthier.experiments.lower_precision import computes_lower, precision_jobs
@@ -13,7 +14,7 @@ from luthier.experiments.plan import Plan
 from luthier.experiments.run_unit import has_failed, is_finished, retention_jobs, target_job
 from luthier.experiments.search import search_is_finished, settled
 from luthier.experiments.trained_arms import job_of
-from luthier.experiments.units import Unit, plan_units
+from luthier.experiments.units import Unit, plan_units, points_of
 from luthier.records import Encoded
 from luthier.results.forecast import AnswerCounts, ArmCounts, TrainingCounts
 from luthier.training.job import TrainingJob
@@ -51,6 +52,7 @@ def units_of(plan: Plan) -> tuple[Unit, ...]:
         searching=plan.config.search.trials > 0,
         retaining=bool(plan.retained or plan.texts),
         lower_precision=computes_lower(plan),
+        choosing=plan.choosing is not None,
     )
 
 
@@ -59,25 +61,26 @@ def count_work(plan: Plan) -> tuple[UnitWork, ...]:
 
     What is asked of an arm that is not trained yet is the same for all seeds and arms, and is made ready only once.
     """
-    known: dict[tuple[str, int], tuple[EvaluationJob, ...]] = {}
+    known: dict[tuple[str, int, str], tuple[EvaluationJob, ...]] = {}
     return tuple(_work(plan, unit, known) for unit in units_of(plan))
 
 
-def _work(plan: Plan, unit: Unit, known: dict[tuple[str, int], tuple[EvaluationJob, ...]]) -> UnitWork:
+def _work(plan: Plan, unit: Unit, known: dict[tuple[str, int, str], tuple[EvaluationJob, ...]]) -> UnitWork:
     if unit.kind in ("search", "train"):
         arm, seed = plan.arm(unit.arm), unit.seed if unit.seed is not None else plan.arm(unit.arm).seeds[0]
         chosen = settled(plan, arm)[0] if search_is_finished(plan, arm) else arm
         return UnitWork(unit, is_finished(plan, unit), job_of(plan, chosen, seed))
     if unit.kind == "precision":
         return UnitWork(unit, is_finished(plan, unit), jobs=precision_jobs(plan).in_order)
-    trained = unit.seed is None or is_finished(plan, Unit("train", unit.arm, unit.seed))
+    trained = unit.seed is None or unit.at == BASE or is_finished(plan, Unit("train", unit.arm, unit.seed))
     if unit.arm and has_failed(plan, unit):
         return UnitWork(unit, found=True)
     kind = "retain" if unit.kind == "retain" else "target"
-    key = (kind, plan.arm(unit.arm).shots if kind == "target" else 0)
+    key = (kind, plan.arm(unit.arm).shots if kind == "target" else 0, unit.split)
     if trained or key not in known:
         # Of an arm that is not trained yet only the questions matter; they are those that the base is asked.
-        asked = unit if trained else replace(unit, seed=None) if kind == "target" else Unit("retain", "")
+        base = Unit("retain", "", split=unit.split)
+        asked = unit if trained else replace(unit, seed=None) if kind == "target" else base
         jobs = tuple(retention_jobs(plan, asked)) if kind == "retain" else (target_job(plan, asked)[0],)
         known[key] = jobs
     else:
@@ -109,11 +112,23 @@ def _counts(plan: Plan, name: str, work: Sequence[UnitWork]) -> ArmCounts:
         seeds=len(arm.seeds) if trains and arm is not None else 0,
         trials=plan.config.search.trials if trains else 0,
         training=training_counts(training) if training is not None else None,
-        test=_asked(item for item in work if item.unit.kind == "evaluate"),
-        retained=_asked(item for item in work if item.unit.kind == "retain"),
+        test=_asked(item for item in work if item.unit.kind == "evaluate" and item.unit.split == "test"),
+        retained=_asked(item for item in work if item.unit.kind == "retain" and item.unit.split == "test"),
         units=len(work),
         found=sum(item.found for item in work),
+        points=len(points_of(arm)) if arm is not None else 0,
+        choosing=_asked_to_choose(work),
     )
+
+
+def _asked_to_choose(work: Sequence[UnitWork]) -> AnswerCounts | None:
+    """Count what is asked of the validation splits, of the target's and of the retained tasks' together."""
+    own = [item for item in work if item.unit.split == "validation"]
+    asked = [_asked(item for item in own if item.unit.kind == kind) for kind in ("evaluate", "retain")]
+    known = [counts for counts in asked if counts is not None]
+    if not known:
+        return None
+    return AnswerCounts(sum(counts.requests for counts in known), sum(counts.tokens for counts in known))
 
 
 def training_counts(job: TrainingJob[Encoded]) -> TrainingCounts:
@@ -139,7 +154,7 @@ def validations_of(job: TrainingJob[Encoded]) -> int:
     return len(validation_steps(job.stream.steps, job.recipe.config.validations)) if some else 0
 
 
-def _asked(work: Iterator[UnitWork]) -> AnswerCounts | None:
+def _asked(work: Iterable[UnitWork]) -> AnswerCounts | None:
     """Count what one of some alike units asks: what is asked does not depend on the seed."""
     first = next((item for item in work if item.jobs), None)
     if first is None:
@@ -157,10 +172,17 @@ def in_words(counts: ArmCounts) -> str:
     if counts.training is not None:
         times = f"{counts.trials + counts.seeds} × " if counts.trials + counts.seeds > 1 else ""
         parts.append(f"{times}{_size(counts.training)}")
-    for asked, what in ((counts.test, "test requests"), (counts.retained, "requests to measure forgetting")):
+    kinds = (
+        (counts.test, "test requests"),
+        (counts.retained, "requests to measure forgetting"),
+        (counts.choosing, "validation requests to choose by"),
+    )
+    for asked, what in kinds:
         if asked is not None:
             times = f"{counts.seeds} × " if counts.seeds > 1 else ""
             parts.append(f"{times}{asked.requests:,} {what}, {asked.tokens:,} tokens")
+    if counts.points:
+        parts.append(f"the same at {counts.points} {'point' if counts.points == 1 else 'points'} between base and arm")
     if counts.found:
         parts.append(f"{counts.found} of {counts.units} units of work found in the store")
     return f"{counts.label}: {'; '.join(parts)}"

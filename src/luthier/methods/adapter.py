@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from luthier.config.base import Settings
+from luthier.config.interpolation import TRAINED
 from luthier.errors import LuthierError, ModelError, raise_faults
 from luthier.methods.base import SearchedSetting, freeze_all_but, load_weights, read_tensors, snapshot
 from luthier.models.language_model import LanguageModel
@@ -127,6 +128,7 @@ class AttachedAdapters:
 
     def reattach(self) -> None:
         """Attach the adapters to their layers."""
+        self.interpolate(TRAINED)
         for place, adapter in self._adapters.items():
             layer = self.model.module.get_submodule(place.writes)
             layer.add_module("adapter", adapter.train(self.model.module.training))
@@ -135,6 +137,11 @@ class AttachedAdapters:
             else:
                 self._handles.append(layer.register_forward_hook(lambda _, __, out, own=adapter: out + own(out)))
         freeze_all_but(self.model.module, self.trainable())
+
+    def interpolate(self, at: float) -> None:
+        """Scale what the adapters add: at 0 nothing."""
+        for adapter in self._adapters.values():
+            adapter.scale = self.plan.scale * at
 
     def save(self, folder: Path) -> None:
         """Write the weights, and the plan by which they are put in place."""

@@ -49,6 +49,15 @@ class BaseWeights:
         """Names of the weights that are not the base's own at present."""
         return [held.name for held in self._held if held.exchanged]
 
+    def own_of(self, tensor: Tensor, otherwise: Tensor) -> Tensor:
+        """Return the base's own data of a tensor whose data was exchanged; of any other, what is given."""
+        return next((held.own for held in self._held if held.tensor is tensor and held.exchanged), otherwise)
+
+    def apart_from(self, tensors: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Return the exchanged tensors that are none of these, each with the base's own data."""
+        known = {id(tensor) for tensor in tensors}
+        return [(held.tensor, held.own) for held in self._held if held.exchanged and id(held.tensor) not in known]
+
     def give_copies(self, tensors: Iterable[Tensor] | None = None) -> None:
         """Let those of the tensors that are the base's be written to, or all: they point at copies from now on."""
         wanted = None if tensors is None else {id(tensor) for tensor in tensors}

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from torch import nn
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
 
 from luthier.config.base import Settings
+from luthier.config.interpolation import TRAINED
 from luthier.errors import ModelError
-from luthier.files.safetensors_models import read_module
+from luthier.files.safetensors_models import read_module, tensor_shapes, weight_files
 from luthier.methods.base import SearchedSetting, freeze_all_but, load_weights, require_fit
+from luthier.methods.interpolation import put_between
 from luthier.models.language_model import LanguageModel
+
+_NOT_STORED = "the trained weights of a whole model were not stored"
 
 
 class FullSettings(Settings):
@@ -32,6 +38,7 @@ class AttachedFull:
     def __init__(self, model: LanguageModel, folder: Path | None = None) -> None:
         self.model = model
         self.folder = folder
+        self._base: dict[str, nn.Parameter] = {}
         freeze_all_but(model.module, self.trainable())
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -40,6 +47,7 @@ class AttachedFull:
 
     def detach(self) -> None:
         """Read the base weights again from the model's folder."""
+        self._base = {}
         self.model.restore()
         freeze_all_but(self.model.module, {})
 
@@ -50,9 +58,39 @@ class AttachedFull:
             ModelError: When they were never stored.
         """
         if self.folder is None:
-            raise ModelError("the trained weights of a whole model were not stored", fix="Save them, then load them.")
+            raise ModelError(_NOT_STORED, fix="Save them, then load them.")
         load_weights(self, _read(self.model, self.folder), where=str(self.folder))
         freeze_all_but(self.model.module, self.trainable())
+
+    @torch.no_grad()
+    def interpolate(self, at: float) -> None:
+        """Mix the base's weights and the trained ones.
+
+        The base is kept in memory from the first time on, so that no later point reads it again; trained weights are
+        read from their file, tensor by tensor.
+
+        Raises:
+            ModelError: When the trained weights were never stored.
+        """
+        own = self.trainable()
+        if not self._base:
+            if at == TRAINED:
+                return
+            base = read_module(type(self.model.module), self.model.folder, dtype=self.model.module.dtype)
+            self._base = dict(base.named_parameters())
+        for name, trained in self._stored():
+            put_between(own[name], self._base[name], trained, at)
+
+    def _stored(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the trained weights by name; one after another, where the file has the names that the module has."""
+        if self.folder is None:
+            raise ModelError(_NOT_STORED, fix="Save them, then load them.")
+        if tensor_shapes(self.folder) != {name: tuple(weight.shape) for name, weight in self.trainable().items()}:
+            yield from _read(self.model, self.folder).items()
+            return
+        for path in weight_files(self.folder):
+            with safe_open(path, framework="pt") as file:
+                yield from ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
 
     def merge(self) -> Callable[[], None]:
         """Stop training: the change is in the model's weights already. Undone, they are trainable again."""

@@ -15,11 +15,13 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import nn
 
+from luthier.config.interpolation import BASE, TRAINED
 from luthier.errors import ModelError, first_line
 from luthier.methods.base import freeze_all_but
 from luthier.methods.base_weights import BaseWeights
 from luthier.methods.peft_config import kind_of, without_warnings
 from luthier.methods.peft_files import save_peft
+from luthier.methods.peft_interpolation import Folded, FoldedWay, Way, way_of
 from luthier.methods.tied_head import tie_if_equal, untie_for
 from luthier.models.language_model import LanguageModel
 
@@ -58,6 +60,8 @@ class AttachedPeft:
         self._configs = vars(self.base).get("peft_config")
         # `peft` marks what it trains by requires_grad when it puts an adapter on.
         self._trainable = {name: weight for name, weight in wrapped.named_parameters() if weight.requires_grad}
+        self._way: Way | None = None
+        self._at_base = False
         self._switch_on()
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -66,8 +70,11 @@ class AttachedPeft:
 
     def detach(self) -> None:
         """Put the base's own modules and weights back."""
-        self._take_modules_off()
-        self.weights.take_off()
+        self._leave_way()
+        if not self._at_base:
+            self._take_modules_off()
+            self.weights.take_off()
+        self._at_base = False
 
     def _take_modules_off(self) -> None:
         put_back(self.base, self.swaps)
@@ -80,10 +87,45 @@ class AttachedPeft:
             swap.parent._modules[swap.name] = swap.adapted
         if self._configs is not None:
             vars(self.base)["peft_config"] = self._configs
+        self._at_base = False
         self._switch_on()
+
+    def interpolate(self, at: float) -> None:
+        """Compute at a point between the base and the adapter: see :mod:`luthier.methods.peft_interpolation`.
+
+        Raises:
+            ModelError: When neither the adapter's parts nor the weights can be interpolated.
+        """
+        if at == BASE:
+            self.detach()  # a layer of the adapter's may compute in another order than the base's, even at a scale of 0
+            self._at_base = True
+            return
+        if self._at_base:
+            self.reattach()
+        if self._way is None:
+            layers = [layer for swap in self.swaps for layer in swap.adapted.modules()]
+            self._way = way_of(self._trainable, layers, writes=bool(self.weights.exchanged), fold=self.fold)
+        self._way(at)
+
+    def _leave_way(self) -> None:
+        if self._way is not None:
+            self._way(TRAINED)
+        self._way = None
 
     def merge(self) -> Callable[[], None]:
         """Fold the change into the base's weights and take the adapter off; see :mod:`luthier.methods.merging`.
+
+        Raises:
+            ModelError: When ``peft`` cannot merge this kind, or the merged weights are not finite.
+        """
+        if self._at_base:
+            return self.reattach
+        if isinstance(self._way, FoldedWay) and self._way.folded:
+            return self._leave_way
+        return self.fold().undo
+
+    def fold(self) -> Folded:
+        """Fold the change into the base's weights and take the adapter off.
 
         Raises:
             ModelError: When ``peft`` cannot merge this kind, or the merged weights are not finite.
@@ -117,7 +159,9 @@ class AttachedPeft:
         _not_merged(self.swaps)
         self._take_modules_off()
         tie = tie_if_equal(self.model, tie)
-        return undo
+        apart = self.weights.apart_from(owned)
+        base = [self.weights.own_of(weight, before) for weight, before in zip(owned, kept, strict=True)]
+        return Folded([*owned, *(weight for weight, _ in apart)], [*base, *(own for _, own in apart)], undo)
 
     def _switch_on(self) -> None:
         self.wrapped.train(self.base.training)

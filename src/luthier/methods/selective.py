@@ -17,8 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from luthier.config.base import Settings
+from luthier.config.interpolation import BASE, TRAINED
 from luthier.errors import ConfigError, LuthierError, ModelError, did_you_mean, raise_faults
 from luthier.methods.base import SearchedSetting, freeze_all_but, load_weights, read_tensors, snapshot
+from luthier.methods.interpolation import put_between
 from luthier.models.language_model import LanguageModel
 from luthier.models.module_discovery import block_count, blocks, last_blocks, norms
 
@@ -54,6 +56,7 @@ class AttachedSelective:
         self._chosen = chosen
         self._base = snapshot(self)
         self._own: dict[str, Tensor] = {}
+        self._at = TRAINED
         freeze_all_but(model.module, chosen)
 
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -62,14 +65,22 @@ class AttachedSelective:
 
     def detach(self) -> None:
         """Put the base's weights back, and keep the trained ones aside."""
-        self._own = snapshot(self)
-        self._put(self._base)
+        self.interpolate(BASE)
         freeze_all_but(self.model.module, {})
 
     def reattach(self) -> None:
         """Put the trained weights in place again."""
-        self._put(self._own)
+        self.interpolate(TRAINED)
         freeze_all_but(self.model.module, self._chosen)
+
+    @torch.no_grad()
+    def interpolate(self, at: float) -> None:
+        """Mix the base's weights and the trained ones."""
+        if self._at == TRAINED:
+            self._own = snapshot(self)
+        for name, parameter in self._chosen.items():
+            put_between(parameter, self._base[name], self._own[name], at)
+        self._at = at
 
     def merge(self) -> Callable[[], None]:
         """Stop training: the change is in the model's weights already. Undone, they are trainable again."""
@@ -82,11 +93,6 @@ class AttachedSelective:
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
         shapes = {name: list(tensor.shape) for name, tensor in sorted(tensors.items())}
         (folder / NAMES).write_text(json.dumps({"weights": shapes}, indent=2) + "\n", encoding="utf-8")
-
-    @torch.no_grad()
-    def _put(self, tensors: dict[str, Tensor]) -> None:
-        for name, parameter in self._chosen.items():
-            parameter.copy_(tensors[name])
 
 
 class Selective:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from luthier.report import answer_tables, tables
+from luthier.report.choice_table import choice_table
 from luthier.report.cost_tables import cost_table, storage_table
 from luthier.report.run_tables import runs_table
 from luthier.report.tables import Table
@@ -18,6 +19,7 @@ def all_tables(results: RunResults, costs: RunCosts | None) -> list[Table]:
         storage_table(results),
         tables.scores_table(results),
         tables.retention_table(results),
+        choice_table(results),
         tables.pairs_table(results),
         runs_table(results),
         trained_on_table(results),

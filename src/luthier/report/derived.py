@@ -12,9 +12,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from luthier.config.interpolation import TRAINED
 from luthier.records import Score
 from luthier.report import formatting
-from luthier.results.records import ArmResult, Change, RetentionResult, RunResults, SeedResult
+from luthier.results.records import ArmResult, Change, PointResult, RetentionResult, RunResults, SeedResult
 
 LOSS_DIGITS = 3
 """Decimals of a token loss (nats per token) and of its changes, in every table and chart."""
@@ -25,7 +26,7 @@ class Forgetting:
     """How one arm's other tasks changed, in points.
 
     Attributes:
-        mean: Mean change over the retained tasks that have points; negative is forgetting.
+        mean: Mean change over the retained tasks that the base can do and that have points; negative is forgetting.
         worst: The smallest change.
         worst_task: Its task.
         worst_significant: Whether the smallest change is significant.
@@ -48,13 +49,22 @@ def points(retained: RetentionResult) -> float | None:
     return retained.change.value * (100 / retained.scale) * (1 if retained.higher_is_better else -1)
 
 
-def forgetting(arm: ArmResult) -> Forgetting | None:
-    """Summarise an arm's retained tasks; ``None`` when none was measured in points."""
-    changes = [(change, task) for task in arm.retained if not task.group and (change := points(task)) is not None]
+def detectable_points(retained: RetentionResult) -> float | None:
+    """Return the smallest change on one task that would have been found, in points; ``None`` where it is not known."""
+    size = retained.change.detectable
+    if retained.scale is None or size is None or math.isnan(size):
+        return None
+    return size * 100 / retained.scale
+
+
+def forgetting(arm: ArmResult | PointResult) -> Forgetting | None:
+    """Summarise an arm's retained tasks, or a point's; ``None`` when none that the base can do has points."""
+    changes = [(change, task) for task in arm.retained if task.counts and (change := points(task)) is not None]
     if not changes:
         return None
     worst, where = min(changes, key=lambda item: item[0])
-    runs = [mean for run in arm.per_seed if (mean := mean_points(run.retained)) is not None]
+    per_seed = arm.per_seed if isinstance(arm, ArmResult) else ()
+    runs = [mean for run in per_seed if (mean := mean_points(run.retained)) is not None]
     return Forgetting(
         mean=sum(change for change, _ in changes) / len(changes),
         worst=worst,
@@ -66,8 +76,8 @@ def forgetting(arm: ArmResult) -> Forgetting | None:
 
 
 def mean_points(retained: Sequence[RetentionResult]) -> float | None:
-    """Return the mean change on several tasks in points; ``None`` when none has points."""
-    changes = [change for task in retained if not task.group and (change := points(task)) is not None]
+    """Return the mean change on several tasks in points; ``None`` when none that the base can do has points."""
+    changes = [change for task in retained if task.counts and (change := points(task)) is not None]
     return sum(changes) / len(changes) if changes else None
 
 
@@ -82,8 +92,8 @@ def primary_name(results: RunResults) -> str:
     return results.task.primary or first
 
 
-def primary(results: RunResults, arm: ArmResult) -> Score | None:
-    """Return an arm's primary score; ``None`` when it was not measured."""
+def primary(results: RunResults, arm: ArmResult | PointResult) -> Score | None:
+    """Return the primary score of an arm, or of one of its points; ``None`` when it was not measured."""
     name = primary_name(results)
     return next((score for score in arm.scores if score.metric == name), arm.scores[0] if arm.scores else None)
 
@@ -104,6 +114,11 @@ def validation_of_run(results: RunResults, run: SeedResult) -> float | None:
     if run.validation_score is None:
         return None
     return run.validation_score if results.task.higher_is_better else -run.validation_score
+
+
+def points_beside(arm: ArmResult) -> list[PointResult]:
+    """Return an arm's points without its own: at 1 it is the arm itself."""
+    return [point for point in arm.points if point.at != TRAINED]
 
 
 def several_runs(results: RunResults) -> bool:

@@ -25,7 +25,7 @@ from luthier.report.helm_tables import helm_notes, helm_tables
 from luthier.report.helm_wins import win_table
 from luthier.report.html import resource, template
 from luthier.report.learning_curve import curve_tables, notes_of, verdicts
-from luthier.report.merged import merged_table
+from luthier.report.merged import combined_table, merged_table
 from luthier.report.record_tables import Described, answered_table, score_table, task_table, tuned_table
 from luthier.report.sequence_tables import sequence_tables, sequence_verdicts
 from luthier.report.tables import Table
@@ -87,7 +87,7 @@ def parts(record: Any) -> Iterable[RenderableType]:
 def _run(results: RunResults) -> View:
     """Show the recommendation and the tables of a run; the cost table needs its costs: see :func:`_costs`."""
     made = all_tables(results, None)
-    shown = ("quality", "retention", "answers")
+    shown = ("quality", "retention", "choice", "answers")
     first = [table for table in made if table.key in shown and len(table.rows) <= _OPEN]
     said = results.recommendation
     return View(
@@ -161,6 +161,7 @@ VIEWS: dict[str, Callable[[Any], View]] = {
     "answered rows": lambda found: View([answered_table(found)]),
     "tuned": lambda found: View([tuned_table(found.trained, found.folder)]),
     "merged": lambda found: View([merged_table(found)]),
+    "combined": lambda found: View([combined_table(found)]),
     "task": _task,
 }
 """What is shown of each kind of record, by the name of its view."""

@@ -10,7 +10,7 @@ import vl_convert
 
 from luthier.report import derived
 from luthier.report.calibration import Calibration
-from luthier.report.charts import learning, quality, reliability, retention, trade_offs
+from luthier.report.charts import heat_map, learning, quality, reliability, retention, trade_offs
 from luthier.report.charts.parts import WIDTH, Chart, Charts
 from luthier.report.curves import Curve, RunKey
 from luthier.report.palette import theme
@@ -54,7 +54,7 @@ def figures(
 ) -> list[Figure]:
     """Draw all that the run has something for; ``legend`` inside each chart, for where none stands beside them."""
     tasks = len(derived.retained_tasks(results.arms))
-    heat = retention.forgetting_heat_map(results, width=max(WIDTH, 64 * tasks))
+    heat = heat_map.forgetting_heat_map(results, width=max(WIDTH, 64 * tasks))
     made = [
         figure_of("quality", "answer", quality.primary_scores(results)),
         figure_of("parameters", "answer", trade_offs.quality_against_parameters(results, legend=legend)),

@@ -20,6 +20,33 @@ class ProvedMerge(Protocol):
     examples: int
 
 
+class Combination(Protocol):
+    """Several adapters made one: see :class:`luthier.methods.combining.Combined`."""
+
+    adapters: tuple[str, ...]
+    how: str
+    made: str
+    metric: str
+    base: float
+    each: tuple[float, ...]
+    after: float
+    examples: int
+    shares: tuple[float, ...]
+
+
+def combined_table(combined: Combination) -> Table:
+    """Return what the base, each adapter and what was made of them score on the same examples."""
+    digits = formatting.digits_for((combined.base, *combined.each, combined.after))
+    scores = [("base", "", combined.base)]
+    weights = (f"weight {share:.3g}" for share in combined.shares)
+    scores += list(zip(combined.adapters, weights, combined.each, strict=True))
+    scores.append((f"{combined.how} of {len(combined.adapters)}", f"one {combined.made}", combined.after))
+    rows = tuple((Cell(name, below), Cell(formatting.decimal(score, digits))) for name, below, score in scores)
+    columns = (Column("Model", number=False), Column(combined.metric))
+    note = f"On {combined.examples:,} example{'' if combined.examples == 1 else 's'}, too few to compare by."
+    return Table("combined", "Merge", columns, rows, note)
+
+
 def merged_table(merged: ProvedMerge) -> Table:
     """Return the table of a proved merge."""
     before, after, examples = merged.metric_before, merged.metric_after, merged.examples

@@ -14,8 +14,9 @@ from luthier.records import Score
 from luthier.report import derived, formatting
 from luthier.report.formatting import ABSENT
 from luthier.report.intervals import Intervals, intervals_of, variance_words
+from luthier.results.choice import point_name
 from luthier.results.guessing import beats_guessing, guesses
-from luthier.results.records import ArmResult, Change, RetentionResult, RunResults
+from luthier.results.records import ArmResult, Change, PointResult, RetentionResult, RunResults
 
 Tone = Literal["", "good", "bad", "muted"]
 MARKS: dict[Tone, str] = {"good": "▲", "bad": "▼", "": "", "muted": ""}
@@ -71,24 +72,40 @@ def quality_table(results: RunResults) -> Table:
     scores = [derived.primary(results, arm) for arm in results.arms]
     digits = derived.score_digits(results)
     better = results.task.higher_is_better
-    intervals = intervals_of([*scores, *(arm.against_first for arm in results.arms)])
-    rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (
-            Cell(arm.name),
-            Cell("failed") if arm.failed else value_cell(score, digits, intervals),
-            Cell("first arm", tone="muted")
-            if index == 0
-            else change_cell(arm.against_first, digits, intervals, higher_better=better),
-            _forgetting(arm),
-            _token_loss(arm, derived.LOSS_DIGITS, intervals),
+    points = [point for arm in results.arms for point in derived.points_beside(arm)]
+    beside = [shown for point in points for shown in (derived.primary(results, point), point.against_first)]
+    intervals = intervals_of([*scores, *(arm.against_first for arm in results.arms), *beside])
+    rows: tuple[tuple[Cell, ...], ...] = ()
+    for index, (arm, score) in enumerate(zip(results.arms, scores, strict=True)):
+        change = change_cell(arm.against_first, digits, intervals, higher_better=better)
+        rows += (
+            (
+                Cell(arm.name),
+                Cell("failed") if arm.failed else value_cell(score, digits, intervals),
+                Cell("first arm", tone="muted") if index == 0 else change,
+                _forgetting(arm),
+                _token_loss(arm, derived.LOSS_DIGITS, intervals),
+            ),
         )
-        for index, (arm, score) in enumerate(zip(results.arms, scores, strict=True))
-    )
+        rows += tuple(_point_row(results, arm, point, digits, intervals) for point in derived.points_beside(arm))
     rows += tuple(_guessing_row(name, value, digits) for name, value in guesses(results.task))
     arrow = "↑" if better else "↓"
     titles = (f"{derived.primary_name(results)} {arrow}", "Difference", "Other tasks (points)", LOSS_TITLE)
     columns = (Column("Arm", number=False), *(Column(title) for title in titles))
     return Table("quality", "Quality", columns, rows, _quality_note(results, intervals))
+
+
+def _point_row(
+    results: RunResults, arm: ArmResult, point: PointResult, digits: int, intervals: Intervals
+) -> tuple[Cell, ...]:
+    """Write an arm at a point between the base and itself."""
+    return (
+        Cell(point_name(arm.name, point.at), tone="muted"),
+        value_cell(derived.primary(results, point), digits, intervals),
+        change_cell(point.against_first, digits, intervals, higher_better=results.task.higher_is_better),
+        _lost(point),
+        _change_of_loss(point.token_loss, derived.LOSS_DIGITS, intervals),
+    )
 
 
 def _guessing_row(name: str, value: float, digits: int) -> tuple[Cell, ...]:
@@ -103,7 +120,17 @@ def _quality_note(results: RunResults, intervals: Intervals) -> str:
         f"{results.task.name}, {n:,} test examples{held}. Difference: paired, from the first arm. ▲ better and ▼ worse "
         f"where it is significant. {CORRECTED} Other tasks: mean change after training, and below it the "
         "worst task. Token loss: its change on plain text, in nats per token; + is worse."
-        f"{_guessing_note(results)}{_weights_note(results)}{precision_note(results)}"
+        f"{_points_note(results)}{_guessing_note(results)}{_weights_note(results)}{precision_note(results)}"
+    )
+
+
+def _points_note(results: RunResults) -> str:
+    """Say what stands below an arm, where anything does."""
+    if not any(derived.points_beside(arm) for arm in results.arms):
+        return ""
+    return (
+        " An arm at a point: weights between the base's (0) and its own (1), without training (WiSE-FT); their "
+        "differences are corrected together."
     )
 
 
@@ -174,9 +201,13 @@ def change_cell(change: Change | None, digits: int, intervals: Intervals, *, hig
 def _forgetting(arm: ArmResult) -> Cell:
     if not derived.trained(arm):
         return Cell("unchanged", tone="muted")
+    return _lost(arm)
+
+
+def _lost(arm: ArmResult | PointResult) -> Cell:
     lost = derived.forgetting(arm)
     if lost is None:
-        return Cell(ABSENT)
+        return Cell(ABSENT, "beyond the base" if any(not item.able for item in arm.retained) else "")
     mark = MARKS["bad" if lost.worst < 0 else "good"] if lost.worst_significant else ""
     worst = f"{formatting.signed(lost.worst, 1)} {lost.worst_task} {mark}".rstrip()
     return Cell(formatting.with_spread(formatting.signed(lost.mean, 1), lost.spread, 1), worst)
@@ -185,7 +216,11 @@ def _forgetting(arm: ArmResult) -> Cell:
 def _token_loss(arm: ArmResult, digits: int, intervals: Intervals) -> Cell:
     if not derived.trained(arm):
         return Cell("unchanged", tone="muted")
-    change = arm.token_loss.change if arm.token_loss else None
+    return _change_of_loss(arm.token_loss, digits, intervals)
+
+
+def _change_of_loss(loss: RetentionResult | None, digits: int, intervals: Intervals) -> Cell:
+    change = loss.change if loss else None
     # The column is narrow: the spread takes the place of the interval, which the retention table has.
     narrow = change_cell(replace(change, spread=None) if change else None, digits, intervals, higher_better=False)
     spread = change.spread if change else None
@@ -217,8 +252,19 @@ def retention_of(arms: Sequence[ArmResult]) -> Table | None:
         f"{interval_note(trained, intervals)}. ↑ higher is better, ↓ lower is better; ▲ gained and ▼ forgotten where "
         f"the change is significant. {CORRECTED} A change without a mark is not the same as kept: below an arm "
         "stands the smallest true change that its corrected test finds with 80 % power (Miller 2024, section 5)."
+        f"{_unable_note([item for _, item in found])}"
     )
     return Table("retention", "Retention", columns, rows, note)
+
+
+def _unable_note(items: Sequence[RetentionResult]) -> str:
+    names = dict.fromkeys(item.task for item in items if not item.able)
+    if not names:
+        return ""
+    return (
+        f" Grey, and in no mean, because the base cannot do it (its interval includes chance): {', '.join(names)}. "
+        "What was never known cannot be forgotten."
+    )
 
 
 def _retention_row(arm: ArmResult, item: RetentionResult, intervals: Intervals, names_task: bool) -> tuple[Cell, ...]:
@@ -228,12 +274,17 @@ def _retention_row(arm: ArmResult, item: RetentionResult, intervals: Intervals, 
     chance = "" if item.chance is None else f", chance {formatting.decimal(item.chance, digits)}"
     arrow = "↑" if item.higher_is_better else "↓"
     return (
-        Cell(named[0], f"{named[1]} {arrow}{chance}") if names_task else Cell(""),
+        _greyed(Cell(named[0], f"{named[1]} {arrow}{chance}"), item) if names_task else Cell(""),
         Cell(arm.name, _detectable(item.change, digits)),
-        change_cell(item.change, digits, intervals, higher_better=item.higher_is_better),
-        value_cell(item.before, digits, intervals),
-        value_cell(item.after, digits, intervals),
+        _greyed(change_cell(item.change, digits, intervals, higher_better=item.higher_is_better), item),
+        _greyed(value_cell(item.before, digits, intervals), item),
+        _greyed(value_cell(item.after, digits, intervals), item),
     )
+
+
+def _greyed(cell: Cell, item: RetentionResult) -> Cell:
+    """Grey what stands of a task that the base cannot do: it says nothing of forgetting."""
+    return cell if item.able else replace(cell, tone="muted")
 
 
 def _detectable(change: Change, digits: int) -> str:

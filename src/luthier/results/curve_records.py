@@ -11,7 +11,8 @@ from luthier.display import Displayed
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Score
 from luthier.results.learning_curve import LearningCurve
-from luthier.results.records import RESULTS, read_record
+from luthier.results.records import RESULTS
+from luthier.results.run_files import read_record
 from luthier.results.summaries import DataSummary, Environment, ModelSummary, TaskSummary, TrainingSummary
 
 
@@ -145,5 +146,5 @@ def read_curve(run: str | Path) -> CurveResults:
     Raises:
         StoreError: When it is missing or damaged, or this is no run of ``luthier curve``.
     """
-    results: CurveResults = read_record(as_path(run, where="read_curve(run)"), RESULTS, CurveResults)
+    results: CurveResults = read_record(as_path(run, where="read_curve(run)"), RESULTS, CurveResults, made=RESULTS)
     return results

@@ -48,6 +48,8 @@ class ArmCounts:
         retained: Retained tasks and texts, answered once for each training; None where they are not.
         units: Units of work that it is made of.
         found: Those of them that lie in the store.
+        points: Points between the base and the arm, at each of which the same is asked again.
+        choosing: Validation splits by which an arm and a point are chosen, answered as often; None where none is.
     """
 
     name: str
@@ -58,6 +60,8 @@ class ArmCounts:
     retained: AnswerCounts | None
     units: int
     found: int
+    points: int = 0
+    choosing: AnswerCounts | None = None
 
     @property
     def label(self) -> str:

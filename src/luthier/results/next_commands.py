@@ -13,6 +13,7 @@ from luthier.config.arm_settings import ArmConfig
 from luthier.config.arms import PRESETS, reads_retained
 from luthier.config.compare import CompareConfig
 from luthier.config.data import EncodingConfig
+from luthier.config.interpolation import TRAINED
 from luthier.config.training import TrainingConfig
 from luthier.config.tune import TuneConfig
 from luthier.errors import LuthierError
@@ -62,10 +63,15 @@ def next_commands(results: RunResults, run: Path) -> tuple[NextCommand, ...]:
         return (NextCommand("answer new rows as this arm does", _line(words)),)
     kept = f"{arm.name}-adapter"
     keep = NextCommand("keep it", _line(("tune", *common, *task, *_training(config, arm, run), *place, "--save", kept)))
-    merged = ("merge", kept, *common, *task, *place, "--out", f"{arm.name}-model")
+    at = results.choice.at if results.choice is not None else TRAINED
+    scaled = [] if at == TRAINED else ["--scale", f"{at:g}"]
+    beyond = ["--extrapolate"] if at > TRAINED else []
+    merged = ("merge", kept, *common, *task, *scaled, *beyond, *place, "--out", f"{arm.name}-model")
     merge = NextCommand("fold it into a whole model", _line(merged))
     words = ("predict", NEW_ROWS, *common, "--adapter", kept, *asked, "--out", ANSWERS)
     use = NextCommand("answer new rows with it", _line(words))
+    if scaled:
+        return (keep, merge) if _can_be_merged(arm) else (keep,)
     return (keep, merge, use) if _can_be_merged(arm) else (keep, use)
 
 
@@ -112,14 +118,19 @@ def _arm_item(config: Mapping[str, Any], arm: ArmResult) -> str | dict[str, Any]
     if arm.search is None:
         if spelled is None:
             return arm.name
-        return ArmConfig.model_validate(spelled).model_dump(mode="json", exclude_defaults=True)
+        return _as_tuned(ArmConfig.model_validate(spelled))
     own = PRESETS[arm.name] if spelled is None else ArmConfig.model_validate(spelled)
     chosen = {name: int(value) if value == int(value) else value for name, value in arm.search.chosen.items()}
     in_training = chosen.keys() & TrainingConfig.model_fields.keys()
     training = {**own.training, **{name: value for name, value in chosen.items() if name in in_training}}
     settings = {**own.settings, **{name: value for name, value in chosen.items() if name not in in_training}}
     found = own.model_copy(update={"training": training, "settings": settings})
-    return found.model_dump(mode="json", exclude_defaults=True)
+    return _as_tuned(found)
+
+
+def _as_tuned(arm: ArmConfig) -> dict[str, Any]:
+    """Return an arm as ``luthier tune`` takes it: it evaluates no points."""
+    return arm.model_dump(mode="json", exclude_defaults=True, exclude={"interpolate"})
 
 
 def _keys_under(group: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from luthier.records import Score
+from luthier.results.choice import Choice
 from luthier.results.guessing import beats_guessing, guess_words
 from luthier.results.records import ArmResult, Change, Pair, Recommendation, RetentionResult
 from luthier.results.summaries import TaskSummary
@@ -15,8 +16,13 @@ _SHOWN = 3
 """Tasks that are named in a sentence; the rest are counted."""
 
 
-def recommend(arms: Sequence[ArmResult], pairs: Sequence[Pair], task: TaskSummary) -> Recommendation:
+def recommend(
+    arms: Sequence[ArmResult], pairs: Sequence[Pair], task: TaskSummary, choice: Choice | None = None
+) -> Recommendation:
     """Say what the numbers decide, and name the arm to use.
+
+    Where an arm was chosen by what it keeps of other tasks, that comes first: the arm that is named is the chosen one,
+    or none where none keeps enough.
 
     Only an arm that beats guessing can be named: one whose interval lies above chance and the majority baseline.
     Of these the arm with the best primary score is named if it is better than every other by the corrected paired
@@ -24,6 +30,9 @@ def recommend(arms: Sequence[ArmResult], pairs: Sequence[Pair], task: TaskSummar
     fewest trained weights, then shortest prompts. Arms that failed are named at the end.
     """
     found = _recommended(arms, pairs, task)
+    if choice is not None:
+        sentence = f"{choice.sentence} By {task.primary or 'the target'} alone: {found.sentence}"
+        found = Recommendation(sentence, choice.arm if choice.kept else None, choice.kept, choice.headline)
     failed = [arm.name for arm in arms if arm.failed]
     if not failed:
         return found
@@ -150,14 +159,15 @@ def _price(arm: ArmResult) -> str:
 
 def _kept(arm: ArmResult) -> str:
     """Say what the arm forgot, or how much it could have forgotten unseen; nothing where it was not measured."""
-    if not arm.retained:
+    known = [item for item in arm.retained if item.able]
+    if not known:
         return ""
-    lost = [item for item in arm.retained if item.change.significant and _is_loss(item.change, item.higher_is_better)]
+    lost = [item for item in known if item.change.significant and _is_loss(item.change, item.higher_is_better)]
     if lost:
         worst = ", ".join(f"{item.task} ({item.metric} {item.change.value:+.3g})" for item in lost)
         return f"; but it forgot {worst}"
-    count = len(arm.retained)
-    return f"; no forgetting was found on {count} other {_plural('task', count)} ({smallest_falls(arm.retained)})"
+    count = len(known)
+    return f"; no forgetting was found on {count} other {_plural('task', count)} ({smallest_falls(known)})"
 
 
 def smallest_falls(retained: Sequence[RetentionResult]) -> str:

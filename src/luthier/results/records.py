@@ -13,16 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
-
 from luthier.arguments import as_path
 from luthier.display import Displayed
-from luthier.errors import StoreError, did_you_mean, listed
 from luthier.files.atomic import write_atomically
 from luthier.records import Score, Variance
 from luthier.results.answers import AnswerSummary
-from luthier.results.earlier_versions import upgraded
+from luthier.results.choice import Choice
+from luthier.results.run_files import read_record
 from luthier.results.summaries import (
     DataSummary,
     Environment,
@@ -82,6 +79,8 @@ class RetentionResult:
         scale: Value of the output that counts as 100 points (1 for accuracy, 100 for BLEU); None where it has no bound,
             and so no points.
         group: Whether it is the number of a group of tasks that stand beside it: no mean counts them twice.
+        able: Whether the base can do it: its interval lies above chance. What was never known cannot be forgotten, so
+            that a task which it cannot do leaves every mean.
     """
 
     task: str
@@ -93,6 +92,12 @@ class RetentionResult:
     change: Change
     scale: float | None = 1.0
     group: bool = False
+    able: bool = True
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts in a mean over tasks."""
+        return self.able and not self.group
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,27 @@ class SeedResult:
     predictions: str = ""
     curve: str = ""
     validation_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PointResult:
+    """An arm at a point between the base and what was trained, which took no training: WiSE-FT, or LoRA's scale.
+
+    Attributes:
+        at: The point: 0 is the base, 1 the arm itself.
+        scores: On the target task's test split, over all seeds; the task's primary output first.
+        retained: Tasks that were not trained on.
+        token_loss: Nats per token of held-out plain text; None when not measured.
+        against_first: Difference of the primary output from the first arm, corrected for the points of all arms.
+        predictions: Log of the target task's predictions, relative to the run's folder; the first seed's.
+    """
+
+    at: float
+    scores: tuple[Score, ...]
+    retained: tuple[RetentionResult, ...] = ()
+    token_loss: RetentionResult | None = None
+    against_first: Change | None = None
+    predictions: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +179,7 @@ class ArmResult(Displayed):
         answers: Its answers to the target task's test split, counted; None where this was not recorded.
         failed: Why its training failed, and so nothing of it was measured; "" where it did not.
         trained_on: Examples and tokens that it was trained on; None when nothing was, or where this was not recorded.
+        points: Points between the base and the arm at which it was evaluated too, in order.
     """
 
     view: ClassVar[str] = "arm"
@@ -182,6 +209,7 @@ class ArmResult(Displayed):
     answers: AnswerSummary | None = None
     failed: str = ""
     trained_on: TrainedOn | None = None
+    points: tuple[PointResult, ...] = ()
 
     def __repr__(self) -> str:
         score = f", {self.scores[0]}" if self.scores else ", failed" if self.failed else ""
@@ -256,6 +284,7 @@ class RunResults(Displayed):
         precision: Of matrix products; "" where this was not recorded.
         lower_precision: What that precision changes; None in float32.
         kernels: What computed products and attention on a CPU, e.g. ``("onednn", "pieces")``.
+        choice: The arm and the point that were chosen by what they keep; None where nobody asked.
     """
 
     view: ClassVar[str] = "run"
@@ -275,6 +304,7 @@ class RunResults(Displayed):
     precision: str = ""
     lower_precision: LowerPrecision | None = None
     kernels: tuple[str, ...] = ()
+    choice: Choice | None = None
 
     def __repr__(self) -> str:
         arms = ", ".join(arm.name for arm in self.arms)
@@ -340,52 +370,13 @@ def write_json(path: Path, record: Any) -> None:
     write_atomically(path, json.dumps(asdict(record), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def read_record(run: Path, name: str, kind: type[Any]) -> Any:
-    """Read a record of a run's folder.
-
-    Raises:
-        StoreError: When it is missing or damaged, or this is no run.
-    """
-    path = run / name
-    if not path.exists():
-        raise _no_run(run, path)
-    try:
-        return TypeAdapter(kind).validate_python(upgraded(from_json(path.read_bytes())))
-    except OSError as fault:
-        raise StoreError(f"cannot be read ({fault.strerror})", where=str(path), fix="Check the file.") from None
-    except ValidationError as invalid:
-        item = invalid.errors()[0]
-        key = ".".join(str(part) for part in item["loc"])
-        what = f"damaged: {key}: {item['msg']}" if key else f"damaged: {item['msg']}"
-        raise StoreError(what, where=str(path), fix="Run the same command again.") from None
-    except ValueError as broken:
-        raise StoreError(f"damaged: {broken}", where=str(path), fix="Run the same command again.") from None
-
-
-def _no_run(run: Path, path: Path) -> StoreError:
-    """Return what is wrong with a folder that has no results: it is none, it is a file, or runs lie in it or beside."""
-    if run.is_file():
-        fix = f"Give the folder that it lies in: {run.parent}." if run.suffix == path.suffix else "Give a run's folder."
-        return StoreError("this is a file, and a run is a folder", where=str(run), fix=fix)
-    if not run.is_dir():
-        beside = did_you_mean(run.name, names) if (names := _runs_in(run.parent)) else "Run `luthier compare` first."
-        return StoreError("there is no such folder", where=str(run), fix=beside)
-    inside = _runs_in(run)
-    fix = f"Give one of the runs in it: {listed(inside)}." if inside else "Run `luthier compare` first."
-    return StoreError("no finished results here", where=str(path), fix=fix)
-
-
-def _runs_in(folder: Path) -> list[str]:
-    return sorted(path.parent.name for path in folder.glob(f"*/{RESULTS}"))
-
-
 def read_results(run: str | Path) -> RunResults:
     """Read ``results.json`` of a run's folder.
 
     Raises:
         StoreError: When it is missing or damaged, or this is no run.
     """
-    results: RunResults = read_record(as_path(run, where="read_results(run)"), RESULTS, RunResults)
+    results: RunResults = read_record(as_path(run, where="read_results(run)"), RESULTS, RunResults, made=RESULTS)
     return results
 
 
@@ -395,5 +386,5 @@ def read_costs(run: str | Path) -> RunCosts:
     Raises:
         StoreError: When it is missing or damaged, or this is no run.
     """
-    costs: RunCosts = read_record(as_path(run, where="read_costs(run)"), COSTS, RunCosts)
+    costs: RunCosts = read_record(as_path(run, where="read_costs(run)"), COSTS, RunCosts, made=RESULTS)
     return costs

@@ -21,6 +21,7 @@ from luthier.metrics.seeds import difference_over_seeds, scores_over_seeds
 from luthier.metrics.significance import PairedComparison, holm, paired_difference
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Score, Variance
+from luthier.results.guessing import above_chance, chance_level
 from luthier.results.records import Change, Pair, RetentionResult
 
 Logs: TypeAlias = Log | Runs
@@ -146,15 +147,17 @@ def retention_over_seeds(
     before: Log, after: Logs, task_metrics: TaskMetrics, config: ScoringConfig, context: Mapping[str, str]
 ) -> RetentionResult:
     """Measure what the training runs of an arm kept of a task; the base answered once, before all of them."""
+    first = score(before, task_metrics, config, context)[0]
     return RetentionResult(
         task=task_metrics.task,
         metric=task_metrics.primary,
         higher_is_better=task_metrics.higher_is_better,
         chance=task_metrics.chance,
-        before=score(before, task_metrics, config, context)[0],
+        before=first,
         after=score_over_seeds(after, task_metrics, config, context)[0],
         change=change_over_seeds(after, before, task_metrics, config),
         scale=task_metrics.scale,
+        able=above_chance(first.low, first.high, chance_level(before, task_metrics), task_metrics),
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from luthier.arguments import as_path
 from luthier.display import Displayed
-from luthier.results.records import RESULTS, read_record
+from luthier.results.records import RESULTS
+from luthier.results.run_files import read_record
 from luthier.results.sequence import Interval, SequenceNumbers
 from luthier.results.summaries import Environment, ModelSummary, TrainingSummary
 
@@ -127,5 +128,7 @@ def read_sequence(run: str | Path) -> SequenceResults:
     Raises:
         StoreError: When it is missing or damaged, or this is no run of ``luthier compare --sequence``.
     """
-    results: SequenceResults = read_record(as_path(run, where="read_sequence(run)"), RESULTS, SequenceResults)
+    results: SequenceResults = read_record(
+        as_path(run, where="read_sequence(run)"), RESULTS, SequenceResults, made=RESULTS
+    )
     return results

@@ -7,11 +7,12 @@ has no 0, so it is set apart by a rule and labelled.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import altair as alt
 
+from luthier.config.interpolation import BASE
 from luthier.report import derived, formatting
 from luthier.report.charts.parts import (
     HEIGHT,
@@ -31,8 +32,9 @@ from luthier.report.charts.parts import (
     padded,
     run_tips,
 )
+from luthier.report.charts.paths import front_marks, path_marks, path_records
 from luthier.report.charts.quality import notes_on_intervals, quality_records, run_records
-from luthier.results.records import ArmResult, RunCosts, RunResults, SeedResult
+from luthier.results.records import ArmResult, PointResult, RunCosts, RunResults, SeedResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class _Position:
         logarithmic: Whether the axis is.
         note: How to read it.
         of_run: Place of one training run; None where it is the arm's.
+        of_point: Place of a point between the base and an arm; None where no paths are drawn.
     """
 
     of: Callable[[ArmResult], float | None]
@@ -54,6 +57,7 @@ class _Position:
     logarithmic: bool
     note: str = ""
     of_run: Callable[[SeedResult], float | None] | None = None
+    of_point: Callable[[PointResult], float | None] | None = None
 
 
 def _scatter(results: RunResults, position: _Position, title: str, *, width: int, legend: bool) -> Chart | None:
@@ -71,8 +75,15 @@ def _scatter(results: RunResults, position: _Position, title: str, *, width: int
         notes.append(position.note)
     if missing:
         notes.append(f"not measured: {', '.join(missing)}")
-    x, ground = _logarithmic(records, position) if position.logarithmic else _linear([*records, *runs], position)
-    parts = ground + _scatter_marks(results, records, runs, x, position, legend)
+    paths = path_records(results, placed, position.of_point, position.label) if position.of_point else []
+    if paths:
+        notes.append("line: from the base (0) to the arm (1) without training")
+    if position.of_point:
+        notes.append("band: the front that nothing beats in both")
+    x, ground = (
+        _logarithmic(records, position) if position.logarithmic else _linear([*records, *runs, *paths], position)
+    )
+    parts = ground + _scatter_marks(results, records, [runs, paths], x, position, legend)
     return layers(parts, title, "; ".join(notes), width, HEIGHT)
 
 
@@ -89,11 +100,18 @@ def _run_records(results: RunResults, position: _Position, placed: Mapping[str, 
 
 
 def _scatter_marks(
-    results: RunResults, records: list[Record], runs: list[Record], x: alt.X, position: _Position, legend: bool
+    results: RunResults,
+    records: list[Record],
+    beside: Sequence[list[Record]],
+    x: alt.X,
+    position: _Position,
+    legend: bool,
 ) -> list[alt.Chart]:
+    """Draw the arms, and beside them their training runs and their points."""
+    runs, paths = beside
     title, apart = position.title, position.of_run is not None
     name = derived.primary_name(results)
-    scale = alt.Scale(domain=padded([*records, *runs], ("score", "low", "high")), nice=False, zero=False)
+    scale = alt.Scale(domain=padded([*records, *runs, *paths], ("score", "low", "high")), nice=False, zero=False)
     y = alt.Y("score:Q", title=name, scale=scale, axis=alt.Axis(tickCount=6))
     tips = [alt.Tooltip("arm:N"), alt.Tooltip("shown:N", title=name), alt.Tooltip("where:N", title=title)]
     base = alt.Chart(inline(records))
@@ -112,13 +130,16 @@ def _scatter_marks(
         opacity=opacity,
         tooltip=tips,
     )
+    better = results.task.higher_is_better
+    front = front_marks([*records, *paths], x, y, higher_is_better=better) if position.of_point else []
+    ground = [*front, *(path_marks(results, paths, x, y) if paths else [])]
     if not runs:
-        return [bars, points]
+        return [*ground, bars, points]
     # Runs that share their arm's place stand beside its mark, so that it does not hide them.
     small = alt.Chart(inline(runs)).mark_point(filled=True, size=RUN_SIZE, xOffset=0 if apart else 9)
     tips = [*run_tips(name), alt.Tooltip("where:N", title=title)]
     marks = small.encode(x=x, y=y, color=colour, opacity=faded(RUN_OPACITY), tooltip=tips)
-    return [bars, marks, points]
+    return [*ground, bars, marks, points]
 
 
 def _logarithmic(records: list[Record], position: _Position) -> tuple[alt.X, list[alt.Chart]]:
@@ -194,6 +215,9 @@ def quality_against_forgetting(results: RunResults, *, width: int = WIDTH, legen
         lost = derived.forgetting(arm)
         return lost.mean if lost else None
 
+    def moved_at(point: PointResult) -> float | None:
+        return 0.0 if point.at == BASE else derived.mean_points(point.retained)
+
     def moved_by(run: SeedResult) -> float | None:
         return derived.mean_points(run.retained)
 
@@ -201,5 +225,5 @@ def quality_against_forgetting(results: RunResults, *, width: int = WIDTH, legen
         return formatting.signed(value, 1)
 
     axis, title = "mean change on other tasks, points", f"{derived.primary_name(results)} against forgetting"
-    position = _Position(moved, axis, written, False, "left of 0 is forgetting", moved_by)
+    position = _Position(moved, axis, written, False, "left of 0 is forgetting", moved_by, moved_at)
     return _scatter(results, position, title, width=width, legend=legend)
