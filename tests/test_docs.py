@@ -30,6 +30,7 @@ from luthier.methods.registry import read_settings as read_method_settings
 from luthier.metrics.registry import get_metric
 from luthier.tasks.each import values_of
 from luthier.tasks.loader import load_task
+from luthier.tasks.mixture_spec import MixtureSpec
 from luthier.tasks.names import library_names
 from luthier.tasks.spec import TaskSpec
 from luthier.tasks.suites import averages, suite_tasks
@@ -139,6 +140,9 @@ def test_yaml_is_valid(block: Block, tmp_path: Path) -> None:
     if "include" in data:  # of lm-eval
         tasks = pytest.importorskip("lm_eval.tasks")
         assert (Path(tasks.__file__).parent / data["include"].partition("/lm_eval/tasks/")[2]).is_file()
+        return
+    if "tasks" in data and "arms" not in data and "helm" not in data:
+        validate(MixtureSpec, data, source=str(block))
         return
     if "helm" in data:
         validate(EvaluateConfig, data, source=str(block))

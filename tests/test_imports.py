@@ -25,7 +25,7 @@ _LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "display",
-        "errors records version quiet control_groups signals visible user_path",
+        "errors records shares version quiet control_groups signals visible user_path",
         "arguments console notebook stdio threads",
         "progress exhausted",
         "files config",

@@ -313,7 +313,10 @@ def test_an_arm_says_everything_that_it_is_trained_with(job: Path, before: dict[
     }
     # There is one objective; another name is refused before there is a key.
     kept: dict[str, Any] = {"name": "another", "shots": 1, "seeds": (0, 1), "interpolate": (0.5,)}
-    assert set(changed | kept) | {"objective"} == set(Arm.__dataclass_fields__), "a new field of an arm needs a line"
+    # A mixture's key is that of its sources and quotas: see test_mixture_arms.
+    assert set(changed | kept) | {"objective", "mixture"} == set(Arm.__dataclass_fields__), (
+        "a new field of an arm needs a line"
+    )
     for name, value in changed.items():
         other = replace(arm, **{name: value} | ({"settings": {}} if name == "method" else {}))
         assert entry_of(plan, other, 0).key != before["train"], name

@@ -49,6 +49,24 @@ def test_a_mixture_stands_where_a_task_does(tmp_path: Path) -> None:
     assert [sum(record.origin == "topic" for record in read[k : k + 24]) for k in (0, 24)] == [12, 12]
 
 
+def test_what_a_mixture_is_made_of_is_in_the_key(tmp_path: Path) -> None:
+    job = write(tmp_path)
+    keys = {}
+    for name, text in (
+        ("as it is", None),
+        ("size", {"size": 20}),
+        ("templates", {"tasks": ["echo.yaml", {"task": "topic", "shots": 1}]}),
+        ("rows", {"tasks": ["echo.yaml", "counting"]}),
+        ("rate", {"rate": "examples"}),
+    ):
+        (job / "mix.yaml").write_text(
+            yaml.safe_dump({"tasks": ["echo.yaml", "topic"], "size": 24, "rate": "equal", **(text or {})})
+        )
+        plan = planned(tmp_path, task=str(job / "mix.yaml"), arms=["full"], retain=[])
+        keys[name] = job_of(plan, plan.arms[0], 0).entry(tmp_path).key
+    assert len(set(keys.values())) == len(keys)
+
+
 def test_an_arm_has_a_mixture_of_its_own_and_says_so(tmp_path: Path) -> None:
     job = write(tmp_path)
     arms = [

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from luthier.records import Share
+from luthier.shares import Share
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What is known of a source before shares are found: see :class:`~luthier.records.Share`."""
+    """What is known of a source before shares are found: see :class:`~luthier.shares.Share`."""
 
     source: str
     examples: int

@@ -9,6 +9,7 @@ from typing import Any
 
 from luthier.config.arms import Arm
 from luthier.config.interpolation import TRAINED
+from luthier.evaluation.divergence import DIVERGENCE
 from luthier.evaluation.latency import Latency
 from luthier.evaluation.measured import Judging
 from luthier.evaluation.prepared_task import signature_context
@@ -18,12 +19,14 @@ from luthier.experiments.replay import replay_in_words
 from luthier.experiments.search import parameters_in_words
 from luthier.experiments.suite_averages import averages_of
 from luthier.experiments.summaries import training_summary
-from luthier.experiments.training_data import replayed_examples
+from luthier.experiments.training_data import replayed_examples, seen_tasks
 from luthier.methods.peft_files import target_modules
 from luthier.methods.registry import find_method, read_settings
 from luthier.metrics.overlap.unicode_words import unread_references
 from luthier.metrics.seed_runs import Log
 from luthier.metrics.task_metrics import TOKEN_LOSS
+from luthier.records import Score
+from luthier.results.answer_changes import AnswerChanges, answer_changes
 from luthier.results.answers import summarise_answers, warnings_about_answers
 from luthier.results.costs import mean_costs
 from luthier.results.records import ArmCosts, ArmResult, PointResult, RetentionResult, SeedResult
@@ -66,7 +69,7 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
         steps=done.steps if done else 0,
         best_step=done.best_step if done else None,
         scores=score_over_seeds(outcome.logs, target.metrics, plan.config.evaluation, context),
-        retained=_retained(plan, outcome.runs, base),
+        retained=_retained(plan, arm, outcome.runs, base),
         token_loss=_token_loss(plan, outcome.runs, base),
         predictions=log_path(arm, first.seed),
         curve=curve_path(arm, first.seed) if first.trained else "",
@@ -77,6 +80,8 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
         answers=summarise_answers(outcome.logs, target.metrics),
         trained_on=TrainedOn(done.examples, done.supervised_tokens, plan.training.shares_of(arm)) if done else None,
         points=tuple(_point_result(plan, outcome, point, base) for point in outcome.points),
+        divergence=_divergence(plan, outcome.runs),
+        changes=_changes(plan, outcome.runs, base),
     )
 
 
@@ -130,7 +135,7 @@ def _seed_result(plan: Plan, arm: Arm, run: SeedOutcome, base: RetentionLogs) ->
     return SeedResult(
         seed=run.seed,
         scores=score_over_seeds(run.log.predictions, plan.target.metrics, plan.config.evaluation, context),
-        retained=_retained(plan, [run], base),
+        retained=_retained(plan, arm, [run], base),
         token_loss=_token_loss(plan, [run], base),
         steps=done.steps if done else 0,
         best_step=done.best_step if done else None,
@@ -146,13 +151,13 @@ def _point_result(plan: Plan, outcome: ArmOutcome, point: PointOutcome, base: Re
     return PointResult(
         at=point.at,
         scores=score_over_seeds(point.logs, target.metrics, evaluation, context),
-        retained=_retained(plan, point.runs, base),
+        retained=_retained(plan, outcome.arm, point.runs, base),
         token_loss=_token_loss(plan, point.runs, base),
         predictions=log_path(arm, point.runs[0].seed, point.at),
     )
 
 
-def _retained(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> tuple[RetentionResult, ...]:
+def _retained(plan: Plan, arm: Arm, runs: Sequence[SeedOutcome], base: RetentionLogs) -> tuple[RetentionResult, ...]:
     if not runs[0].retention.tasks:
         return ()
     found = []
@@ -163,6 +168,8 @@ def _retained(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> t
         before = group.log_of(_by_task(plan, base))
         logs = {run.seed: group.log_of(_by_task(plan, run.retention)) for run in runs}
         found.append(replace(_kept(plan, group, before, logs), group=True))
+    seen = seen_tasks(plan.training, arm, [other.name for other in plan.retained])
+    found = [replace(item, seen=item.task in seen) for item in found]
     tasks = corrected_retention(found, plan.config.evaluation)
     suites = averages_of(plan.config.retain or (), [item.task for item in tasks])
     return (*tasks, *suite_retention(tasks, suites, plan.config.evaluation.confidence))
@@ -175,6 +182,24 @@ def _kept(plan: Plan, judging: Judging, before: Log, logs: Logs) -> RetentionRes
 
 def _by_task(plan: Plan, logs: RetentionLogs) -> dict[str, Log]:
     return {other.name: log.predictions for other, log in zip(plan.retained, logs.tasks, strict=True)}
+
+
+def _divergence(plan: Plan, runs: Sequence[SeedOutcome]) -> Score | None:
+    """Return how far an arm is from the base on the target's validation examples, over its seeds."""
+    logs = {run.seed: run.retention.divergence.predictions for run in runs if run.retention.divergence is not None}
+    if not logs:
+        return None
+    return score_over_seeds(logs, DIVERGENCE, plan.config.evaluation, {"split": "validation"})[0]
+
+
+def _changes(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> AnswerChanges | None:
+    """Return how the answers to the retained tasks changed, over all of an arm's seeds."""
+    pairs = [
+        (before.predictions, after.predictions)
+        for run in runs
+        for before, after in zip(base.tasks, run.retention.tasks, strict=False)
+    ]
+    return answer_changes(pairs, frozenset(plan.target.task.choices))
 
 
 def _token_loss(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> RetentionResult | None:

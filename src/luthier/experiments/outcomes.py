@@ -14,7 +14,7 @@ from luthier.evaluation.latency import Latency, read_latency
 from luthier.evaluation.run import PredictionLog, read_log
 from luthier.experiments.failures import Failure, failure_of
 from luthier.experiments.plan import Plan
-from luthier.experiments.run_unit import retention_jobs, target_job, timing_of
+from luthier.experiments.run_unit import divergence_of, measures_divergence, retention_jobs, target_job, timing_of
 from luthier.experiments.search import SearchOutcome, settled
 from luthier.experiments.trained_arms import trained
 from luthier.experiments.units import Unit
@@ -25,11 +25,19 @@ from luthier.training.trained import Trained
 
 @dataclass(frozen=True)
 class RetentionLogs:
-    """What a model answers on tasks and text that it was not trained on."""
+    """What a model answers on tasks and text that it was not trained on, and how far it is from the base.
+
+    Attributes:
+        tasks: Answers to the retained tasks.
+        text: Token loss of the plain text; None without any.
+        notes: What was cut or left out.
+        divergence: From the base, on the target's validation examples; None where it was not measured.
+    """
 
     tasks: tuple[PredictionLog, ...]
     text: PredictionLog | None
     notes: tuple[str, ...] = ()
+    divergence: PredictionLog | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,14 @@ def _retention_logs(plan: Plan, unit: Unit) -> RetentionLogs:
     logs = [read_log(job) for job in jobs]
     count = len(plan.retained)
     notes = (*_fit_notes(jobs), *_unparsed_notes(jobs, logs))
-    return RetentionLogs(tuple(logs[:count]), logs[count] if len(logs) > count else None, notes)
+    text = logs[count] if len(logs) > count else None
+    return RetentionLogs(tuple(logs[:count]), text, notes, _divergence(plan, unit))
+
+
+def _divergence(plan: Plan, unit: Unit) -> PredictionLog | None:
+    if not unit.arm or unit.at != TRAINED or not measures_divergence(plan):
+        return None
+    return read_log(divergence_of(plan, Unit("divergence", unit.arm, unit.seed)))
 
 
 def _training_notes(arm: Arm, seed: int | None, done: Trained | None) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from luthier.config.arms import Arm
 from luthier.config.interpolation import BASE, TRAINED
 from luthier.errors import DivergenceError
 from luthier.evaluation.context import EvaluationContext
+from luthier.evaluation.divergence import divergence_job
 from luthier.evaluation.jobs import EvaluationJob, task_job
 from luthier.evaluation.latency import TimingJob, time_requests, timing_job
 from luthier.evaluation.measured import Measured
@@ -188,7 +189,20 @@ def answering_jobs(plan: Plan, unit: Unit) -> list[EvaluationJob]:
     """Return what a unit answers that answers anything."""
     if unit.kind == "evaluate":
         return [target_job(plan, unit)[0]]
+    if unit.kind == "divergence":
+        return [divergence_of(plan, unit)]
     return [loss_job(plan, unit)] if unit.kind == "loss" else retention_jobs(plan, unit)
+
+
+def measures_divergence(plan: Plan) -> bool:
+    """Whether it is measured how far arms are from the base: where forgetting is, and there are validation examples."""
+    return bool((plan.retained or plan.texts) and plan.training.validation.records)
+
+
+def divergence_of(plan: Plan, unit: Unit) -> EvaluationJob:
+    """Return the divergence from the base on some of the target's validation examples."""
+    records = plan.training.validation.records[: plan.config.training.validation_examples]
+    return divergence_job(plan.model, records, _context(plan, unit), label=f"{_label(plan, unit)}: divergence")
 
 
 def _key_at(entry: Entry, at: float) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from luthier.config.advice import or_allow_lost
 from luthier.config.arms import Arm
+from luthier.config.replay import SELF, TASKS
 from luthier.data.encoding import Encoder
 from luthier.data.shares import Measured, shares
 from luthier.errors import DataError
@@ -15,7 +17,8 @@ from luthier.evaluation.prepared_task import make_encoder
 from luthier.experiments.replay import REPLAYED, ReplaySources, fisher_records, replay_pools, with_replayed
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.objectives.objective import Objective
-from luthier.records import Encoded, Share
+from luthier.records import Encoded
+from luthier.shares import Share
 from luthier.tasks.loader import TaskData
 from luthier.tasks.mixture import Mixture, Reader, make_mixture
 from luthier.tasks.mixture_spec import read_mixture
@@ -66,6 +69,14 @@ class ArmsData:
         found = quotas_of(train)
         asked = arm.replay.share if arm.replay else 0.0
         return shares(measured_origins(train), (1 - asked, asked), found)
+
+
+def seen_tasks(data: ArmsData, arm: Arm, retained: Sequence[str]) -> frozenset[str]:
+    """Return the retained tasks of which an arm is trained on other examples, by their names."""
+    if arm.mixture:
+        return frozenset(share.source for share in data.mixtures[arm.mixture].shares)
+    source = arm.replay.source if arm.replay else ""
+    return frozenset(retained if source in (TASKS, SELF) else (source, Path(source).stem))
 
 
 def quotas_of(train: TrainingSet[Encoded]) -> tuple[int, ...]:

@@ -10,11 +10,11 @@ from luthier.config.arms import Arm
 from luthier.config.interpolation import BASE, TRAINED
 
 Split: TypeAlias = Literal["test", "validation"]
-Kind: TypeAlias = Literal["search", "train", "evaluate", "loss", "retain", "precision", "time"]
-_FIRST = ("search", "train", "retain", "evaluate", "loss", "precision", "time")
+Kind: TypeAlias = Literal["search", "train", "evaluate", "loss", "retain", "divergence", "precision", "time"]
+_FIRST = ("search", "train", "retain", "divergence", "evaluate", "loss", "precision", "time")
 """Kinds by what should begin first where several processes work: others wait for searches and trainings."""
 
-_OF_THE_BASE: tuple[Kind, ...] = ("retain", "precision")
+_OF_THE_BASE: tuple[Kind, ...] = ("retain", "divergence", "precision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class Unit:
     Attributes:
         kind: ``search`` chooses an arm's hyper-parameters, ``train`` trains it with one seed, ``evaluate`` answers the
             target's test split, ``loss`` scores the references of that split, ``retain`` answers the retained tasks and
-            text, ``precision`` answers some examples in float32 too, ``time`` times single requests.
+            text, ``divergence`` measures how far it is from the base on the target's validation examples,
+            ``precision`` answers some examples in float32 too, ``time`` times single requests.
         arm: Name of the arm; "" is the base.
         seed: Of the training; None where nothing is trained.
         needs: Units that must be done first, by their names.
@@ -62,6 +63,7 @@ def plan_units(
     *,
     searching: bool,
     retaining: bool,
+    diverging: bool = False,
     lower_precision: bool = False,
     choosing: bool = False,
 ) -> tuple[Unit, ...]:
@@ -71,14 +73,25 @@ def plan_units(
         arms: What is compared.
         searching: Whether hyper-parameters are searched.
         retaining: Whether there are retained tasks or texts.
+        diverging: Whether the divergence from the base is measured.
         lower_precision: Whether products are computed in a lower precision than float32.
         choosing: Whether an arm and a point are chosen on the validation splits.
     """
-    asked = {"retain": retaining, "precision": lower_precision}
+    diverging = diverging and any(arm.method is not None for arm in arms)
+    asked = {"retain": retaining, "divergence": diverging, "precision": lower_precision}
     base = [Unit(kind, "") for kind in _OF_THE_BASE if asked[kind]]
     base += [Unit("retain", "", split="validation")] if choosing else []
-    units = (_units_of(arm, searching=searching, retaining=retaining, choosing=choosing) for arm in arms)
-    return (*base, *(unit for own in units for unit in own))
+    units = [_units_of(arm, searching=searching, retaining=retaining, choosing=choosing) for arm in arms]
+    far = [unit for arm in arms for unit in _divergences(arm)] if diverging else []
+    return (*base, *(unit for own in units for unit in own), *far)
+
+
+def _divergences(arm: Arm) -> Iterator[Unit]:
+    """Yield the units that measure how far an arm is from the base; the base leaves its distributions first."""
+    if arm.method is not None:
+        for seed in arm.seeds:
+            needs = (Unit("train", arm.name, seed).name, Unit("divergence", "").name)
+            yield Unit("divergence", arm.name, seed, needs)
 
 
 def _units_of(arm: Arm, *, searching: bool, retaining: bool, choosing: bool) -> Iterator[Unit]:

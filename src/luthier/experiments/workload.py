@@ -11,7 +11,7 @@ from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.response_cache import recall
 from luthier.experiments.lower_precision import computes_lower, precision_jobs
 from luthier.experiments.plan import Plan
-from luthier.experiments.run_unit import has_failed, is_finished, retention_jobs, target_job
+from luthier.experiments.run_unit import has_failed, is_finished, measures_divergence, retention_jobs, target_job
 from luthier.experiments.search import search_is_finished, settled
 from luthier.experiments.trained_arms import job_of
 from luthier.experiments.units import Unit, plan_units, points_of
@@ -51,6 +51,7 @@ def units_of(plan: Plan) -> tuple[Unit, ...]:
         plan.arms,
         searching=plan.config.search.trials > 0,
         retaining=bool(plan.retained or plan.texts),
+        diverging=measures_divergence(plan),
         lower_precision=computes_lower(plan),
         choosing=plan.choosing is not None,
     )
@@ -70,6 +71,8 @@ def _work(plan: Plan, unit: Unit, known: dict[tuple[str, int, str], tuple[Evalua
         arm, seed = plan.arm(unit.arm), unit.seed if unit.seed is not None else plan.arm(unit.arm).seeds[0]
         chosen = settled(plan, arm)[0] if search_is_finished(plan, arm) else arm
         return UnitWork(unit, is_finished(plan, unit), job_of(plan, chosen, seed))
+    if unit.kind == "divergence":
+        return UnitWork(unit, is_finished(plan, unit))  # a few forward passes
     if unit.kind == "precision":
         return UnitWork(unit, is_finished(plan, unit), jobs=precision_jobs(plan).in_order)
     trained = unit.seed is None or unit.at == BASE or is_finished(plan, Unit("train", unit.arm, unit.seed))

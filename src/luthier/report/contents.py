@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from luthier.report import answer_tables, tables
+from luthier.report.change_table import change_table
 from luthier.report.choice_table import choice_table
 from luthier.report.cost_tables import cost_table, storage_table
 from luthier.report.run_tables import runs_table
@@ -22,6 +23,7 @@ def all_tables(results: RunResults, costs: RunCosts | None) -> list[Table]:
         choice_table(results),
         tables.pairs_table(results),
         runs_table(results),
+        change_table(results),
         trained_on_table(results),
         *share_tables(results),
         answer_tables.answers_table(results),

@@ -275,11 +275,15 @@ def _retention_row(arm: ArmResult, item: RetentionResult, intervals: Intervals, 
     arrow = "↑" if item.higher_is_better else "↓"
     return (
         _greyed(Cell(named[0], f"{named[1]} {arrow}{chance}"), item) if names_task else Cell(""),
-        Cell(arm.name, _detectable(item.change, digits)),
+        Cell(arm.name, ", ".join(filter(None, (_SEEN * item.seen, _detectable(item.change, digits))))),
         _greyed(change_cell(item.change, digits, intervals, higher_better=item.higher_is_better), item),
         _greyed(value_cell(item.before, digits, intervals), item),
         _greyed(value_cell(item.after, digits, intervals), item),
     )
+
+
+_SEEN = "seen in training"
+"""Stands below an arm that was trained on other examples of the task."""
 
 
 def _greyed(cell: Cell, item: RetentionResult) -> Cell:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from luthier.records import Share
 from luthier.report.tables import Cell, Column, Table
 from luthier.results.records import RunResults
+from luthier.shares import Share
 
 _OF_SOURCES = (
     *("Examples", "Asked (%)", "In an epoch", "Of examples (%)", "Of supervised tokens (%)", "Passes"),

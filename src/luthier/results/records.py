@@ -17,6 +17,7 @@ from luthier.arguments import as_path
 from luthier.display import Displayed
 from luthier.files.atomic import write_atomically
 from luthier.records import Score, Variance
+from luthier.results.answer_changes import AnswerChanges
 from luthier.results.answers import AnswerSummary
 from luthier.results.choice import Choice
 from luthier.results.run_files import read_record
@@ -81,6 +82,8 @@ class RetentionResult:
         group: Whether it is the number of a group of tasks that stand beside it: no mean counts them twice.
         able: Whether the base can do it: its interval lies above chance. What was never known cannot be forgotten, so
             that a task which it cannot do leaves every mean.
+        seen: Whether the arm was trained on examples of it too (of its training split): a cure, not a measurement of
+            something apart.
     """
 
     task: str
@@ -93,6 +96,7 @@ class RetentionResult:
     scale: float | None = 1.0
     group: bool = False
     able: bool = True
+    seen: bool = False
 
     @property
     def counts(self) -> bool:
@@ -178,6 +182,9 @@ class ArmResult(Displayed):
         per_seed: What each of these runs found, in the same order.
         answers: Its answers to the target task's test split, counted; None where this was not recorded.
         failed: Why its training failed, and so nothing of it was measured; "" where it did not.
+        divergence: Forward KL divergence from the base on the target's validation examples, in nats per token, over all
+            seeds; None where it was not measured.
+        changes: How its answers to the retained tasks changed, over all seeds; None where none were measured.
         trained_on: Examples and tokens that it was trained on; None when nothing was, or where this was not recorded.
         points: Points between the base and the arm at which it was evaluated too, in order.
     """
@@ -209,6 +216,8 @@ class ArmResult(Displayed):
     answers: AnswerSummary | None = None
     failed: str = ""
     trained_on: TrainedOn | None = None
+    divergence: Score | None = None
+    changes: AnswerChanges | None = None
     points: tuple[PointResult, ...] = ()
 
     def __repr__(self) -> str:

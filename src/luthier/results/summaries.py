@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from luthier.records import Share
+from luthier.shares import Share
 
 
 @dataclass(frozen=True, slots=True)

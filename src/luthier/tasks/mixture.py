@@ -16,7 +16,8 @@ from luthier.data.shares import Measured, shares
 from luthier.data.text_windows import text_windows
 from luthier.errors import DataError, LuthierError, collecting, raise_faults
 from luthier.files.digests import digest
-from luthier.records import Encoded, Share
+from luthier.records import Encoded
+from luthier.shares import Share
 from luthier.tasks.held_out_text import load_texts
 from luthier.tasks.loader import load_task, with_data_settings
 from luthier.tasks.mixture_spec import MixtureSource, MixtureSpec
