@@ -40,7 +40,7 @@ class TrainingRows:
     Attributes:
         report: What became of the rows.
         held_out: Hashes of the texts of its validation and test examples.
-        digest: Of the rows that are kept.
+        digest: Of the rows that are kept, and of how they are worded.
 
     Raises:
         LuthierError: When rows cannot be read, or too many are left out.
@@ -72,7 +72,8 @@ class TrainingRows:
         self._hash()
 
     def _hash(self) -> None:
-        hashed = blake2b(self.task.digest.encode(), digest_size=16)
+        worded = self._source.model_dump_json(exclude={"weight", "task", "text"})
+        hashed = blake2b(f"{self.task.digest} {self._seed} {worded}".encode(), digest_size=16)
         for own in self._rows:
             hashed.update(repr((own.example.id, own.example.prompt, own.example.targets)).encode("utf-8", "replace"))
         self.digest = hashed.hexdigest()
