@@ -17,10 +17,10 @@ from luthier.config.verbs import VERBS, Verb, settings_class, verb_of
 from small_job import luthier
 
 MOST_OPTIONS = {
-    "compare": 20,  # --dry-run: what is asked before a run is asked by hand; --data: where benchmarks are
+    "compare": 22,  # --dry-run: asked by hand; --data: where benchmarks are; --retain-at-least, --extrapolate, --sequence
     "curve": 18,
     "tune": 12,
-    "merge": 9,
+    "merge": 14,  # --how, --weights, --density and --scale: how adapters become one is said anew each time
     "eval": 19,  # --data, --suite, --compare: where benchmarks are, what is measured of a task, and a second model
     "predict": 12,
     "check": 7,

@@ -39,7 +39,7 @@ class CompareConfig(RunSettings, ComputingSettings, TaskSettings):
     """The share of what the base can do on the retained tasks that must be kept: the arm, and the point between it and
     the base, are chosen by this."""
     extrapolate: bool = False
-    """Allow points of ``interpolate`` beyond the trained model, up to 1.5."""
+    """Allow points beyond the trained model, up to 1.5."""
     dry_run: bool = False
     """Only say what the comparison would take: examples, steps, tokens, and time by timed steps; run nothing."""
     data: DataConfig = DataConfig()

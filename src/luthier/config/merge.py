@@ -35,7 +35,7 @@ class MergeConfig(DeviceSettings, ModelSettings):
     scale: float = 1.0
     """How far from the base (0) to what was trained (1)."""
     extrapolate: bool = False
-    """Allow a scale beyond the trained model, up to 1.5."""
+    """Allow points beyond the trained model, up to 1.5."""
     task: Name | None = None
     """The task on whose examples the merge is proved; the task that the adapter was trained on when not given."""
     sample: int = Field(default=32, ge=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -27,6 +28,9 @@ RUN_SIZE = 30
 RUN_OPACITY = 0.6
 """Marks of single training runs, which stand beside their mean."""
 ROW_HEIGHT = 30
+_CHARACTER = 5
+"""Pixels of a character of a subtitle, the mean of many."""
+_FEWEST = 60
 LABEL_WIDTH = 48
 """Pixels to the right of a chart for values that are written beside the last interval."""
 
@@ -61,8 +65,9 @@ def run_tips(axis: str) -> list[alt.Tooltip]:
 
 
 def layers(parts: Sequence[alt.Chart], title: str, subtitle: str, width: int, height: int, *, room: int = 8) -> Chart:
-    """Lay parts over one another under one title; ``room`` is the padding to the right, in pixels."""
-    text = alt.TitleParams(text=title, subtitle=subtitle) if subtitle else alt.TitleParams(text=title)
+    """Lay parts over one another under one title, no wider than they are; ``room`` is the padding to the right."""
+    lines = textwrap.wrap(subtitle, max(_FEWEST, width // _CHARACTER))
+    text = alt.TitleParams(text=title, subtitle=lines) if lines else alt.TitleParams(text=title)
     focus = alt.param(name=FOCUS, value="")
     padding = {"left": 4, "top": 4, "right": room, "bottom": 4}
     chart = alt.layer(*parts).properties(title=text, width=width, height=height, padding=padding).add_params(focus)
