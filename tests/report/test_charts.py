@@ -161,7 +161,7 @@ def test_what_guessing_scores_is_drawn_where_it_is_known() -> None:
     )
     assert low < 0.05
     assert high > 0.4
-    assert "dotted: chance and always 'no'" in spec["title"]["subtitle"]
+    assert "dotted: chance and always 'no'" in " ".join(spec["title"]["subtitle"])
     plain = quality.primary_scores(example_run.results())
     assert plain is not None
-    assert "dotted" not in plain.to_dict()["title"]["subtitle"]
+    assert "dotted" not in " ".join(plain.to_dict()["title"]["subtitle"])

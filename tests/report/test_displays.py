@@ -26,6 +26,7 @@ from luthier.experiments.evaluate import Evaluated, Evaluation
 from luthier.experiments.predict import AnsweredRows
 from luthier.experiments.tune import Tuned
 from luthier.files.store import About, Entry
+from luthier.methods.combining import Combined
 from luthier.methods.merging import Merged
 from luthier.records import Score
 from luthier.report import tables
@@ -67,6 +68,7 @@ RECORDS: dict[str, Callable[[], Displayed]] = {
     "answered rows": lambda: ANSWERED,
     "tuned": tuned,
     "merged": lambda: Merged(1e-5, 1e-3, 0.5, 0.5, lambda: None, 32, "accuracy"),
+    "combined": lambda: Combined(("a", "b"), "ties", "model", "accuracy", 0.5, (0.6, 0.7), 0.65, 32, (0.5, 0.5)),
     "task": lambda: luthier.load_task("topic"),
     "curve": example_curves.curve,
     "sequence": example_curves.sequence,
