@@ -1,4 +1,4 @@
-"""On real weights with tied embeddings: eleven points of every kind of way, its ends bit for bit; perf/interpolation.py times them."""
+"""On real weights with tied embeddings: eleven points of every kind of way, the ends bit for bit. `perf` times them."""
 
 from __future__ import annotations
 
