@@ -52,9 +52,11 @@ def _note(forecast: Forecast) -> str:
     store = f" {found} of {units} units of work are found in the store and cost nothing." if found else ""
     searched = any(arm.counts.trials for arm in forecast.arms)
     trials = " Trials of a search are counted to their ends; some are stopped earlier." if searched else ""
+    more = any(arm.counts.points or arm.counts.choosing for arm in forecast.arms)
+    besides = " Points between base and arm, and validation splits to choose by, are in the time alone." if more else ""
     measuring = duration(forecast.measuring_seconds)
     return (
-        f"About {duration(forecast.seconds)} in all{workers}.{store}{trials} Examples, steps and requests are those of "
+        f"About {duration(forecast.seconds)} in all{workers}.{store}{trials}{besides} Examples, steps and requests are those of "
         "one training; each is made as often as the arm is trained. Times follow from steps and answers that were "
         f"timed for {measuring}; memory is that of a pass of training. Reading the model and writing the report are "
         "not counted. Nothing was run or written."
