@@ -53,7 +53,7 @@ def _note(forecast: Forecast) -> str:
     searched = any(arm.counts.trials for arm in forecast.arms)
     trials = " Trials of a search are counted to their ends; some are stopped earlier." if searched else ""
     more = any(arm.counts.points or arm.counts.choosing for arm in forecast.arms)
-    besides = " Points between base and arm, and validation splits to choose by, are in the time alone." if more else ""
+    besides = " Points and validation splits to choose by are in the time alone." if more else ""
     measuring = duration(forecast.measuring_seconds)
     return (
         f"About {duration(forecast.seconds)} in all{workers}.{store}{trials}{besides} Examples, steps and requests are those of "
