@@ -124,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(SMOLLM2 if SMOLLM2.exists() else SHARED / "models" / "stories260k"))
     parser.add_argument("--documents", type=int, default=8, help="of each task; some have more, some fewer")
+    parser.add_argument("--new-tokens", type=int, default=NEW_TOKENS, help="of a written answer at most")
     parser.add_argument("--batch", type=int, default=8, help="of lm-eval")
     parser.add_argument("--only", default=",".join(WORKLOADS), help="some of them")
     options = parser.parse_args()
