@@ -126,6 +126,7 @@ def _with_protocol(task: Task, spec: TaskSpec, texts: _Texts, constants: Mapping
         task,
         joint=_joint(spec),
         choices_lines=texts.optional(spec.choices_lines, "choices_lines"),
+        wrong_lines=texts.optional(spec.wrong_lines, "wrong_lines"),
         group_template=texts.optional(spec.group, "group") if _is_jinja(spec.group) else None,
         other_extractions={name: _extraction(one) for name, one in list(spec.extracts.items())[1:]},
         constants=dict(constants),
