@@ -368,7 +368,6 @@ FAMILIES: dict[str, Callable[[str, Path], _Local]] = {
     "truthfulqa_mc1": _truthfulqa,
     "truthfulqa_mc2": _truthfulqa,
     "truthfulqa_gen": _truthfulqa,
-    "truthfulqa_gen": _truthfulqa,
     "bbq": _bbq,
     "bbq_ambig": _bbq,
     "bbq_disambig": _bbq,

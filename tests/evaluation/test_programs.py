@@ -13,6 +13,7 @@ import yaml
 
 pytest.importorskip("lm_eval")
 
+from lm_eval_local import LM_EVAL_TASKS
 from luthier.errors import LuthierError, TaskError
 from luthier.evaluation.harness.documents import HarnessSettings
 from luthier.evaluation.harness.loading import load_tasks
@@ -23,7 +24,6 @@ from luthier.evaluation.programs import run as running
 from luthier.evaluation.programs.code_eval import CodeEval, pass_at
 from luthier.evaluation.programs.run import LIMITS, Limits, Outcome, require_confinement, run_program
 from luthier.models.load import load_model
-from lm_eval_local import LM_EVAL_TASKS
 
 QUICK = replace(LIMITS, seconds=1, wall_seconds=4)
 
@@ -77,15 +77,17 @@ def test_a_program_that_fails_or_wants_too_much_does_not(program: str, why: str)
 
 
 def test_a_fork_bomb_is_stopped_and_nothing_of_it_is_left() -> None:
-    count = "import os, time\nn = 0\ntry:\n    while n < 100:\n        if not os.fork(): time.sleep(60)\n        n += 1\n"
+    count = (
+        "import os, time\nn = 0\ntry:\n    while n < 100:\n        if not os.fork(): time.sleep(60)\n        n += 1\n"
+    )
     outcome = run_program(f"{count}except BlockingIOError: raise SystemError(f'after {{n}}') from None")
     assert outcome.why == f"SystemError: after {LIMITS.processes - 1}"
-    assert not [own for own in os.listdir("/proc") if own.isdecimal() and b"confined.py" in _command(own)]
+    assert not [own for own in Path("/proc").iterdir() if own.name.isdecimal() and b"confined.py" in _command(own)]
 
 
-def _command(process: str) -> bytes:
+def _command(process: Path) -> bytes:
     try:
-        return Path("/proc", process, "cmdline").read_bytes()
+        return (process / "cmdline").read_bytes()
     except OSError:
         return b""
 
@@ -113,7 +115,7 @@ def test_a_program_that_closes_its_report_is_still_ended() -> None:
 
 
 def test_a_report_that_has_no_end_is_not_read_to_its_end() -> None:
-    loud = "import os\nfor n in range(3, 20):\n    try:\n        while True: os.write(n, b'x' * 9999)\n    except OSError: pass"
+    loud = "import os\nfor n in range(3, 20):\n  try:\n    while True: os.write(n, b'x' * 9999)\n  except OSError: pass"
     assert not run_program(loud, Limits(seconds=1, wall_seconds=4)).passed
 
 

@@ -201,9 +201,7 @@ class KVSlots:
             known = path.first(before.tokens + following) if following else before
         return logits
 
-    def _run_pass(
-        self, step: Pass, known: KeyValues, places: Sequence[int], outside: int
-    ) -> tuple[Tensor, KeyValues]:
+    def _run_pass(self, step: Pass, known: KeyValues, places: Sequence[int], outside: int) -> tuple[Tensor, KeyValues]:
         """Run the rest of some prompts behind the keys and values that are known of them, and fill their slots.
 
         Args:

@@ -38,7 +38,7 @@ def packed_linear_layers(module: nn.Module) -> Iterator[None]:
     Nothing is replaced where the copies would take too much of the free memory, and a layer computes by itself where a
     gradient is asked for.
     """
-    parts = [part for part in module.modules() if _is_packable(part)]
+    parts: list[Any] = [part for part in module.modules() if _is_packable(part)]
     free = free_bytes(torch.device("cpu"))
     if free is not None and _SHARE * 4 * sum(part.weight.numel() for part in parts) > free:
         parts = []

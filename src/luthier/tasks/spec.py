@@ -69,7 +69,7 @@ class TaskSpec(Settings):
     choices_lines: str | None = None
     """Jinja text of which every line is an answer to choose from."""
     wrong_lines: str | None = None
-    """Jinja text of which every line is a wrong answer, for metrics that compare an answer with right and wrong ones."""
+    """Jinja text of which every line is a wrong answer, for metrics that compare with right and wrong ones."""
     chance: Fraction | None = None
     """Score of the primary metric by guessing."""
     metrics: tuple[str, ...] = ("rouge", "exact_match")

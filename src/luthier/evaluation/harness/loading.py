@@ -273,8 +273,8 @@ def _require_leave(name: str, tasks: Sequence[str], *, run_code: bool) -> None:
     raise TaskError(
         f"the answers to {_listed(tasks)} are programs, and judging them runs code that a model wrote",
         where=f"{HARNESS}{name}",
-        fix="Allow it by --run-code: each program runs in a process of its own, without network, within limits of time, "
-        "memory and files.",
+        fix="Allow it by `luthier eval --run-code`: each program runs in a process of its own, without network, "
+        "within limits of time, memory and files.",
     )
 
 

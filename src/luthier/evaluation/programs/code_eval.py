@@ -50,10 +50,7 @@ class CodeEval:
         results: dict[int, list[tuple[int, dict[str, Any]]]] = {}
         for task, (test, candidates) in enumerate(zip(references, predictions, strict=True)):
             ended = [self._outcome(f"{candidate}\n{test}") for candidate in candidates]
-            results[task] = [
-                (number, {"task_id": task, "passed": own.passed, "result": own.why or "passed", "completion_id": number})
-                for number, own in enumerate(ended)
-            ]
+            results[task] = [(number, _as_theirs(task, number, own)) for number, own in enumerate(ended)]
         total = np.array([len(own) for own in results.values()])
         right = np.array([sum(one["passed"] for _, one in own) for own in results.values()])
         found = {f"pass@{own}": float(pass_at(total, right, own).mean()) for own in k if (total >= own).all()}
@@ -63,6 +60,10 @@ class CodeEval:
         if program not in self.outcomes:
             self.outcomes[program] = run_program(program)
         return self.outcomes[program]
+
+
+def _as_theirs(task: int, number: int, ended: Outcome) -> dict[str, Any]:
+    return {"task_id": task, "passed": ended.passed, "result": ended.why or "passed", "completion_id": number}
 
 
 def pass_at(total: Any, right: Any, k: int) -> Any:
@@ -92,9 +93,7 @@ def instead_of_evaluates(make: Callable[[], CodeEval]) -> Iterator[None]:
         evaluate.load = before
 
 
-def _load(
-    before: Callable[..., Any], make: Callable[[], CodeEval], path: str, *arguments: Any, **options: Any
-) -> Any:
+def _load(before: Callable[..., Any], make: Callable[[], CodeEval], path: str, *arguments: Any, **options: Any) -> Any:
     return make() if path == _NAME else before(path, *arguments, **options)
 
 

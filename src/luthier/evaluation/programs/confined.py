@@ -6,8 +6,8 @@ Three processes, each in what the one before has set up:
   but a loopback that is down, everything is mounted read-only but one empty folder in memory, and nothing of other
   processes can be seen;
 - process 1 of the new namespace waits, so that all that is left ends with it;
-- the program runs under limits of the kernel (``setrlimit``), without rights: as an ordinary user who owns nothing where
-  the launcher is root, else as the user in a namespace of users, without capabilities.
+- the program runs under limits of the kernel (``setrlimit``), without rights: as an ordinary user who owns nothing
+  where the launcher is root, else as the user in a namespace of users, without capabilities.
 
 Nothing outside the standard library is imported here, and of Luthier nothing.
 """
@@ -22,6 +22,7 @@ import signal
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 REFUSED = 77
@@ -67,7 +68,7 @@ def _run(asked: dict[str, Any], report: int) -> int:
     _limit(asked["limits"])
     mark = asked["mark"]
     try:
-        exec(compile(asked["program"], "program", "exec"), {})  # noqa: S102  # this is what all the rest is for
+        exec(compile(asked["program"], "program", "exec"), {})  # this is what all the rest is for
         said = "passed"
     except BaseException as error:  # SystemExit too: who leaves before the end has not passed
         said = f"{type(error).__name__}: {error}"[:200]
@@ -88,7 +89,7 @@ def _in_a_child(work: Callable[[], int]) -> int:
 
 
 def _set_apart(folder: str, disk: int, needed: Sequence[str]) -> None:
-    """Leave the namespaces that others share, with a folder alone to write to; raise OSError where it cannot be done."""
+    """Leave the namespaces that others share, with a folder alone to write to; raise OSError where that cannot be."""
     user, group = os.getuid(), os.getgid()
     apart = _NEWNS | _NEWIPC | _NEWPID | _NEWNET
     if user == 0:
@@ -96,12 +97,11 @@ def _set_apart(folder: str, disk: int, needed: Sequence[str]) -> None:
     else:
         _check(_libc.unshare(apart | _NEWUSER), "unshare")
         for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-                file.write(text)
+            Path("/proc/self", name).write_text(text, encoding="ascii")
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     if user == 0:
         _open_to_others(needed, folder)
-    if os.path.isdir("/run"):
+    if Path("/run").is_dir():
         _mount(b"tmpfs", "/run", b"tmpfs", _MS_NOSUID | _MS_NODEV, "size=0")  # sockets of other processes
     attributes = (ctypes.c_uint64 * 4)(_ATTR_RDONLY | _ATTR_NOSUID, 0, 0, 0)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
@@ -113,34 +113,30 @@ def _set_apart(folder: str, disk: int, needed: Sequence[str]) -> None:
 
 def _open_to_others(needed: Sequence[str], folder: str) -> None:
     """Show folders that Python needs to a user who may not pass the folders above them, and nothing else there."""
-    closed: dict[str, list[str]] = {}
-    for path in dict.fromkeys(map(os.path.realpath, needed)):
+    closed: dict[Path, list[Path]] = {}
+    for path in dict.fromkeys(Path(own).resolve() for own in needed):
         above = _closed_above(path)
         if above is not None:
             closed.setdefault(above, []).append(path)
     for above, paths in closed.items():
         held = []
         for number, path in enumerate(paths):
-            place = os.path.join(folder, str(number))
-            os.mkdir(place)
-            _mount(path.encode(), place, None, _MS_BIND | _MS_REC)
+            place = Path(folder, str(number))
+            place.mkdir()
+            _mount(bytes(path), str(place), None, _MS_BIND | _MS_REC)
             held.append(place)
-        _mount(b"tmpfs", above, b"tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=0755")
+        _mount(b"tmpfs", str(above), b"tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=0755")
         for place, path in zip(held, paths, strict=True):
-            os.makedirs(path, exist_ok=True)
-            _mount(place.encode(), path, None, _MS_BIND | _MS_REC)
-            _check(_libc.umount2(place.encode(), _MNT_DETACH), "umount")
-            os.rmdir(place)
+            path.mkdir(parents=True, exist_ok=True)
+            _mount(bytes(place), str(path), None, _MS_BIND | _MS_REC)
+            _check(_libc.umount2(bytes(place), _MNT_DETACH), "umount")
+            place.rmdir()
 
 
-def _closed_above(path: str) -> str | None:
+def _closed_above(path: Path) -> Path | None:
     """Return the first folder on the way to a path that others may not pass, or None."""
-    parts = path.split(os.sep)
-    for end in range(2, len(parts) + 1):
-        above = os.sep.join(parts[:end])
-        if not os.stat(above).st_mode & stat.S_IXOTH:
-            return above
-    return None
+    folders = [*reversed(path.parents), path][1:]
+    return next((above for above in folders if not above.stat().st_mode & stat.S_IXOTH), None)
 
 
 def _give_up_rights() -> None:
