@@ -84,9 +84,9 @@ def test_the_answers_and_the_numbers_are_those_of_lm_eval(both: Both, name: str)
         assert own.n == 4
     judged = [own.numbers for own in task.judge.judged(log)]
     samples = sorted(both.theirs["samples"][name], key=lambda sample: sample["doc_id"])
-    for own, sample in zip(judged, samples, strict=True):
-        assert own["length", "none"] == sample["length"], "the written answers are equal"
-        assert own["no_answer", "none"] == pytest.approx(sample["no_answer"], abs=1e-4)
+    for numbers, sample in zip(judged, samples, strict=True):
+        assert numbers["length", "none"] == sample["length"], "the written answers are equal"
+        assert numbers["no_answer", "none"] == pytest.approx(sample["no_answer"], abs=1e-4)
 
 
 def test_each_part_is_asked_by_itself(both: Both) -> None:

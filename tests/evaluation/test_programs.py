@@ -19,10 +19,10 @@ from luthier.evaluation.harness.documents import HarnessSettings
 from luthier.evaluation.harness.loading import load_tasks
 from luthier.evaluation.harness.task import HarnessTask, prepare_task
 from luthier.evaluation.harness.tokens import RequestEncoder
-from luthier.evaluation.programs import code_eval
-from luthier.evaluation.programs import run as running
+from luthier.evaluation.programs import code_eval, confined
 from luthier.evaluation.programs.code_eval import CodeEval, pass_at
 from luthier.evaluation.programs.run import LIMITS, Limits, Outcome, require_confinement, run_program
+from luthier.metrics.registry import get_metric
 from luthier.models.load import load_model
 
 QUICK = replace(LIMITS, seconds=1, wall_seconds=4)
@@ -103,7 +103,7 @@ def test_what_is_secret_is_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_where_nothing_can_be_set_apart_nothing_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = tmp_path / "confined.py"
     script.write_text("import os, sys\nsys.stdin.read()\nos.write(1, b'unshare: not permitted')\nos._exit(77)\n")
-    monkeypatch.setattr(running.confined, "__file__", str(script))
+    monkeypatch.setattr(confined, "__file__", str(script))
     with pytest.raises(TaskError, match="cannot be run apart from this system: unshare: not permitted") as fault:
         run_program("pass")
     assert "Run on Linux 5.12 or later" in fault.value.fix
@@ -173,8 +173,7 @@ def test_a_task_of_lm_eval_is_judged_by_running_the_programs(name: str, stories2
     task = prepared(name, tmp_path, stories260k)
     _, _, right, wrong = TASKS[name]
     log = [replace(own.blank, text=text) for own, text in zip(task.requests, (right, wrong), strict=True)]
-    metrics = task.metrics_of(log)
-    own = metrics.metrics[0]
+    own = get_metric(task.metrics_of(log).metrics[0])
     assert own.primary.split(",")[0] in ("pass@1", "pass_at_1")
     assert own.rows(own.statistics(log))[:, 0].tolist() == [1.0, 0.0]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from luthier.config.decoding import DecodingConfig
-from luthier.inference import kv_slots, tree_scoring
+from luthier.inference import custom_attention, kv_slots, tree_scoring
 from luthier.inference.capabilities import capabilities_of
 from luthier.inference.generation import generate
 from luthier.inference.kv_slots import KVSlots
@@ -91,7 +91,7 @@ def test_prompts_are_read_in_as_many_passes_as_they_need(
     asked += prompts(head=head)
     expected = answers(model, asked, None)
     sizes: list[int] = []
-    once = kv_slots.forward_layout
+    once = custom_attention.forward_layout
 
     def counted(model: LanguageModel, tokens: Any, *others: Any, **more: Any) -> Any:
         sizes.append(len(tokens))

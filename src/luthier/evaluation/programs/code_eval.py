@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import evaluate
+import evaluate  # type: ignore[import-untyped]
 import numpy as np
 
 from luthier.evaluation.programs.run import Outcome, run_program

@@ -153,6 +153,5 @@ def _paths() -> list[str]:
 def _refusal(why: str) -> TaskError:
     return TaskError(
         f"programs that a model wrote cannot be run apart from this system: {why}",
-        fix="Run on Linux 5.12 or later, as root or as a user who may make namespaces (in a container: "
-        "`--security-opt seccomp=unconfined`, as a virtual machine or a container of its own holds them apart anyway).",
+        fix="Run on Linux 5.12 or later, as root or as a user who may make namespaces; many containers forbid that.",
     )
