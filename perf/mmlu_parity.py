@@ -1,4 +1,4 @@
-"""Check all 57 subjects of MMLU against lm-eval's own evaluation with its ``hf`` model: every question, or some of each.
+"""Check all 57 subjects of MMLU against lm-eval's own evaluation with its ``hf`` model: all questions, or some of each.
 
     python perf/mmlu_parity.py                    # stories260k, every question, no exemplars; minutes
     python perf/mmlu_parity.py --limit 20 --only anatomy,virology --model FOLDER
@@ -43,7 +43,8 @@ def main() -> None:
     parser.add_argument("--only", help="some subjects")
     options = parser.parse_args()
     files = (SHARED / "data" / "mmlu" / "test").glob("*_test.csv")
-    subjects = options.only.split(",") if options.only else sorted(path.name.removesuffix("_test.csv") for path in files)
+    known = sorted(path.name.removesuffix("_test.csv") for path in files)
+    subjects = options.only.split(",") if options.only else known
     questions, right, started = 0, 0.0, time.monotonic()
     for subject in subjects:
         count, value = compare(subject, options.model, options.limit)

@@ -20,7 +20,8 @@ MOST_OPTIONS = {
     "compare": 19,  # --dry-run: what is asked before a run is asked by hand; --data: where benchmarks are
     "tune": 12,
     "merge": 9,
-    "eval": 19,  # --data, --suite, --compare: where benchmarks are, what is measured of a task, and a second model
+    "eval": 20,  # --data, --suite, --compare: where benchmarks are, what is measured of a task, and a second model;
+    # --run-code: leave that is given by hand alone
     "predict": 12,
     "check": 7,
     "score": 16,  # it has no --set, so that the size limit needs a flag to be raised
