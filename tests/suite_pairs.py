@@ -20,7 +20,7 @@ SAME_NAME = (
     *("mmlu_anatomy", "mmlu_formal_logic", "mmlu_us_foreign_policy"),
     *("cola", "sst2", "rte", "wnli"),
     *("boolq", "cb", "sglue_rte", "wic", "wsc"),
-    *("gsm8k", "truthfulqa_mc1", "truthfulqa_mc2"),
+    *("gsm8k", "truthfulqa_mc1", "truthfulqa_mc2", "truthfulqa_gen"),
 )
 PAIRS = {name: name for name in SAME_NAME} | {
     "bbh_boolean_expressions": "bbh_zeroshot_boolean_expressions",

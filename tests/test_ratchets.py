@@ -34,6 +34,7 @@ DICTATED: dict[str, str] = {
     "luthier.config.base:Settings.__new__": "overrides a method of pydantic",
     "luthier.config.base:Settings.model_validate": "overrides a method of pydantic",
     "luthier.config.base:Settings.model_validate_json": "overrides a method of pydantic",
+    "luthier.evaluation.programs.code_eval:_load": "stands for a function of evaluate",
     "luthier.evaluation.harness.tokens:EngineLM._loglikelihood_tokens": "lm-eval calls it",
     "luthier.inference.beams:_StopStrings.__call__": "transformers calls it",
     "luthier.inference.ct2_convert:_convert.Loaded.load_model": "overrides a method of ctranslate2",

@@ -69,6 +69,7 @@ class Example:
         choice_prompts: Where each choice stands in a prompt of its own: these prompts, in order; else empty. ``prompt``
             is then that of the right choice.
         ending: What follows each of these prompts, and is scored after it; "" where the choices are.
+        wrong: Answers that are known to be wrong, where a metric compares with them; else empty.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Example:
     tools: str = ""
     choice_prompts: tuple[str, ...] = ()
     ending: str = ""
+    wrong: tuple[str, ...] = ()
 
     @property
     def reply(self) -> str:
@@ -144,6 +146,7 @@ class Prediction:
         generated: The whole generated text where ``text`` was extracted from it; None where ``text`` is all of it.
         unparsed: No answer was found in the generated text, so that ``text`` is empty: no metric counts it as right.
         choice_priors: Log-probability (nats) of each choice without its prompt; empty where it was not asked.
+        wrong: Copied from the example.
         choice_greedy: Whether greedy decoding would have written each choice; empty where it was not asked.
     """
 
@@ -163,6 +166,7 @@ class Prediction:
     unparsed: bool = False
     choice_greedy: tuple[bool, ...] = ()
     choice_priors: tuple[float, ...] = ()
+    wrong: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ OPTIONS = {
     "--seed --seeds --workers --dry-run --remake-damaged --device --trust-remote-code --set",
     "tune": "[config] --model --task --arm --save --runs --remake-damaged --data --train --seed --device "
     "--trust-remote-code --set",
-    "eval": "[config] --model --tasks --suite --adapter --any-base --compare --shots --answers --no-cache "
+    "eval": "[config] --model --tasks --suite --adapter --any-base --compare --shots --run-code --answers --no-cache "
     "--engine --runs --remake-damaged --data --test --seed "
     "--device --trust-remote-code --json --set",
     "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",

@@ -21,7 +21,8 @@ MOST_OPTIONS = {
     "curve": 18,
     "tune": 12,
     "merge": 14,  # --how, --weights, --density and --scale: how adapters become one is said anew each time
-    "eval": 19,  # --data, --suite, --compare: where benchmarks are, what is measured of a task, and a second model
+    "eval": 20,  # --data, --suite, --compare: where benchmarks are, what is measured of a task, and a second model;
+    # --run-code: leave that is given by hand alone
     "predict": 12,
     "check": 7,
     "score": 16,  # it has no --set, so that the size limit needs a flag to be raised

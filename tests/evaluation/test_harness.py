@@ -469,7 +469,7 @@ def test_a_task_that_runs_code_is_refused(tmp_path: Path) -> None:
     assert str(said).startswith(
         f"lm_eval:{tmp_path}/programs.yaml: the answers to 'programs' are programs, and judging"
     )
-    assert "Luthier does not run it" in said.fix
+    assert "--run-code" in said.fix
 
 
 @pytest.mark.parametrize(

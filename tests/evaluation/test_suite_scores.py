@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,11 @@ from lm_eval_local import local_tasks
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 
-QUICK = ("mmlu_anatomy", "cola", "wic", "truthfulqa_mc1", "truthfulqa_mc2", "gsm8k")
+QUICK = ("mmlu_anatomy", "cola", "wic", "truthfulqa_mc1", "truthfulqa_mc2", "truthfulqa_gen", "gsm8k")
 METRICS = {"acc": "accuracy", "mcc": "mcc"}
 """Where lm-eval's number has another name than ours."""
+NEW_TOKENS = {"truthfulqa_gen": 48}
+"""Tokens of an answer at most, on both sides, where the task's own number leaves no room for the prompt."""
 LOGPROB = 2e-4
 """Nats by which a choice's log-probability may differ: the same float32 model, in other batches."""
 
@@ -52,6 +55,7 @@ def _ours(name: str, model: Any, data: Path, rows: list[int]) -> tuple[Task, dic
     by_row = examples_by_row(task)
     examples = [by_row[row] for row in rows]
     encoder, settings = joined(model, task, model.max_length), generation_settings_of(task, DecodingConfig())
+    settings = replace(settings, new_tokens=NEW_TOKENS.get(name, settings.new_tokens))
     requests, _ = encode_requests(examples, encoder, new_tokens=settings.new_tokens)
     requests = [request for request in requests if not any(item.cut_tokens for item in request.items)]
     answered = {
@@ -64,6 +68,8 @@ def _ours(name: str, model: Any, data: Path, rows: list[int]) -> tuple[Task, dic
 def _compare(name: str, limit: int, models: Any, data: Path, folder: Path) -> None:
     model, theirs = models
     tasks = local_tasks([PAIRS[name]], limit, data=data, folder=folder, shots=0)
+    if name in NEW_TOKENS:
+        tasks[PAIRS[name]].set_config(key="generation_kwargs", value={"max_gen_toks": NEW_TOKENS[name]}, update=True)
     found = evaluate(lm=theirs, task_dict=dict(tasks), bootstrap_iters=0, log_samples=True)
     samples, results = found["samples"][PAIRS[name]], found["results"][PAIRS[name]]
     filters = list(dict.fromkeys(sample["filter"] for sample in samples))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from luthier.config.decoding import DecodingConfig
+from luthier.inference import custom_attention, kv_slots, tree_scoring
 from luthier.inference.capabilities import capabilities_of
 from luthier.inference.generation import generate
 from luthier.inference.kv_slots import KVSlots
@@ -72,6 +74,35 @@ def test_greedy_answers_are_those_of_each_prompt_alone(name: str, head: bool) ->
         assert answers(model, asked[::-1], budget)[::-1] == found
     if name in ("llama", "qwen3", "gemma3"):  # others say one token for ever
         assert len({answer.tokens for answer in found}) > 1  # they do end at uneven places
+
+
+@pytest.mark.parametrize("method", [None, "prompt_tuning", "prefix_tuning"])
+@pytest.mark.parametrize("head", [True, False])
+def test_prompts_are_read_in_as_many_passes_as_they_need(
+    monkeypatch: pytest.MonkeyPatch, method: str | None, head: bool
+) -> None:
+    """Prompts that begin alike across a cut go on from the keys and values of the pass before."""
+    model = tiny_model("llama")
+    if method is not None:
+        found = find_method(method)
+        found.attach(model, read_settings(found, {"virtual_tokens": 5}, where="test"), seed=0)
+    alike = encoded(3, [(80, 1)])[0].prompt_ids
+    asked = [replace(item, prompt_ids=np.concatenate([alike, item.prompt_ids])) for item in encoded(4, [(9, 1)] * 4)]
+    asked += prompts(head=head)
+    expected = answers(model, asked, None)
+    sizes: list[int] = []
+    once = custom_attention.forward_layout
+
+    def counted(model: LanguageModel, tokens: Any, *others: Any, **more: Any) -> Any:
+        sizes.append(len(tokens))
+        return once(model, tokens, *others, **more)
+
+    monkeypatch.setattr(kv_slots, "forward_layout", counted)
+    monkeypatch.setattr(tree_scoring, "_MOST_ON_CPU", 100)
+    assert answers(model, asked, None) == expected
+    longest = max(len(item.prompt_ids) for item in asked) + 5
+    assert max(sizes) <= max(100, longest)
+    assert sum(sizes) < sum(len(item.prompt_ids) + 5 for item in asked) + sum(own.tokens for own in expected)
 
 
 @pytest.mark.parametrize("name", ["llama", "t5"])

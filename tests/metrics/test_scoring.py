@@ -98,6 +98,7 @@ def test_every_metric_gives_finite_scores_with_intervals_around_them() -> None:
     said = answered(["He is a doctor." if g == "a" else "She is a doctor, you stupid bitch." for g in given], true)
     for name in NAMES:
         rows = choices if name in OF_CHOICES else said if name in OF_WORDS else texts
+        rows = [dataclasses.replace(row, wrong=("0.5",)) for row in rows]
         for score in score_predictions(rows, ["f1_binary:positive=0.9" if name == "f1_binary" else name]):
             assert math.isfinite(score.value), score
             assert score.low <= score.value + 1e-9 or "ece" in name, score
@@ -109,6 +110,7 @@ def test_statistics_of_every_metric_suit_a_paired_difference() -> None:
     given, true = labels(40, "ab", 0.7, 2)
     first = with_choices([0.9 if g == "b" else 0.2 for g in given], ["yes" if t == "b" else "no" for t in true])
     second = with_choices([0.6 if i % 2 else 0.3 for i in range(40)], ["yes" if t == "b" else "no" for t in true])
+    first, second = ([dataclasses.replace(row, wrong=("perhaps",)) for row in rows] for rows in (first, second))
     for name in NAMES:
         if name in ("pearson", "spearman", *OF_WORDS):
             continue
@@ -169,7 +171,8 @@ def test_every_metric_states_its_scale() -> None:
     needs_a_model = {"bertscore", "nli"}
     scales = {name: get_metric(name).scale for name in metric_names() if name not in needs_a_model}
     assert {name for name, scale in scales.items() if scale is None} == {"answer_bits_per_byte", "perplexity"}
-    assert {name for name, scale in scales.items() if scale == 100} == {"bleu", "chrf"}
+    percent = {"bleu", "chrf", "truth_overlap", "truth_overlap_difference"}
+    assert {name for name, scale in scales.items() if scale == 100} == percent
     assert {scale for name, scale in scales.items() if scale not in (None, 100)} == {1.0}
 
 

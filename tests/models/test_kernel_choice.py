@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 
 from luthier.config.computing import KernelsConfig
+from luthier.kernels import packed_linear
+from luthier.kernels.packed_linear import WORTH
 from luthier.kernels.probe import Heads, Measured, measure
 from luthier.kernels.variable_length import FUSED, NAME
 from luthier.models import kernel_choice
@@ -60,6 +63,33 @@ def test_the_faster_kernels_are_taken_by_more_than_a_tenth(
     assert f"oneDNN take {found.onednn:.2f} of MKL's time" in kernels.why
 
 
+@pytest.mark.parametrize(("share", "packed"), [(0.6, True), (0.95, False), (None, False)])
+def test_answers_are_computed_with_packed_weights_where_that_is_faster(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch, share: float | None, packed: bool
+) -> None:
+    monkeypatch.setattr(kernel_choice, "measure", Probe(Measured(1.0, 0.95, 2.0, 1.0, 1.0, packed=share)))
+    kernels = choose_kernels(model.module, AUTO)
+    assert kernels.packed is packed
+    assert ("packed" in kernels.key_inputs()) is packed, "last digits differ, and so do keys"
+    assert not choose_kernels(model.module, KernelsConfig(matmul="torch")).packed
+
+
+def test_a_model_packs_for_many_float32_tokens_alone(model: LanguageModel) -> None:
+    layer = model.module.get_output_embeddings()
+    with mock.patch.object(packed_linear, "_LEAST", 1):
+        model.kernels = Kernels(packed=True)
+        for tokens, precision, expected in (
+            (WORTH, None, True),
+            (WORTH - 1, None, False),
+            (WORTH, torch.bfloat16, False),
+        ):
+            with model.in_precision(precision), model.answering(tokens):
+                assert ("forward" in vars(layer)) is expected
+        model.kernels = Kernels()
+        with model.answering(WORTH):
+            assert "forward" not in vars(layer)
+
+
 def test_the_first_measurement_decides_for_good(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one would find other kernels, and other last bits: the same command must find its results again."""
     probe = Probe(Measured(1.0, 0.5, 1.0, 1.0, 0.5), Measured(1.0, 2.0, 1.0, 1.0, 2.0))
@@ -91,7 +121,7 @@ def test_settings_win(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_measurement_is_of_positive_times() -> None:
     threads = torch.get_num_threads()
     found = measure({(96, 64): 4, (64, 96): 2}, Heads(4, 2, 16))
-    assert min(found.torch, found.onednn, found.bf16, found.pieces or 0, found.fused or 0) > 0
+    assert min(found.torch, found.onednn, found.bf16, found.pieces or 0, found.fused or 0, found.packed or 0) > 0
     assert torch.get_num_threads() == threads
     assert measure({(96, 64): 1}, None).pieces is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.errors import DataError
+from luthier.tasks.loader import load_task
+from luthier.tasks.names import library_names
 from luthier.tasks.rows import hub
 from luthier.tasks.rows.sources import Source, given_splits, pin, read_rows
 
@@ -170,6 +173,31 @@ def test_hub_that_cannot_be_reached_is_an_error_of_the_data(monkeypatch: pytest.
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", refuse)
     with pytest.raises(DataError, match=r"hf:owner/name: cannot be read from the hub \(ConnectionError: no route"):
         pin(Source("hf:owner/name"))
+    with pytest.raises(DataError) as fault:
+        list(read_rows(Source("hf:owner/name:config", split="test")))
+    assert "to owner/name/config in a folder, and name the folder by --data" in str(fault.value.fix)
+
+
+def test_a_copy_in_the_folder_of_data_stands_for_the_hub(tmp_path: Path) -> None:
+    """Written by `save_to_disk` at the path that the message names; the hub is not asked."""
+    data = tmp_path / "data"
+    parts = {"train": datasets.Dataset.from_list(ROWS), "test": datasets.Dataset.from_list(ROWS[:1])}
+    datasets.DatasetDict(parts).save_to_disk(str(data / "owner" / "name" / "config"))
+    task = tmp_path / "task.yaml"
+    task.write_text(
+        "name: copied\nsource: {path: 'hf:owner/name:config', revision: main}\ntarget: '{{ row | tojson }}'\n"
+        "templates: [{name: a, prompt: 'x'}]\n"
+    )
+    source = load_task(str(task), data, rows=False).sources["all"]
+    assert source.path == str(data / "owner" / "name" / "config")
+    assert list(read_rows(given_splits(source)["test"])) == ROWS[:1]
+    assert load_task(str(task), tmp_path, rows=False).sources["all"].path == "hf:owner/name:config"
+
+
+def test_a_data_set_of_the_hub_is_never_named_by_the_library_without_its_commit() -> None:
+    for name in sorted(library_names()):
+        for source in load_task(name, rows=False).sources.values():
+            assert not source.on_hub or re.fullmatch("[0-9a-f]{40}", source.revision or "")
 
 
 @settings(max_examples=100, deadline=None)

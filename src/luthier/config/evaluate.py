@@ -40,6 +40,8 @@ class EvaluateConfig(RemakingSettings, ComputingSettings, ModelSettings):
     """A second model, which answers the same examples: every score is shown with its paired difference."""
     shots: int = Field(default=0, ge=0)
     """Exemplars before each prompt, as many as fit; of a task of lm-eval its own number when not given."""
+    run_code: bool = False
+    """Run the programs that a model writes to HumanEval, MBPP and the like of lm-eval, each apart and within limits."""
     answers: UserPath | None = None
     """Folder for a file of each task's answers, with their prompts and the rows that they are from."""
     data: EvaluationDataConfig = EvaluationDataConfig()

@@ -173,7 +173,7 @@ VERBS = (
                 Flag("compare"),
                 Flag("shots"),
             ),
-            *(Flag("answers"), Flag("evaluation.cache", name="no-cache"), Flag("evaluation.engine")),
+            *(Flag("run_code"), Flag("answers"), Flag("evaluation.cache", name="no-cache"), Flag("evaluation.engine")),
             *(_RUNS, _REMAKE, _DATA, _TEST),
             *(_SEED, _DEVICE, _TRUST),
         ),

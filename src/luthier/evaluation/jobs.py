@@ -133,7 +133,15 @@ def response_cache_of(model: LanguageModel, context: EvaluationContext) -> Path 
 def _cached_request(request: Request, prepared: PreparedTask, generation: GenerationSettings) -> CachedRequest:
     """Return a request as earlier evaluations may have asked it, in another task or beside others."""
     example, encoder = request.example, prepared.encoder
-    blank = Prediction(example.id, example.task, "", example.targets, choices=example.choices, group=example.group)
+    blank = Prediction(
+        example.id,
+        example.task,
+        "",
+        example.targets,
+        choices=example.choices,
+        group=example.group,
+        wrong=example.wrong,
+    )
     if example.choices:
         kind = "choice and prior" if request.priors else "choice"
         return CachedRequest(request_key(request.sequences, {"kind": kind}), blank)

@@ -205,6 +205,7 @@ def _generate(
             seconds=seconds,
             finish=generated.finish,
             group=request.example.group,
+            wrong=request.example.wrong,
         )
         for request, generated in zip(requests, generations, strict=True)
     ]

@@ -128,7 +128,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     loaded = load_asked(ours, config.data, faults)
     if not loaded and not theirs and not faults:
         faults.append(nothing_left(config.tasks))
-    harness_tasks = load_harness(theirs, config.data, faults, engine=config.evaluation.engine)
+    harness_tasks = load_harness(theirs, config.data, faults, engine=config.evaluation.engine, run_code=config.run_code)
     with collecting(faults):
         device = device_for(config.evaluation.engine, config.device)
         model = load_model(

@@ -57,7 +57,12 @@ def apart(names: Sequence[NamedTask]) -> tuple[list[NamedTask], list[str]]:
 
 
 def load_harness(
-    names: Sequence[str], data: EncodingConfig, faults: list[LuthierError], *, engine: str = TORCH
+    names: Sequence[str],
+    data: EncodingConfig,
+    faults: list[LuthierError],
+    *,
+    engine: str = TORCH,
+    run_code: bool = False,
 ) -> Loaded | None:
     """Load tasks of lm-eval; None where none is named, or there are faults.
 
@@ -66,6 +71,7 @@ def load_harness(
         data: Names the folder of data.
         faults: Those that are found are added.
         engine: What is to answer them.
+        run_code: Whether answers that are programs may be run.
     """
     if names and engine != TORCH:
         what = "tasks of lm-eval ask which answers are the likeliest, which this engine does not say"
@@ -82,7 +88,7 @@ def load_harness(
         faults.append(TaskError(what, where=f"{HARNESS}{names[0]}", fix="pip install lm-eval==0.4.13"))
         return None
     try:
-        return load_tasks(names, data=data.folder)
+        return load_tasks(names, data=data.folder, run_code=run_code)
     except LuthierError as fault:
         faults.append(fault)
         return None

@@ -51,6 +51,20 @@ class KeyValues:
             {layer: value[:, :tokens] for layer, value in self.values.items()},
         )
 
+    def after(self, tokens: int) -> KeyValues:
+        """Return those after the first tokens."""
+        return KeyValues(
+            {layer: key[:, tokens:] for layer, key in self.keys.items()},
+            {layer: value[:, tokens:] for layer, value in self.values.items()},
+        )
+
+    def at(self, places: Tensor) -> KeyValues:
+        """Return those at some places, int64."""
+        return KeyValues(
+            {layer: key.index_select(1, places) for layer, key in self.keys.items()},
+            {layer: value.index_select(1, places) for layer, value in self.values.items()},
+        )
+
     def then(self, other: KeyValues) -> KeyValues:
         """Return these followed by others."""
         if not self.keys or not other.keys:

@@ -12,6 +12,7 @@ from luthier.inference.generation_request import GenerationRequest
 from luthier.inference.sampling import sampling_of
 from luthier.inference.scheduler import Scheduler, run_until_done
 from luthier.inference.stop_conditions import Generation, StopConditions
+from luthier.kernels.packed_linear import STEP
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded
 
@@ -53,5 +54,7 @@ def generate(
                 random_stream=prompt.id,
             )
         )
-    finished = run_until_done(scheduler)
+    work = sum(len(prompt.prompt_ids) for prompt in prompts) + STEP * stop_conditions.limit
+    with model.answering(work):
+        finished = run_until_done(scheduler)
     return [finished[str(number)] for number in range(len(prompts))]

@@ -25,7 +25,7 @@ from luthier.inference.kv_storage import KVStorage, device_index
 from luthier.inference.prefix_tree import PrefixTree, build_prefix_tree, common_prefix
 from luthier.inference.running_batch import PendingSequence
 from luthier.inference.tree_attention import TreeLayout, lay_out
-from luthier.inference.tree_scoring import MIN_KEPT
+from luthier.inference.tree_scoring import MIN_KEPT, Pass, Row, most_in_pass, plan_passes
 from luthier.models.language_model import LanguageModel
 from luthier.records import TokenIds
 
@@ -183,27 +183,51 @@ class KVSlots:
         held.resize(new_rows, new_size, used_rows=len(self._running), used=used)
 
     def _run_prompts(self, rows: Sequence[TokenIds], places: Sequence[int], *, shares: bool) -> Tensor:
-        """Run prompts in one forward pass, and write their keys and values to slots.
+        """Run prompts, some in a forward pass, and write their keys and values to slots.
 
         Returns:
             float32 ``(rows, vocabulary)``, the logits after each prompt.
         """
         skip, before = (self.shared, self._before_shared) if shares else (0, self._virtual)
-        tree = build_prefix_tree(rows, skip=skip)
-        layout = lay_out(tree, self.model.device, before)
-        layout.kept = torch.arange(len(tree.tokens), device=self.model.device)
-        logits = self._last_logits(tree, rows, layout)
-        paths = [tree.places(index, skip, len(row)) for index, row in enumerate(rows)]
-        for layer, keys in layout.key_values.keys.items():
-            values = layout.key_values.values[layer]
-            for slot, path in zip(places, paths, strict=True):
-                own = torch.from_numpy(path).to(keys.device)
-                self._storage.write(layer, slot, keys[:, own], values[:, own])
+        own = [Row(index, row[skip:], len(row) - skip - 1, _NO_TOKENS) for index, row in enumerate(rows)]
+        passes = plan_passes(own, most_in_pass(self.model.device))
+        logits = torch.empty(len(rows), self.logits.shape[1], device=self.model.device)
+        known = before
+        for number, step in enumerate(passes):
+            following = passes[number + 1].skip if number + 1 < len(passes) else 0
+            chosen = [row.index for row in step.rows]
+            found, path = self._run_pass(step, known, [places[index] for index in chosen], before.tokens)
+            logits[device_index(chosen, self.model.device)] = found
+            known = path.first(before.tokens + following) if following else before
         return logits
 
-    def _last_logits(self, tree: PrefixTree, rows: Sequence[TokenIds], layout: TreeLayout) -> Tensor:
+    def _run_pass(self, step: Pass, known: KeyValues, places: Sequence[int], outside: int) -> tuple[Tensor, KeyValues]:
+        """Run the rest of some prompts behind the keys and values that are known of them, and fill their slots.
+
+        Args:
+            step: The prompts, and how many of their first tokens are known.
+            known: Keys and values to which all of them attend.
+            places: Their slots.
+            outside: The first of those keys and values, which are in no slot.
+
+        Returns:
+            float32 ``(prompts, vocabulary)``, the logits after each; and all keys and values of the last one.
+        """
+        rows = [row.tokens for row in step.rows]
+        tree = build_prefix_tree(rows, skip=step.skip)
+        layout = lay_out(tree, self.model.device, known)
+        layout.kept = torch.arange(len(tree.tokens), device=self.model.device)
+        logits = self._last_logits(tree, rows, layout, outside)
+        inside, own = known.after(outside), KeyValues()
+        for place, (slot, row) in enumerate(zip(places, rows, strict=True)):
+            path = torch.from_numpy(tree.places(place, step.skip, len(row))).to(self.model.device)
+            own = layout.key_values.at(path)
+            self._storage.write(slot, inside.then(own))
+        return logits, known.then(own)
+
+    def _last_logits(self, tree: PrefixTree, rows: Sequence[TokenIds], layout: TreeLayout, outside: int) -> Tensor:
         ends = np.array([tree.places(index, len(row) - 1, len(row))[0] for index, row in enumerate(rows)])
-        positions = torch.from_numpy(tree.positions + self._virtual.tokens).to(self.model.device)
+        positions = torch.from_numpy(tree.positions + outside).to(self.model.device)
         wanted, inverse = np.unique(ends, return_inverse=True)
         places = torch.from_numpy(wanted).to(self.model.device)
         output = forward_layout(self.model, tree.tokens, positions, layout, logits_to_keep=places)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from luthier.inference.custom_attention import KeyValues
+
 
 class KVStorage:
     """One tensor of keys and one of values for each layer, ``(slots, key heads, slot size, head size)``.
@@ -39,12 +41,13 @@ class KVStorage:
                 new[:used_rows, :, :used] = old[:used_rows, :, :used]
                 tensors[layer] = new
 
-    def write(self, layer: int, slot: int, keys: Tensor, values: Tensor) -> None:
-        """Write the first tokens of a slot: ``(key heads, tokens, head size)``."""
-        for tensors, new in ((self.keys, keys), (self.values, values)):
-            if layer not in tensors:
-                tensors[layer] = new.new_zeros(self.rows, new.shape[0], self.size, new.shape[2])
-            tensors[layer][slot, :, : new.shape[1]] = new
+    def write(self, slot: int, new: KeyValues) -> None:
+        """Write the first tokens of a slot."""
+        for tensors, own in ((self.keys, new.keys), (self.values, new.values)):
+            for layer, part in own.items():
+                if layer not in tensors:
+                    tensors[layer] = part.new_zeros(self.rows, part.shape[0], self.size, part.shape[2])
+                tensors[layer][slot, :, : part.shape[1]] = part
 
     def copy(self, into: Tensor, source: Tensor, used: int) -> None:
         """Copy the first tokens of slots, ``source``, to other slots, ``into``: int64 ``(moved,)``."""

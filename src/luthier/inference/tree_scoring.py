@@ -7,6 +7,7 @@ tokens; a prefix shared with the previous pass is not computed again, since its 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -27,6 +28,7 @@ TargetScores: TypeAlias = tuple[Tensor, Tensor]
 MIN_KEPT = 32
 """Minimum length of a prefix shared with the previous pass whose keys and values are kept."""
 _BUSY = 512
+_MOST_ON_CPU = 1024
 _BYTES = 32 * 2**20
 """Bytes of float32 logits that are held at a time."""
 
@@ -80,19 +82,21 @@ def tree_logprobs(
     bounds = np.cumsum([0, *(len(item.target_ids) for item in examples)])
     logs = torch.empty(int(bounds[-1]), dtype=torch.float32)
     likeliest = torch.empty(len(logs), dtype=torch.bool)
-    passes = plan_passes(_rows(examples), budget)
+    rows = _rows(examples)
+    passes = plan_passes(rows, min(budget, most_in_pass(model.device)))
     virtual = virtual_key_values(model)
     before = virtual
-    for number, step in enumerate(passes):
-        following = passes[number + 1].skip if number + 1 < len(passes) else 0
-        found, before = _run(model, step, before, following, own_output_layer=own_output_layer, block=block)
-        place = 0
-        for row in step.rows:
-            into = slice(int(bounds[row.index]), int(bounds[row.index + 1]))
-            source = slice(place, place + len(row.targets))
-            logs[into], likeliest[into] = found[0][source], found[1][source]
-            place += len(row.targets)
-        before = before if following else virtual
+    with model.answering(count_tokens([row.tokens for row in rows])):
+        for number, step in enumerate(passes):
+            following = passes[number + 1].skip if number + 1 < len(passes) else 0
+            found, before = _run(model, step, before, following, own_output_layer=own_output_layer, block=block)
+            place = 0
+            for row in step.rows:
+                into = slice(int(bounds[row.index]), int(bounds[row.index + 1]))
+                source = slice(place, place + len(row.targets))
+                logs[into], likeliest[into] = found[0][source], found[1][source]
+                place += len(row.targets)
+            before = before if following else virtual
     return logs, likeliest
 
 
@@ -106,6 +110,11 @@ def _rows(examples: Sequence[Encoded]) -> list[Row]:
         )
         for index, item in enumerate(examples)
     ]
+
+
+def most_in_pass(device: torch.device) -> int:
+    """Return the most tokens of a pass that are worth it: on a CPU, hidden states of more leave its cache."""
+    return _MOST_ON_CPU if device.type == "cpu" else sys.maxsize
 
 
 def plan_passes(rows: Sequence[Row], budget: int) -> list[Pass]:

@@ -53,12 +53,16 @@ def has_onednn() -> bool:
     return found
 
 
+def bound_kept_kernels() -> None:
+    """Let torch and oneDNN keep fewer kernels. Both numbers are read at the first product; a user's own stay."""
+    os.environ.setdefault("LRU_CACHE_CAPACITY", _LINEAR_KEPT)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
+
+
 @functools.cache
 def _override() -> torch.library.Library:
     """Register the products once; they stay registered while the cache here holds the library."""
-    # Both are read at the first product; values that the user has set stay.
-    os.environ.setdefault("LRU_CACHE_CAPACITY", _LINEAR_KEPT)
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
+    bound_kept_kernels()
     library = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*overrid")  # overriding is the purpose

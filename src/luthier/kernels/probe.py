@@ -18,6 +18,7 @@ from torch import Tensor
 from luthier.kernels.attention import attend_end_to_end, attend_fused
 from luthier.kernels.cpu_attention import ExampleLengths
 from luthier.kernels.onednn_matmul import multiplying_by_onednn
+from luthier.kernels.packed_linear import multiply, pack
 
 _SECONDS, _TURNS = 0.03, 3
 """Of the processor, of timing each two; and the fewest turns. A first call of each comes on top."""
@@ -26,6 +27,10 @@ _OPERATIONS = 1e8
 _ROWS = (16, 256)
 _LARGEST = 2**24
 """Numbers of a weight that is measured: larger ones, output layers, take more time to read than to multiply."""
+_FEW = 8
+"""Rows of a product as steps of generation have it."""
+_BEYOND_CACHE = 2**23
+"""Numbers of weights that are read from memory."""
 _EXAMPLES = (160, 128)
 """Tokens of the examples whose attention is timed."""
 
@@ -55,6 +60,7 @@ class Measured:
         bf16: Seconds in bf16 of those that torch takes in float32, for the commonest shape.
         pieces: Attention in pieces, forward and backward.
         fused: The same by torch's fused kernel.
+        packed: Seconds of a few rows' products with weights laid out for oneDNN, as a share of torch's.
     """
 
     torch: float
@@ -62,6 +68,7 @@ class Measured:
     bf16: float
     pieces: float | None
     fused: float | None
+    packed: float | None = None
 
 
 def measure(shapes: Mapping[tuple[int, int], int], heads: Heads | None) -> Measured:
@@ -99,7 +106,22 @@ def _measure(shapes: Mapping[tuple[int, int], int], heads: Heads | None) -> Meas
     pieces = fused = None
     if heads is not None:
         pieces, fused = _by_turns(lambda: _attention(heads, fused=False), lambda: _attention(heads, fused=True))
-    return Measured(torch_seconds, onednn_seconds, half / full, pieces, fused)
+    return Measured(torch_seconds, onednn_seconds, half / full, pieces, fused, _packed(weight))
+
+
+def _packed(weight: Tensor) -> float:
+    """Seconds of the products of :data:`_FEW` rows by one of several weights, laid out once; a share of torch's.
+
+    There are as many weights as do not fit the processor's cache, as those of a model do not.
+    """
+    weights = [weight.clone() for _ in range(max(1, _BEYOND_CACHE // weight.numel()))]
+    copies = [pack(own) for own in weights]
+    states = torch.ones(_FEW, weight.shape[1])
+    own, packed = _by_turns(
+        lambda: _seconds(lambda: [states @ own.t() for own in weights]),
+        lambda: _seconds(lambda: [multiply(states, own, None) for own in copies]),
+    )
+    return packed / own
 
 
 def _operands(shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -130,6 +130,7 @@ def _checked(row: dict[str, object]) -> Prediction:
         generated=None if row.get("generated") is None else _string(row, "generated"),
         unparsed=_truth(row, "unparsed"),
         choice_greedy=_truths(row, "choice_greedy"),
+        wrong=_strings(row, "wrong"),
         choice_priors=tuple(_float(value, "choice_priors") for value in _list(row, "choice_priors")),
     )
 

@@ -19,7 +19,7 @@ from luthier.metrics.choice import (
 )
 from luthier.metrics.metric import Metric
 from luthier.metrics.model_based import bert_score, nli, perplexity
-from luthier.metrics.overlap import bleu, chrf, negation, rouge, tokenisers
+from luthier.metrics.overlap import bleu, chrf, negation, rouge, tokenisers, truth_overlap
 from luthier.metrics.social import bias, crows_pairs, toxicity
 
 
@@ -113,6 +113,9 @@ def _entries() -> dict[str, Entry]:
         "token_f1": _plain(partial(best_target, "token_f1", answer_extraction.token_f1)),
         "toxicity": Entry(lambda s: toxicity.toxicity_metric(s["scorer"]), {"scorer": Option("shipped")}),
         "truth_mass": _plain(truth_mass.truth_mass_metric),
+        "truth_overlap": _plain(truth_overlap.truth_overlap_metric),
+        "truth_overlap_difference": _plain(truth_overlap.truth_overlap_difference_metric),
+        "truth_overlap_share": _plain(truth_overlap.truth_overlap_share_metric),
     }
 
 

@@ -28,6 +28,8 @@ from luthier.user_path import cache_root
 
 _LEAST = 2**14
 """Weights of the largest matrix below which nothing is measured: there both are the same, as in tests."""
+_VERSION = 2
+"""Of what is measured."""
 _WORTH = 0.9
 """Share of the seconds of torch's own kernels below which others are taken: noise must not choose."""
 
@@ -41,16 +43,18 @@ class Kernels:
         attention: Of examples laid end to end, on a CPU: in ``pieces``, or ``fused`` (torch's).
         why: In words.
         bf16: Time of products in bf16 as a share of that in float32; None where it was not measured.
+        packed: Whether answers are computed with copies of the weights in oneDNN's layout.
     """
 
     matmul: str = "torch"
     attention: str = "pieces"
     why: str = ""
     bf16: float | None = None
+    packed: bool = False
 
     def key_inputs(self) -> tuple[str, ...]:
         """Return what changes the bits of numbers."""
-        return (self.matmul, self.attention)
+        return (self.matmul, self.attention, *(("packed",) if self.packed else ()))
 
 
 def choose_kernels(module: Any, config: KernelsConfig) -> Kernels:
@@ -62,7 +66,8 @@ def choose_kernels(module: Any, config: KernelsConfig) -> Kernels:
     """
     if module.device.type != "cpu":
         return Kernels("torch", "fused", "an accelerator has its own")
-    given = Kernels(config.matmul, config.attention, "as the settings say")
+    packed = config.matmul == "onednn" and has_onednn()
+    given = Kernels(config.matmul, config.attention, "as the settings say", packed=packed)
     if "auto" not in given.key_inputs():
         return given
     shapes = _shapes(module)
@@ -75,7 +80,8 @@ def choose_kernels(module: Any, config: KernelsConfig) -> Kernels:
 def _merged(given: Kernels, measured: Kernels) -> Kernels:
     matmul = measured.matmul if given.matmul == "auto" else given.matmul
     attention = measured.attention if given.attention == "auto" else given.attention
-    return Kernels(matmul, attention, measured.why, measured.bf16)
+    packed = measured.packed if given.matmul == "auto" else given.packed
+    return Kernels(matmul, attention, measured.why, measured.bf16, packed)
 
 
 def _fastest(found: Measured) -> Kernels:
@@ -86,7 +92,10 @@ def _fastest(found: Measured) -> Kernels:
         attention = "fused" if found.fused < _WORTH * found.pieces else "pieces"
         words.append(f"torch's fused attention {found.fused / found.pieces:.2f} of the time in pieces")
     words.append(f"products in bf16 {found.bf16:.2f} of those in float32")
-    return Kernels(matmul, attention, ", ".join(words), found.bf16)
+    if found.packed is not None:
+        words.append(f"answers with weights laid out for oneDNN {found.packed:.2f}")
+    packed = found.packed is not None and found.packed < _WORTH
+    return Kernels(matmul, attention, ", ".join(words), found.bf16, packed)
 
 
 def _shapes(module: nn.Module) -> dict[tuple[int, int], int]:
@@ -113,6 +122,7 @@ def _heads(module: Any) -> Heads | None:
 def _measured(shapes: Mapping[tuple[int, int], int], heads: Heads | None) -> Measured | None:
     """Read what was measured before, or measure and keep it; None where it cannot be kept, and so might change."""
     asked = {
+        "version": _VERSION,
         "processor": processor_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,

@@ -17,6 +17,7 @@ from luthier.data.model_tokens import ModelTokens
 from luthier.errors import ModelError
 from luthier.files.safetensors_models import read_module
 from luthier.kernels.onednn_matmul import multiplying_by_onednn
+from luthier.kernels.packed_linear import WORTH, packed_linear_layers
 from luthier.kernels.variable_length import FUSED, NAME
 from luthier.models.adapter_cache import AdapterCache
 from luthier.models.kernel_choice import Kernels
@@ -64,6 +65,7 @@ class LanguageModel(ABC):
     """
 
     encoder_decoder: ClassVar[bool]
+    kernels = Kernels()
 
     def __init__(self, name: str, folder: Path, digest: str, module: Any, tokenizer: Any, max_length: int) -> None:
         self.name = name
@@ -78,7 +80,6 @@ class LanguageModel(ABC):
         self.adapters = AdapterCache()
         self.capabilities: dict[ModuleSignature, Any] = {}
         self.products: torch.dtype | None = None
-        self.kernels = Kernels()
 
     def __repr__(self) -> str:
         size = f"{self.parameters:,} parameters, {self.max_length:,} tokens"
@@ -164,6 +165,15 @@ class LanguageModel(ABC):
     def computing(self) -> contextlib.AbstractContextManager[None]:
         """Compute with the kernels that were chosen inside; for backward passes, which autocast must not touch."""
         return multiplying_by_onednn() if self.kernels.matmul == "onednn" else contextlib.nullcontext()
+
+    def answering(self, tokens: int) -> contextlib.AbstractContextManager[None]:
+        """Compute so many tokens inside, without gradients and with weights that stay as they are.
+
+        Where it is faster, and so many tokens are worth it, the weights are copied in a layout that suits products.
+        """
+        if self.kernels.packed and self.products is None and tokens >= WORTH:
+            return packed_linear_layers(self.module)
+        return contextlib.nullcontext()
 
     @property
     def attention(self) -> str:

@@ -17,6 +17,7 @@ from luthier.errors import ConfigError, DataError, TaskError, raise_faults
 from luthier.metrics.extraction import Extraction
 from luthier.tasks.each import for_value
 from luthier.tasks.faults import line_of, task_faults
+from luthier.tasks.rows.hub import PREFIX, copy_in
 from luthier.tasks.rows.sources import DATA, SPLITS, Source, needs_folder
 from luthier.tasks.rows.splits import Fractions
 from luthier.tasks.rows.templates import Template
@@ -126,6 +127,7 @@ def _with_protocol(task: Task, spec: TaskSpec, texts: _Texts, constants: Mapping
         task,
         joint=_joint(spec),
         choices_lines=texts.optional(spec.choices_lines, "choices_lines"),
+        wrong_lines=texts.optional(spec.wrong_lines, "wrong_lines"),
         group_template=texts.optional(spec.group, "group") if _is_jinja(spec.group) else None,
         other_extractions={name: _extraction(one) for name, one in list(spec.extracts.items())[1:]},
         constants=dict(constants),
@@ -285,23 +287,25 @@ class Places:
         return text.strip() + spec.then
 
     def _source(self, spec: SourceSpec) -> Source:
+        place = self._place(spec.path or "")
         return Source(
-            self._place(spec.path or ""),
+            place,
             spec.format,
             spec.columns,
             spec.delimiter,
             spec.quoting,
             spec.field,
             spec.split,
-            spec.revision,
+            spec.revision if place.startswith(PREFIX) else None,
             spec.get,
             spec.unfold,
             tuple((name, self._place(path)) for name, path in spec.aligned.items()),
         )
 
     def _place(self, place: str) -> str:
-        if place.startswith("hf:"):
-            return place
+        if place.startswith(PREFIX):
+            copy = self.folder and copy_in(self.folder, place)
+            return str(copy) if copy else place
         if place.startswith(DATA):
             return place if self.folder is None else str(self.folder / place.removeprefix(DATA))
         return str(self.path.parent / user_path(place))

@@ -134,7 +134,7 @@ def every_template(task: Task) -> Iterator[Template]:
     for source in (task.targets, *task.split_targets.values()):
         yield from source.templates
     yield from task.choice_templates
-    others = (task.part, task.preamble, task.choices_lines, task.group_template)
+    others = (task.part, task.preamble, task.choices_lines, task.wrong_lines, task.group_template)
     yield from (one for one in others if one is not None)
 
 
@@ -144,7 +144,8 @@ def templates_of(task: Task, key: str, *, split: str, evaluation: bool) -> tuple
         return ()
     template = task.evaluation_template if evaluation else _drawn(task, key)
     targets = (template.targets or task.split_targets.get(split, task.targets)).templates
-    rest = [one for one in (task.part, task.preamble, task.choices_lines) if one is not None]
+    others = (task.part, task.preamble, task.choices_lines, task.wrong_lines)
+    rest = [one for one in others if one is not None]
     choices = () if task.choices or task.choices_column is not None else task.choice_templates
     prompts = (template.prompt,) if template.ending is None else (*template.prompts, template.ending)
     return (*prompts, *targets, *choices, *rest)
@@ -163,6 +164,7 @@ def render_with(
         span = find_input(prompt, row, input_column_of(task, row), template.prompt.render)
         part = task.part.render(row).strip() if task.part is not None else ""
         preamble = task.preamble.render(row) if task.preamble is not None else ""
+        wrong = _lines(task.wrong_lines, row) if task.wrong_lines is not None else ()
     except LuthierError as fault:
         raise located(fault, where) from None
     if not prompt.strip() and not _scored_alone(task):
@@ -186,6 +188,7 @@ def render_with(
         preamble=preamble,
         choice_prompts=prompts,
         ending=ending,
+        wrong=wrong,
     )
     return require_whole(example, where)
 
@@ -205,6 +208,7 @@ def require_whole(example: Example, where: str) -> Example:
         example.prompt,
         *example.targets,
         *example.choices,
+        *example.wrong,
     )
     try:
         said = (*(message.content for message in example.messages), example.tools)

@@ -114,6 +114,7 @@ class Task(Displayed):
         joint: What stands between prompts and answers where they are tokenised as one text; None where apart.
         other_extractions: Further ways to take out an answer, by name; each is scored.
         choices_lines: Renders a row's choices, one a line; None where they are given otherwise.
+        wrong_lines: Renders a row's wrong answers, one a line, for metrics that compare with them; or None.
         group_template: Renders what rows that share a passage have in common, or None.
         constants: Columns that every row has beside its own: the value for which one file's task was made.
         protocol: The published way of measuring that it equals; "" for none.
@@ -158,6 +159,7 @@ class Task(Displayed):
     joint: Joint | None = None
     other_extractions: Mapping[str, Extraction] = field(default_factory=dict)
     choices_lines: Template | None = None
+    wrong_lines: Template | None = None
     group_template: Template | None = None
     constants: Row = field(default_factory=dict)
     protocol: str = ""

@@ -68,6 +68,8 @@ class TaskSpec(Settings):
     """Column that holds the list of answers to choose from."""
     choices_lines: str | None = None
     """Jinja text of which every line is an answer to choose from."""
+    wrong_lines: str | None = None
+    """Jinja text of which every line is a wrong answer, for metrics that compare with right and wrong ones."""
     chance: Fraction | None = None
     """Score of the primary metric by guessing."""
     metrics: tuple[str, ...] = ("rouge", "exact_match")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -55,8 +55,20 @@ class Document:
 
     @property
     def kind(self) -> str:
-        """``loglikelihood``, ``loglikelihood_rolling`` or ``generate_until``."""
+        """Of the first request: ``loglikelihood``, ``loglikelihood_rolling`` or ``generate_until``."""
         return str(self.instances[0].request_type)
+
+    @property
+    def parts(self) -> tuple[Document, ...]:
+        """What is answered in one way: all of it, or each request by itself where they are of several kinds.
+
+        Several scored answers are one, several written ones are not.
+        """
+        if len(self.instances) == 1 or {str(own.request_type) for own in self.instances} == {"loglikelihood"}:
+            return (self,)
+        return tuple(
+            replace(self, id=f"{self.id}.{number}", instances=(own,)) for number, own in enumerate(self.instances)
+        )
 
 
 def documents_of(task: Any, settings: HarnessSettings, lm: EngineLM) -> tuple[Document, ...]:
@@ -68,7 +80,7 @@ def documents_of(task: Any, settings: HarnessSettings, lm: EngineLM) -> tuple[Do
         lm: Renders chat templates.
 
     Raises:
-        TaskError: When it cannot, or asks in a way that is not known here.
+        TaskError: When it cannot.
     """
     name = f"{HARNESS}{task.task_name}"
     try:
@@ -91,7 +103,6 @@ def documents_of(task: Any, settings: HarnessSettings, lm: EngineLM) -> tuple[Do
     for instance in task.instances:
         by_document[instance.doc_id].append(instance)
     found = [_document(task, name, places[number] if places else number, own) for number, own in by_document.items()]
-    _check_kinds(name, found)
     return tuple(found)
 
 
@@ -135,15 +146,3 @@ def _document(task: Any, name: str, place: int, instances: list[Any]) -> Documen
 
 def _as_text(gold: Any, choices: Sequence[str]) -> str:
     return choices[gold] if isinstance(gold, int) and 0 <= gold < len(choices) else str(gold)
-
-
-def _check_kinds(name: str, documents: Sequence[Document]) -> None:
-    for document in documents:
-        kinds = sorted({str(instance.request_type) for instance in document.instances})
-        if len(kinds) > 1 or (document.kind != "loglikelihood" and len(document.instances) > 1):
-            asked = " and ".join(kinds) if len(kinds) > 1 else f"several answers by {document.kind}"
-            raise TaskError(
-                f"it asks for {asked} about one document, which is not known here",
-                where=name,
-                fix="Run it by `python -m luthier.evaluation.lm_eval run --model luthier`.",
-            )

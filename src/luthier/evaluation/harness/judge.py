@@ -109,6 +109,9 @@ class Judge:
 
 def _answered(document: Document, prediction: Prediction) -> list[Any]:
     """Return lm-eval's requests with the responses that a prediction holds."""
+    if len(document.parts) > 1:
+        answers = zip(document.parts, parts_of(prediction), strict=True)
+        return [instance for part, own in answers for instance in _answered(part, own)]
     found = []
     for number, asked in enumerate(document.instances):
         instance = Instance(asked.request_type, asked.doc, asked.arguments, asked.idx, asked.metadata)
@@ -127,6 +130,22 @@ def _answered(document: Document, prediction: Prediction) -> list[Any]:
 def responses_as_text(texts: Sequence[str]) -> str:
     """Return the answers to one prompt as the text of a prediction: a JSON list where there are several."""
     return texts[0] if len(texts) == 1 else json.dumps(list(texts), ensure_ascii=False)
+
+
+def parts_as_text(answers: Sequence[Prediction]) -> str:
+    """Return the answers to one document in several ways as text: what is written, and of scores the numbers."""
+    scored = [[own.choice_logprobs, own.choice_greedy] if own.choices else own.text for own in answers]
+    return json.dumps(scored, ensure_ascii=False)
+
+
+def parts_of(prediction: Prediction) -> list[Prediction]:
+    """Return the answers that :func:`parts_as_text` wrote."""
+    return [
+        replace(prediction, text=own)
+        if isinstance(own, str)
+        else replace(prediction, choice_logprobs=tuple(own[0]), choice_greedy=tuple(own[1]))
+        for own in json.loads(prediction.text)
+    ]
 
 
 def responses_of(text: str, repeats: int) -> list[str]:

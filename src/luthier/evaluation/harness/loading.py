@@ -21,6 +21,8 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from luthier.errors import DataError, LuthierError, TaskError, collecting, first_line, raise_faults
 from luthier.evaluation.harness.library import add_members, library, members_of
+from luthier.evaluation.programs.code_eval import CodeEval, instead_of_evaluates, judges_by_it
+from luthier.evaluation.programs.run import require_confinement
 from luthier.tasks.names import HARNESS, YAML, is_path
 from luthier.user_path import user_path
 
@@ -42,12 +44,13 @@ class Loaded:
     groups: tuple[Any, ...]
 
 
-def load_tasks(names: Sequence[str], *, data: Path | None) -> Loaded:
+def load_tasks(names: Sequence[str], *, data: Path | None, run_code: bool = False) -> Loaded:
     """Load tasks of lm-eval with their documents.
 
     Args:
         names: Without ``lm_eval:``.
         data: Folder in which the files of local YAMLs, and copies of data sets of the Hub, are found first.
+        run_code: Whether answers that are programs may be run.
 
     Raises:
         TaskError: A name is not known, or its task cannot be used here.
@@ -60,7 +63,7 @@ def load_tasks(names: Sequence[str], *, data: Path | None) -> Loaded:
     for name in names:
         with collecting(faults), quiet():
             manager, wanted = _open(name)
-            found = _build(manager, wanted, name, data)
+            found = _build(manager, wanted, name, data, run_code=run_code)
             tasks |= found["tasks"]
             groups |= {group.name: group for group in _from_the_leaves(found["groups"])}
     raise_faults("tasks of lm-eval cannot be used", faults)
@@ -153,12 +156,14 @@ def _unknown(name: str, known: Sequence[str]) -> TaskError:
     )
 
 
-def _build(manager: TaskManager, wanted: Sequence[str], name: str, data: Path | None) -> dict[str, Any]:
+def _build(
+    manager: TaskManager, wanted: Sequence[str], name: str, data: Path | None, *, run_code: bool
+) -> dict[str, Any]:
     """Make the tasks and groups of some names, their data found in ``data`` first."""
     members = {task: entry for own in wanted for task, entry in _members(manager.task_index, own)}
     unsafe = [task for task, entry in members.items() if (entry.cfg or {}).get("unsafe_code")]
     if unsafe:
-        raise _runs_code(name, unsafe)
+        _require_leave(name, unsafe, run_code=run_code)
     for task, entry in members.items():
         manager.task_index[task] = _with_data(entry, data, local=is_path(name))
     found: dict[str, Any] = {"tasks": {}, "groups": {}}
@@ -166,7 +171,7 @@ def _build(manager: TaskManager, wanted: Sequence[str], name: str, data: Path | 
         if own in found["tasks"] or own in found["groups"]:
             continue  # a member of a group of the same folder
         try:
-            with as_seeded_by_lm_eval():
+            with as_seeded_by_lm_eval(), instead_of_evaluates(lambda: _code_eval(name, wanted, run_code=run_code)):
                 built = manager.load([own])
         except Exception as error:  # whatever a task, its functions or its data raise
             raise _fault(name, error, [_data_set(entry) for entry in members.values()]) from None
@@ -174,9 +179,7 @@ def _build(manager: TaskManager, wanted: Sequence[str], name: str, data: Path | 
         found["groups"] |= built["groups"]
     if not found["tasks"]:
         raise TaskError("no task is in this group", where=f"{HARNESS}{name}", fix="Name its tasks: `task: [a, b]`.")
-    unsafe = [task for task, built in found["tasks"].items() if getattr(built, "UNSAFE_CODE", False)]
-    if unsafe:
-        raise _runs_code(name, unsafe)
+    _require_known_judges(name, found["tasks"], run_code=run_code)
     if seeing := [task for task, built in found["tasks"].items() if getattr(built, "MULTIMODAL", False)]:
         what = f"images or sound are a part of {_listed(seeing)}, and models here read text"
         raise TaskError(what, where=f"{HARNESS}{name}", fix="Leave it out.")
@@ -262,12 +265,36 @@ def _fault(name: str, error: Exception, data_sets: Sequence[str]) -> LuthierErro
     return TaskError(f"lm-eval cannot make it: {type(error).__name__}: {said}", where=where)
 
 
-def _runs_code(name: str, tasks: Sequence[str]) -> TaskError:
-    return TaskError(
+def _require_leave(name: str, tasks: Sequence[str], *, run_code: bool) -> None:
+    """Check that programs may be run, and can be without harm."""
+    if run_code:
+        require_confinement()
+        return
+    raise TaskError(
         f"the answers to {_listed(tasks)} are programs, and judging them runs code that a model wrote",
         where=f"{HARNESS}{name}",
-        fix="Luthier does not run it. In a container without network: `lm_eval run --confirm_run_unsafe_code`.",
+        fix="Allow it by `luthier eval --run-code`: each program runs in a process of its own, without network, "
+        "within limits of time, memory and files.",
     )
+
+
+def _code_eval(name: str, tasks: Sequence[str], *, run_code: bool) -> CodeEval:
+    _require_leave(name, tasks, run_code=run_code)
+    return CodeEval()
+
+
+def _require_known_judges(name: str, tasks: Mapping[str, Any], *, run_code: bool) -> None:
+    """Check that tasks whose answers are programs run them by ours, and not in this process."""
+    unsafe = {task: built for task, built in tasks.items() if getattr(built, "UNSAFE_CODE", False)}
+    if unsafe:
+        _require_leave(name, list(unsafe), run_code=run_code)
+    others = [task for task, built in unsafe.items() if not any(map(judges_by_it, built._metric_fn_list.values()))]
+    if others:
+        raise TaskError(
+            f"{_listed(others)} would run programs in this process: it does not judge by `code_eval`",
+            where=f"{HARNESS}{name}",
+            fix="In a container without network: `lm_eval run --confirm_run_unsafe_code`.",
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -12,7 +12,7 @@ from luthier.config.decoding import DecodingConfig
 from luthier.errors import DataError
 from luthier.evaluation.context import EvaluationContext, computation_of
 from luthier.evaluation.harness.documents import Document, HarnessSettings, documents_of
-from luthier.evaluation.harness.judge import Judge, document_chance, harness_metrics, responses_as_text
+from luthier.evaluation.harness.judge import Judge, document_chance, harness_metrics, parts_as_text, responses_as_text
 from luthier.evaluation.harness.loading import quiet
 from luthier.evaluation.harness.tokens import RequestEncoder, Writing
 from luthier.evaluation.jobs import EvaluationJob
@@ -43,12 +43,14 @@ class HarnessRequest:
         request: One sequence for each answer that is scored, the windows of a text, or the prompt of a written answer.
         writing: How an answer is written; None where answers are scored.
         key: Digest of all that the answer depends on, besides the model.
+        parts: Where the document is asked about in several ways, each of them; else empty.
     """
 
     document: Document
     request: Request
     writing: Writing | None
     key: str
+    parts: tuple[HarnessRequest, ...] = ()
 
     @property
     def repeats(self) -> int:
@@ -111,7 +113,8 @@ class HarnessTask:
 
         def batches(indices: Sequence[int]) -> list[tuple[int, ...]]:
             asked = [requests[index] for index in indices]
-            longest = max((own.writing.ending.limit for own in asked if own.writing is not None), default=0)
+            written = [part.writing for own in asked for part in own.parts or (own,)]
+            longest = max((writing.ending.limit for writing in written if writing is not None), default=0)
             found = plan_request_batches(
                 [own.request for own in asked], new_tokens=longest, batch_tokens=context.batch_tokens
             )
@@ -185,28 +188,45 @@ def prepare_task(task: Any, encoder: RequestEncoder, settings: HarnessSettings) 
 def _encoded(
     name: str, documents: Sequence[Document], encoder: RequestEncoder, settings: HarnessSettings
 ) -> list[HarnessRequest | Dropped]:
-    scored = iter(encoder.scored([one for own in documents if own.kind == "loglikelihood" for one in own.instances]))
-    found: list[HarnessRequest | Dropped] = []
-    for document in documents:
-        first, writing = document.instances[0], None
-        if document.kind == "loglikelihood":
-            items = [next(scored) for _ in document.instances]
-            choices = tuple(str(instance.args[1]) for instance in document.instances)
-        elif document.kind == "loglikelihood_rolling":
-            items, choices = encoder.windows(first), (str(first.args[0]),)
-        else:
-            writing = encoder.writing(first.args[1], settings.max_new_tokens)
-            items, choices = [encoder.prompt(first.args[0], writing.room, document.id)], ()
-        longest = max((len(item.target_ids) for item in items), default=0)
-        if longest > encoder.max_length or not items or not len(items[0].prompt_ids):
-            held = f"an answer of {longest} tokens, where the model holds {encoder.max_length}"
-            found.append(Dropped(document.id, held if longest > encoder.max_length else "an empty text"))
-            continue
-        context = str(first.args[0]) if document.kind != "loglikelihood_rolling" else ""
-        example = Example(document.id, name, "lm_eval", context, document.targets, choices)
-        request = Request(example, tuple(items))
-        found.append(HarnessRequest(document, request, writing, _key(document, items, writing)))
-    return found
+    parts = [part for document in documents for part in document.parts]
+    scored = iter(encoder.scored([one for own in parts if own.kind == "loglikelihood" for one in own.instances]))
+    encoded = iter([_encoded_part(name, part, encoder, settings, scored) for part in parts])
+    return [_together(document, [next(encoded) for _ in document.parts]) for document in documents]
+
+
+def _encoded_part(
+    name: str, document: Document, encoder: RequestEncoder, settings: HarnessSettings, scored: Iterator[Encoded]
+) -> HarnessRequest | Dropped:
+    first, writing = document.instances[0], None
+    if document.kind == "loglikelihood":
+        items = [next(scored) for _ in document.instances]
+        choices = tuple(str(instance.args[1]) for instance in document.instances)
+    elif document.kind == "loglikelihood_rolling":
+        items, choices = encoder.windows(first), (str(first.args[0]),)
+    else:
+        writing = encoder.writing(first.args[1], settings.max_new_tokens)
+        items, choices = [encoder.prompt(first.args[0], writing.room, document.id)], ()
+    longest = max((len(item.target_ids) for item in items), default=0)
+    if longest > encoder.max_length or not items or not len(items[0].prompt_ids):
+        held = f"an answer of {longest} tokens, where the model holds {encoder.max_length}"
+        return Dropped(document.id, held if longest > encoder.max_length else "an empty text")
+    context = str(first.args[0]) if document.kind != "loglikelihood_rolling" else ""
+    example = Example(document.id, name, "lm_eval", context, document.targets, choices)
+    return HarnessRequest(document, Request(example, tuple(items)), writing, _key(document, items, writing))
+
+
+def _together(document: Document, parts: Sequence[HarnessRequest | Dropped]) -> HarnessRequest | Dropped:
+    """Return what is asked about a document that is asked about in several ways, planned as a written answer is."""
+    dropped = next((own for own in parts if isinstance(own, Dropped)), None)
+    if dropped is not None:
+        return replace(dropped, id=document.id)
+    asked = tuple(own for own in parts if isinstance(own, HarnessRequest))
+    if len(asked) == 1:
+        return asked[0]
+    example = replace(asked[0].request.example, id=document.id, choices=())
+    items = tuple(item for own in asked for item in own.request.items)
+    writing = next((own.writing for own in asked if own.writing is not None), None)
+    return HarnessRequest(document, Request(example, items), writing, digest([own.key for own in asked]), asked)
 
 
 def _key(document: Document, items: Sequence[Encoded], writing: Writing | None) -> str:
@@ -228,20 +248,29 @@ def _key(document: Document, items: Sequence[Encoded], writing: Writing | None) 
 
 
 def answer_requests(model: LanguageModel, asked: Sequence[HarnessRequest], batch_tokens: int) -> list[Prediction]:
-    """Answer a batch of requests, in their order: all scored, or all written."""
-    if asked[0].writing is None:
-        return _score(model, asked, batch_tokens)
+    """Answer a batch of requests, in their order."""
+    parts = [part for own in asked for part in own.parts or (own,)]
     alike: dict[str, list[int]] = {}
-    for place, own in enumerate(asked):
-        assert own.writing is not None
-        ending = own.writing.ending
-        how = (own.writing.decoding.model_dump_json(), ending.limit, ending.stop, sorted(ending.end_ids))
-        alike.setdefault(repr(how), []).append(place)
+    for place, part in enumerate(parts):
+        alike.setdefault("" if part.writing is None else part.writing.mark, []).append(place)
     found: dict[int, Prediction] = {}
-    for places in alike.values():
-        answers = _write(model, [asked[place] for place in places], batch_tokens)
+    for mark, places in alike.items():
+        answers = (_write if mark else _score)(model, [parts[place] for place in places], batch_tokens)
         found |= dict(zip(places, answers, strict=True))
-    return [found[place] for place in range(len(asked))]
+    answered = iter([found[place] for place in range(len(parts))])
+    return [_joined(own, [next(answered) for _ in own.parts]) if own.parts else next(answered) for own in asked]
+
+
+def _joined(own: HarnessRequest, answers: Sequence[Prediction]) -> Prediction:
+    """Return the answers to the parts of a document as one prediction."""
+    return replace(
+        own.blank,
+        text=parts_as_text(answers),
+        prompt_tokens=max(answer.prompt_tokens for answer in answers),
+        generated_tokens=sum(answer.generated_tokens for answer in answers),
+        seconds=sum(answer.seconds for answer in answers),
+        finish="length" if any(answer.finish == "length" for answer in answers) else "stop",
+    )
 
 
 def _score(model: LanguageModel, asked: Sequence[HarnessRequest], batch_tokens: int) -> list[Prediction]:

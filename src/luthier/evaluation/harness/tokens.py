@@ -39,6 +39,12 @@ class Writing:
     ending: StopConditions
     room: int
 
+    @property
+    def mark(self) -> str:
+        """The same for answers that can be written together."""
+        ending = self.ending
+        return repr((self.decoding.model_dump_json(), ending.limit, ending.stop, sorted(ending.end_ids)))
+
 
 class EngineLM(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """A model of ours, as lm-eval asks one.

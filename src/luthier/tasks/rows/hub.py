@@ -31,6 +31,13 @@ def parse_id(path: str) -> tuple[str, str | None]:
     return match["name"], match["config"]
 
 
+def copy_in(folder: Path, path: str) -> Path | None:
+    """Return the copy of a hub dataset in a folder, ``FOLDER/owner/name[/config]``; None where there is none."""
+    name, config = parse_id(path)
+    copy = folder / name if config is None else folder / name / config
+    return copy if copy.is_dir() else None
+
+
 def pin(path: str, revision: str | None) -> str:
     """Return the commit that a hub id stands for now (or that ``revision`` names)."""
     from huggingface_hub import HfApi
@@ -72,7 +79,13 @@ def _unreachable(path: str, fault: Exception) -> DataError:
     # The hub's libraries raise dozens of classes (network, access, layout); the first line of each says which.
     reason = (str(fault).strip().splitlines() or [""])[0]
     what = f"cannot be read from the hub ({type(fault).__name__}: {reason})"
-    return DataError(what, where=path, fix="Check the id, the configuration, your access and the network.")
+    place = "/".join(filter(None, parse_id(path)))
+    return DataError(
+        what,
+        where=path,
+        fix="Check the id, the configuration, your access and the network. Without network: load it where there is "
+        f"one, write it by `save_to_disk` to {place} in a folder, and name the folder by --data.",
+    )
 
 
 def is_saved(folder: Path) -> bool:
