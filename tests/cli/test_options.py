@@ -17,7 +17,7 @@ from luthier.config.verbs import VERBS, Verb, settings_class, verb_of
 from small_job import luthier
 
 MOST_OPTIONS = {
-    "compare": 22,  # --dry-run: asked by hand; --data: where benchmarks are; --retain-at-least, --extrapolate, --sequence
+    "compare": 22,  # --dry-run: asked by hand; --retain-at-least, --extrapolate, --sequence: what is asked of a run
     "curve": 18,
     "tune": 12,
     "merge": 14,  # --how, --weights, --density and --scale: how adapters become one is said anew each time
