@@ -56,8 +56,8 @@ def _note(forecast: Forecast) -> str:
     besides = " Points and validation splits to choose by are in the time alone." if more else ""
     measuring = duration(forecast.measuring_seconds)
     return (
-        f"About {duration(forecast.seconds)} in all{workers}.{store}{trials}{besides} Examples, steps and requests "
-        "are those of one training; each is made as often as the arm is trained. Times follow from steps and answers "
-        f"that were timed for {measuring}; memory is that of a pass of training. Reading the model and writing the report are "
-        "not counted. Nothing was run or written."
+        f"About {duration(forecast.seconds)} in all{workers}.{store}{trials}{besides} Examples, steps and requests are "
+        "those of one training; each is made as often as the arm is trained. Times follow from steps and answers that "
+        f"were timed for {measuring}; memory is that of a pass of training. Reading the model and writing the report "
+        "are not counted. Nothing was run or written."
     )
