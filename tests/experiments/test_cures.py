@@ -182,3 +182,15 @@ def test_a_retained_task_must_be_apart_from_the_target(tmp_path: Path) -> None:
         LuthierError, match="test examples of 'other' have the text of a training example of the target"
     ):
         planned(tmp_path, arms=[arm("a")], retain=[str(job / "other.yaml")])
+
+
+def test_a_continual_method_of_peft_is_an_arm(tmp_path: Path) -> None:
+    """Orthogonal subspace fine-tuning keeps the directions with the largest singular values, and trains the others."""
+    job = write_job(tmp_path / "job")
+    osf = {"name": "osf", "method": {"peft": {"peft_type": "OSF"}}}
+    config = comparison("llama", job, tmp_path / "runs", arms=["zero_shot", osf], training=TRAINING)
+    zero, trained = read_results(compare(config)).arms
+    assert trained.trainable_parameters > 0
+    assert trained.retained[0].after.n == zero.scores[0].n
+    assert trained.divergence is not None
+    assert trained.divergence.value > 0
