@@ -100,6 +100,27 @@ def test_the_base_s_own_answers_are_replayed(tmp_path: Path) -> None:
     assert all(list(own.prompt_ids) == list(theirs[own.id].prompt_ids) for own in replayed), "of the training split"
 
 
+def test_what_the_base_writes_by_itself_is_replayed_without_other_tasks(tmp_path: Path) -> None:
+    asked = arm("self", replay={"share": 0.25, "from": "self"})
+    plan = planned(tmp_path, arms=[asked], retain=[], decoding={"max_new_tokens": 4})
+    replayed = [own for own in plan.training.of(plan.arms[0]).train.records if own.origin]
+    assert 1 <= len(replayed) <= 6
+    tokenizer = plan.model.tokenizer
+    assert all(own.prompt_ids[0] == tokenizer.bos_token_id and len(own.prompt_ids) == 2 for own in replayed)
+    assert len({int(own.prompt_ids[1]) for own in replayed}) == len(replayed), "each begins with a token of its own"
+    assert all(1 <= len(own.target_ids) <= 64 for own in replayed)
+    assert max(len(own.target_ids) for own in replayed) > 4, "the task's limit of an answer is not theirs"
+    again = planned(tmp_path, arms=[asked], retain=[], decoding={"max_new_tokens": 4})
+    records = [own for own in again.training.of(again.arms[0]).train.records if own.origin]
+    assert [own.target_ids.tolist() for own in records] == [own.target_ids.tolist() for own in replayed]
+    other = planned(tmp_path, arms=[asked], retain=[], seed=1)
+    drawn = [own.target_ids.tolist() for own in other.training.of(other.arms[0]).train.records if own.origin]
+    assert drawn != [own.target_ids.tolist() for own in replayed]
+    dry = planned(tmp_path / "dry", arms=[asked], retain=[], dry_run=True)
+    assert [len(own.target_ids) for own in dry.training.of(dry.arms[0]).train.records if own.origin] == [64] * 6
+    assert not (tmp_path / "dry" / "runs").exists()
+
+
 def test_every_cure_trains_and_is_repeated_to_the_byte(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job")
     arms = [

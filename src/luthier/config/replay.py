@@ -20,7 +20,8 @@ class ReplayConfig(Settings):
     """Share of the training set: 0.05 is 5 %."""
     source: Name = Field(default=TASKS, alias="from")
     """``tasks`` (training examples of the retained tasks), ``text`` (plain text that is not held out), ``self`` (what
-    the base answers to the retained tasks' training prompts), or a task or a file of one's own."""
+    the base answers to the retained tasks' training prompts, or writes by itself where none is retained), or a task or
+    a file of one's own."""
     budget: Literal["replace", "add"] = "replace"
     """``replace`` keeps the number of steps, and reads that much less of the target; ``add`` makes training longer."""
 

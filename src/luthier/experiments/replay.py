@@ -17,6 +17,7 @@ from luthier.config.replay import SELF, TASKS, TEXT, ReplayConfig
 from luthier.data.text_windows import text_windows
 from luthier.errors import ConfigError, DataError, LuthierError
 from luthier.evaluation.context import EvaluationContext
+from luthier.evaluation.continuations import base_continuations, placeholders
 from luthier.evaluation.jobs import task_job
 from luthier.evaluation.prepared_task import PreparedTask, make_encoder
 from luthier.evaluation.run import read_log, run
@@ -98,6 +99,8 @@ def _most(arm: Arm, examples: int) -> int:
 
 def _pool(name: str, asked: ReplayConfig, sources: ReplaySources, count: int) -> Sequence[Encoded]:
     where = f"arm '{name}', replay"
+    if asked.source == SELF and not sources.retained:
+        return _continuations(sources, count)
     if asked.source in (TASKS, SELF):
         if not sources.retained:
             raise nothing_to_replay(name)
@@ -148,15 +151,7 @@ def _of_tasks(sources: ReplaySources, count: int) -> list[PreparedTask]:
 
 def _answered_by_base(tasks: Sequence[PreparedTask], sources: ReplaySources) -> list[PreparedTask]:
     """Return the same examples with the base's answers as their targets; what it leaves empty is left out."""
-    config = sources.config
-    context = EvaluationContext(
-        config.runs,
-        "",
-        config.decoding,
-        config.evaluation.batch_tokens,
-        cache=config.evaluation.cache,
-        about=About(arm="base"),
-    )
+    context = _base_context(sources.config)
     answered: list[PreparedTask] = []
     for other in tasks:
         job = task_job(sources.model, other, context, label=f"base's answers to replay: {other.task.name}")
@@ -165,6 +160,26 @@ def _answered_by_base(tasks: Sequence[PreparedTask], sources: ReplaySources) -> 
         own = [_answered(example, texts[example.id]) for example in other.examples if texts.get(example.id)]
         answered.append(replace(other, examples=tuple(own)))
     return answered
+
+
+def _base_context(config: CompareConfig) -> EvaluationContext:
+    evaluation = config.evaluation
+    return EvaluationContext(
+        config.runs,
+        "",
+        config.decoding,
+        evaluation.batch_tokens,
+        cache=evaluation.cache,
+        about=About(arm="base"),
+    )
+
+
+def _continuations(sources: ReplaySources, count: int) -> list[Encoded]:
+    """Return what the base writes by itself, where no task gives prompts."""
+    config = sources.config
+    if config.dry_run:
+        return placeholders(sources.model, count)
+    return base_continuations(sources.model, count, _base_context(config), seed=config.seed)
 
 
 def _answered(example: Example, text: str) -> Example:
@@ -217,7 +232,7 @@ def _of_file(name: str, sources: ReplaySources, count: int, where: str) -> Seque
 REPLAYED_WORDS = {
     TASKS: "{} training examples of the retained tasks were replayed",
     TEXT: "{} passages of plain text, on which nothing is measured, were replayed",
-    SELF: "{} of the base's own answers to training prompts of the retained tasks were replayed",
+    SELF: "{} of the base's own answers (to training prompts of the retained tasks, if any is retained) were replayed",
 }
 
 
