@@ -20,14 +20,18 @@ from luthier.experiments.named import require_names
 from small_job import ECHO, QUICK_EVAL, QUICK_TRAINING, Workshop, luthier, write_task
 
 OPTIONS = {
-    "compare": "[config] --model --task --arms --retain --retention-text --runs --name --data --train --test --search "
-    "--seed --seeds --workers --dry-run --remake-damaged --device --trust-remote-code --set",
+    "compare": "[config] --model --task --arms --retain --retention-text --sequence --retain-at-least --extrapolate "
+    "--runs --name --data --train --test --search --seed --seeds --workers --dry-run --remake-damaged --device "
+    "--trust-remote-code --set",
+    "curve": "[config] --model --task --arms --sizes --seeds --fixed --forecast --runs --name --data --train --test "
+    "--seed --workers --remake-damaged --device --trust-remote-code --set",
     "tune": "[config] --model --task --arm --save --runs --remake-damaged --data --train --seed --device "
     "--trust-remote-code --set",
     "eval": "[config] --model --tasks --suite --adapter --any-base --compare --shots --run-code --answers --no-cache "
     "--engine --runs --remake-damaged --data --test --seed "
     "--device --trust-remote-code --json --set",
-    "merge": "[adapter] --out --model --task --sample --any-base --seed --device --trust-remote-code --set",
+    "merge": "[adapter] --out --model --how --weights --density --scale --extrapolate --task --sample --any-base "
+    "--seed --device --trust-remote-code --set",
     "predict": "[rows] --out --model --adapter --task --format --any-base --shots --runs --seed "
     "--device --trust-remote-code --set",
     "check": "[config] --model --task --data --train --seed --trust-remote-code --set",

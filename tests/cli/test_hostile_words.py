@@ -201,6 +201,13 @@ def _compare(at: Place, *more: object) -> tuple[object, ...]:
     )
 
 
+def _curve(at: Place, *more: object) -> tuple[object, ...]:
+    return (
+        *("curve", "-m", at.model, "-t", at / "colour.yaml", "--sizes", "4,8", "--seeds", 1),
+        *("--runs", at.runs, "--name", "curve", *QUICK, *more),
+    )
+
+
 def _eval(at: Place, task: str) -> tuple[object, ...]:
     return ("eval", "-m", at.model, "-t", at / f"{task}.yaml", "--runs", at.runs, *QUICK_EVAL)
 
@@ -219,6 +226,7 @@ def _score(*more: object) -> Command:
 
 TAKEN: tuple[Command, ...] = (
     _compare,
+    _curve,
     lambda at: _tune(at, _fresh(at, "adapter")),
     lambda at: ("merge", at / "adapter", *_model(at), "-t", at / "colour.yaml", "-o", _fresh(at, "merged")),
     lambda at: (*_eval(at, "colour"), "--adapter", at / "adapter"),
@@ -246,6 +254,7 @@ REFUSED: tuple[Command, ...] = (
     lambda at: _compare(at, "--name", f"run{WORD}"),
     lambda at: _compare(at, "--retain", f"task{WORD}"),
     lambda at: _compare(at, f"--{WORD}"),
+    lambda at: _curve(at, "--arms", f"lora{WORD}"),
     lambda at: ("tune", "-m", at / "raises", "-t", at / "colour.yaml", "--runs", at.runs, *QUICK_TRAINING),
     lambda at: ("merge", at / "missing", "-o", at / "merged"),
     lambda at: (*_eval(at, "echo"), "-m", at / "missing"),

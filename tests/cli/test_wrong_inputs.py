@@ -283,14 +283,14 @@ def test_wrong_configuration(case: str, workshop: Workshop, tmp_path: Path, refu
 
 # Settings that another verb has, and the verbs that have them.
 OTHER_VERBS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "arms": ("eval", "arms: [lora]\n", ("compare",)),
-    "training": ("eval", "seed: 1\ntraining:\n  epochs: 1\n", ("compare", "tune")),
+    "arms": ("eval", "arms: [lora]\n", ("compare", "curve")),
+    "training": ("eval", "seed: 1\ntraining:\n  epochs: 1\n", ("compare", "curve", "tune")),
     "search": ("tune", "search: {trials: 2}\n", ("compare",)),
     "shots": ("compare", "shots: 2\n", ("eval", "predict")),
-    "data.train": ("eval", "data:\n  train: 3\n", ("compare", "tune", "check")),
-    "data.test": ("tune", "data:\n  test: 3\n", ("compare", "eval", "check")),
+    "data.train": ("eval", "data:\n  train: 3\n", ("compare", "curve", "tune", "check")),
+    "data.test": ("tune", "data:\n  test: 3\n", ("compare", "curve", "eval", "check")),
     "evaluation.engine": ("compare", "evaluation: {engine: ctranslate2}\n", ("eval",)),
-    "decoding": ("check", "decoding: {beams: 2}\n", ("compare", "tune", "merge", "eval", "predict")),
+    "decoding": ("check", "decoding: {beams: 2}\n", ("compare", "curve", "tune", "merge", "eval", "predict")),
 }
 
 
@@ -308,7 +308,9 @@ def test_a_setting_of_another_verb(key: str, tmp_path: Path, refused: Refused) -
 
 def test_an_assignment_of_another_verb(workshop: Workshop, tmp_path: Path, refused: Refused) -> None:
     command = ("merge", workshop.adapter, "--out", tmp_path / "whole")
-    says = ("'training' belongs to `luthier compare` and `luthier tune`; `luthier merge` does not use it",)
+    says = (
+        "'training' belongs to `luthier compare`, `luthier curve` and `luthier tune`; `luthier merge` does not use it",
+    )
     refused(*command, "--set", "training.epochs=1", says=says)
 
 
@@ -722,7 +724,10 @@ def test_check_of_rows_that_are_all_too_long(workshop: Workshop, job: Path, refu
     ("arguments", "says"),
     [
         (("compare", "--modle", "mini"), ("No such option '--modle'", "--model")),
-        (("eval", "--arms", "lora"), ("'--arms' belongs to `luthier compare`; `luthier eval` does not use it",)),
+        (
+            ("eval", "--arms", "lora"),
+            ("'--arms' belongs to `luthier compare` and `luthier curve`; `luthier eval` does not use it",),
+        ),
         (("check", "--runs", "x"), ("'--runs' belongs to `luthier compare`, ", "`luthier check` does not use it")),
         (("compaer",), ("No such command 'compaer'",)),
         (("report",), ("Missing argument",)),

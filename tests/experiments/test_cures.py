@@ -121,6 +121,7 @@ def test_what_the_base_writes_by_itself_is_replayed_without_other_tasks(tmp_path
     assert not (tmp_path / "dry" / "runs").exists()
 
 
+@pytest.mark.slow
 def test_every_cure_trains_and_is_repeated_to_the_byte(tmp_path: Path) -> None:
     job = write_job(tmp_path / "job")
     arms = [

@@ -110,6 +110,7 @@ def test_the_loss_is_that_of_the_references(done: tuple[CurveConfig, Path, Curve
     assert results.arms[0].points[0].runs[1].loss == pytest.approx(-float(logprobs.mean().detach()), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_command_finds_everything_and_writes_the_same_bytes(
     done: tuple[CurveConfig, Path, CurveResults], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -138,6 +139,7 @@ def test_more_sizes_train_only_what_is_new(
     assert [point.loss for point in kept] == [point.loss for point in results.arms[0].points]
 
 
+@pytest.mark.slow
 def test_a_killed_curve_goes_on_to_the_same_bytes(
     done: tuple[CurveConfig, Path, CurveResults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +170,7 @@ def test_workers_give_the_same_bytes(done: tuple[CurveConfig, Path, CurveResults
     assert (two / "results.json").read_bytes() == (run / "results.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_size_at_which_training_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from luthier.errors import DivergenceError
     from luthier.experiments import run_unit

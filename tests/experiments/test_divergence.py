@@ -22,6 +22,7 @@ from small_job import comparison, write_job
 TRAINING = {"steps": 6, "batch_size": 4, "validations": 1, "learning_rate": 3e-3}
 
 
+@pytest.mark.slow
 def test_an_arm_has_its_divergence_and_what_its_answers_became(tmp_path: Path) -> None:
     arms = [
         "zero_shot",

@@ -124,8 +124,8 @@ def test_counts_are_those_of_the_run_and_nothing_is_written(done: Done, tmp_path
     assert list(arms) == ["base", "zero_shot", "2_shot", "full", "lora"]
     assert all(arm.seconds > 0 for arm in arms.values())
     assert found.seconds == pytest.approx(sum(arm.seconds for arm in arms.values()))
-    # Evaluated and timed; trained, evaluated, retained and timed.
-    assert [(arm.counts.units, arm.counts.found) for arm in arms.values()] == [(1, 0), (2, 0), (2, 0), (4, 0), (4, 0)]
+    # Retained and its distributions; evaluated and timed; trained, evaluated, retained, timed, and how far it went.
+    assert [(arm.counts.units, arm.counts.found) for arm in arms.values()] == [(2, 0), (2, 0), (2, 0), (5, 0), (5, 0)]
     for arm in done.results.arms:
         counts = arms[arm.name].counts
         predictions = list(read_predictions(done.run / "predictions" / f"{arm.name}.jsonl"))
@@ -145,7 +145,7 @@ def test_what_is_in_the_store_costs_nothing(done: Done) -> None:
     assert found.seconds == 0
     more = dry_run(done.config.model_copy(update={"seeds": 2}))
     spent = {arm.counts.label: arm.counts.units - arm.counts.found for arm in more.arms if arm.seconds}
-    assert spent == {"full": 3, "lora": 3}, "trained, evaluated and retained with one more seed"
+    assert spent == {"full": 4, "lora": 4}, "trained, evaluated, retained and its divergence with one more seed"
     assert digests(done.config.runs) == before
 
 

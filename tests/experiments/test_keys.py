@@ -150,6 +150,7 @@ TASK_KEYS: dict[str, Case] = {
     "target": Case("{{ answer }}!", TEXTS),
     "targets": Case(["{{ answer }}", "a {{ answer }}"], TEXTS, and_also={"target": None}),
     "targets_column": Case("answers", TEXTS, and_also={"target": None}),
+    "wrong_lines": Case("no {{ answer }}\nnor {{ colour }}", TEXTS),
     "targets_lines": Case("{{ answer }}\na {{ answer }}", TEXTS, and_also={"target": None}),
     "splits": Case({"validation": {"target": "a {{ answer }}"}}, TRAINED),
     "choices": Case(["cat", "dog", "hen", "cow", "fox", "owl"], TEXTS),

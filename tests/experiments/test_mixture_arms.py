@@ -67,6 +67,7 @@ def test_what_a_mixture_is_made_of_is_in_the_key(tmp_path: Path) -> None:
     assert len(set(keys.values())) == len(keys)
 
 
+@pytest.mark.slow
 def test_an_arm_has_a_mixture_of_its_own_and_says_so(tmp_path: Path) -> None:
     job = write(tmp_path)
     arms = [

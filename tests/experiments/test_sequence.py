@@ -161,6 +161,7 @@ def test_another_order_is_another_sequence(tmp_path: Path) -> None:
     assert [item.value for item in a.arms[0].matrix[0]] == [item.value for item in b.arms[0].matrix[0]][::-1]
 
 
+@pytest.mark.slow
 def test_the_same_command_writes_the_same_bytes(
     done: tuple[CompareConfig, Path, SequenceResults], tmp_path: Path
 ) -> None:
@@ -170,6 +171,7 @@ def test_the_same_command_writes_the_same_bytes(
     assert (compare(config.model_copy(update={"runs": tmp_path})) / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_killed_sequence_goes_on_to_the_same_bytes(
     done: tuple[CompareConfig, Path, SequenceResults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
