@@ -186,3 +186,17 @@ def test_batches_of_ever_new_shapes_do_not_fill_the_memory() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 60
+
+
+def test_the_bits_do_not_depend_on_whether_a_weight_asks_for_a_gradient() -> None:
+    """Torch folds the product of a slice, such as the last token's, for a weight that does, else not."""
+    draw = torch.Generator().manual_seed(5)
+    states = torch.randn(2, 9, 600, generator=draw)[:, -1:]
+    layer = torch.nn.Linear(600, 6000, bias=False)
+    found = []
+    for asks in (True, False):
+        layer.weight.requires_grad_(asks)
+        with multiplying_by_onednn(), torch.no_grad():
+            found.append((layer(states), layer(states[:1])))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])

@@ -21,7 +21,8 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval_local import local_tasks, requests_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
-LOGPROB = 2e-4
+LOGPROB, SHARE = 2e-4, 5e-6
+"""Sums in another order, by another library, differ by some millionths of a long answer's log-probability."""
 
 
 @pytest.mark.parametrize("ours", ["mmlu_anatomy", "sst2", "cola", "wic", "truthfulqa_mc1", "crows_pairs", "winogender"])
@@ -36,4 +37,5 @@ def test_log_probabilities_are_those_of_lm_eval(
         asked.append(Instance("loglikelihood", {}, (request.context, request.continuation), len(asked)))
         items.append(Encoded(str(len(items)), np.asarray(prompt, dtype=np.int32), np.asarray(answer, dtype=np.int32)))
     wanted = [float(logprob) for logprob, _ in theirs.loglikelihood(asked)]
-    assert np.abs(np.array(answer_logprobs(smollm2, items)) - wanted).max() <= LOGPROB
+    allowed = np.maximum(LOGPROB, SHARE * np.abs(wanted))
+    assert (np.abs(np.array(answer_logprobs(smollm2, items)) - wanted) <= allowed).all()

@@ -68,8 +68,7 @@ def _override() -> torch.library.Library:
         warnings.filterwarnings("ignore", message="(?s).*overrid")  # overriding is the purpose
         library.impl("mm", mm, "CPU")
         library.impl("addmm", addmm, "CPU")
-        if _keeps_float32():
-            library.impl("bmm", bmm, "CPU")
+        library.impl("bmm", bmm if _keeps_float32() else folded_bmm, "CPU")
     return library
 
 
@@ -103,6 +102,8 @@ def bmm(first: Tensor, second: Tensor) -> Tensor:
     torch uses oneDNN for them only where rounding to bf16 is allowed, and oneDNN rounds where that is faster: on
     processors with bf16 units. :func:`multiplying_by_onednn` verifies first that this processor does not round.
     """
+    if _is_one_product(first, second):
+        return folded_bmm(first, second)
     found = first.new_empty(*first.shape[:2], second.shape[-1])
     if first.shape[1] < _ROWS or not _is_for_onednn(first, second, axes=3):
         return torch.bmm(first, second, out=found)
@@ -113,6 +114,21 @@ def bmm(first: Tensor, second: Tensor) -> Tensor:
         return torch.bmm(first, second, out=found)
     finally:
         products.fp32_precision = before
+
+
+def folded_bmm(first: Tensor, second: Tensor) -> Tensor:
+    """Products with one and the same matrix as a single product, all others by torch.
+
+    torch folds a linear layer's product or not by whether its weight asks for a gradient. The bits must not depend on
+    that: a base is the same before a method was on it and after.
+    """
+    if _is_one_product(first, second):
+        return mm(first.flatten(0, 1), second[0]).unflatten(0, first.shape[:2])
+    return torch.bmm(first, second, out=first.new_empty(*first.shape[:2], second.shape[-1]))
+
+
+def _is_one_product(first: Tensor, second: Tensor) -> bool:
+    return _inside.get() and first.shape[0] > 0 and (first.shape[0] == 1 or second.stride(0) == 0)
 
 
 def _is_for_onednn(first: Tensor, second: Tensor, *, axes: int = 2) -> bool:
