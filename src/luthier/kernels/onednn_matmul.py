@@ -123,7 +123,8 @@ def folded_bmm(first: Tensor, second: Tensor) -> Tensor:
     that: a base is the same before a method was on it and after.
     """
     if _is_one_product(first, second):
-        return mm(first.flatten(0, 1), second[0]).unflatten(0, first.shape[:2])
+        found: Tensor = mm(first.flatten(0, 1), second[0]).view(*first.shape[:2], second.shape[-1])
+        return found
     return torch.bmm(first, second, out=first.new_empty(*first.shape[:2], second.shape[-1]))
 
 
