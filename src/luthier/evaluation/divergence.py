@@ -7,6 +7,7 @@ loss of a text scores it, with the same interval and over several seeds.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,12 +18,11 @@ from luthier.data.batching import plan_batches
 from luthier.evaluation.context import EvaluationContext, computation_of
 from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.response_cache import CachedRequest, request_key
-from luthier.files.digests import digest
 from luthier.files.store import open_entry
 from luthier.kernels.verification import evaluation_mode
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.base_distribution import TopTokens, base_distributions, kl_from_top
+from luthier.objectives.base_distribution import TopTokens, base_distributions, digest_of_tokens, joined, kl_from_top
 from luthier.records import Encoded, Prediction
 
 DIVERGENCE = TaskMetrics("divergence", ("perplexity",), "token_loss")
@@ -53,13 +53,16 @@ def divergence_job(
         cut = plan_batches(lengths, _most_tokens(model, context.batch_tokens))
         return [tuple(indices[index] for index in batch) for batch in cut]
 
-    def answer(indices: Sequence[int]) -> list[Prediction]:
+    @functools.cache
+    def base() -> list[TopTokens]:
         inputs_of_base = replace(computation, adapter="").inputs()
-        is_base = not context.adapter
-        base = base_distributions(model, records, inputs_of_base, out=context.out, is_base=is_base)
+        return base_distributions(model, records, inputs_of_base, out=context.out, is_base=not context.adapter)
+
+    def answer(indices: Sequence[int]) -> list[Prediction]:
+        of_base = base()
         started = time.monotonic()
         chosen = [records[index] for index in indices]
-        nats = _divergences(model, chosen, [base[index] for index in indices])
+        nats = _divergences(model, chosen, [of_base[index] for index in indices])
         seconds = (time.monotonic() - started) / len(indices)
         return [
             replace(blanks[index], choice_logprobs=(-sum(own),), choice_tokens=(len(own),), seconds=seconds)
@@ -69,7 +72,7 @@ def divergence_job(
     inputs = {
         "computation": computation.inputs(),
         "batch_tokens": context.batch_tokens,
-        "records": digest([[list(map(int, ids)) for ids in (own.prompt_ids, own.target_ids)] for own in records]),
+        "records": digest_of_tokens(records),
     }
     return EvaluationJob(
         entry=open_entry(context.out, "divergences", inputs, replace(context.about, task="divergence")),
@@ -101,6 +104,5 @@ def _divergences(model: LanguageModel, records: Sequence[Encoded], base: Sequenc
     """Return the divergence at each target token of each record, in nats."""
     with evaluation_mode(model.module):
         logits = model.target_logits(records)  # (S, V)
-    top = TopTokens(torch.cat([own.ids for own in base]), torch.cat([own.logprobs for own in base])).to(model.device)
-    nats = kl_from_top(top, logits).double().cpu()
+    nats = kl_from_top(joined(base).to(model.device), logits).double().cpu()
     return [part.tolist() for part in torch.split(nats, [len(record.target_ids) for record in records])]

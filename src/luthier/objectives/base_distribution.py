@@ -48,6 +48,16 @@ class TopTokens:
         return TopTokens(self.ids.to(device).long(), self.logprobs.to(device))
 
 
+def joined(parts: Sequence[TopTokens]) -> TopTokens:
+    """Return several as one, in their order."""
+    return TopTokens(torch.cat([own.ids for own in parts]), torch.cat([own.logprobs for own in parts]))
+
+
+def digest_of_tokens(records: Sequence[Encoded]) -> str:
+    """Return a digest of the tokens of records, whatever else they hold."""
+    return digest([[list(map(int, ids)) for ids in (own.prompt_ids, own.target_ids)] for own in records])
+
+
 def top_tokens(logits: Tensor, count: int = TOP) -> TopTokens:
     """Return the most probable tokens of distributions, given as logits ``(S, V)``."""
     logprobs = logits.log_softmax(dim=1)
@@ -106,7 +116,7 @@ def base_distributions(
     """
     inputs = {
         "model": model.digest,
-        "records": digest([[list(map(int, ids)) for ids in (own.prompt_ids, own.target_ids)] for own in records]),
+        "records": digest_of_tokens(records),
         "top": TOP,
         "computation": dict(computation),
         "code": code_digest(ENTRY_MODULES),
@@ -117,10 +127,9 @@ def base_distributions(
             fix = "Run the comparison again: the base answers first."
             raise StoreError("the base's distributions are not in the store", where=str(entry.folder), fix=fix)
         if not entry.finished:
-            found = _computed(model, records)
+            found = joined(_computed(model, records))
             with writing(entry.work):
-                ids = torch.cat([own.ids for own in found]).to(torch.int32)
-                save_file({"ids": ids, "logprobs": torch.cat([own.logprobs for own in found])}, entry.work / _FILE)
+                save_file({"ids": found.ids.to(torch.int32), "logprobs": found.logprobs}, entry.work / _FILE)
                 entry.finish()
     with reading(entry):
         stored = load_file(entry.checked(_FILE))

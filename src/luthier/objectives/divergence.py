@@ -13,7 +13,14 @@ from torch import Tensor
 from luthier.config.base import Settings
 from luthier.kernels.verification import evaluation_mode
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.base_distribution import TopTokens, base_distributions, kl_from_logits, kl_from_top, top_tokens
+from luthier.objectives.base_distribution import (
+    TopTokens,
+    base_distributions,
+    joined,
+    kl_from_logits,
+    kl_from_top,
+    top_tokens,
+)
 from luthier.objectives.objective import MicroBatch
 from luthier.objectives.penalty import PenaltyTerm, Start, Trained
 from luthier.records import Encoded
@@ -95,9 +102,7 @@ class _Divergence:
         logits = model.target_logits(records)
         if not self.known:
             return kl_from_top(top_tokens(logits.detach()), logits)
-        own = [self.known[id(record)].to(model.device) for record in records]
-        top = TopTokens(torch.cat([one.ids for one in own]), torch.cat([one.logprobs for one in own]))
-        return kl_from_top(top, logits)
+        return kl_from_top(joined([self.known[id(record)] for record in records]).to(model.device), logits)
 
     @torch.no_grad()
     def _base_logits(self, model: LanguageModel, trained: Trained, records: Sequence[Encoded]) -> Tensor:

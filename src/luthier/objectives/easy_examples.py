@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from luthier.config.base import Settings
-from luthier.data.encoding import Encoder
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.cross_entropy import CrossEntropy, CrossEntropySettings, cross_entropy, target_tokens
+from luthier.objectives.cross_entropy import CrossEntropy, cross_entropy
 from luthier.objectives.objective import LossSum, MicroBatch
-from luthier.records import Dropped, Encoded, Example
+from luthier.records import Encoded
 
 
 @dataclass(frozen=True)
-class EasyExamples:
+class EasyExamples(CrossEntropy):
     """Cross-entropy times the weight ``exp(-l / tau)`` of the example, divided by the mean weight (FLOW).
 
     ``l`` is the base's loss on the example, in nats per target token, and tau the median of all (Sanyal et al. 2025,
@@ -33,8 +31,6 @@ class EasyExamples:
     """
 
     name: ClassVar[str] = "easy_examples"
-    settings_class: ClassVar[type[Settings]] = CrossEntropySettings
-    settings: Settings = field(default_factory=CrossEntropySettings)
     tau: float = 0.0
     mean: float = 1.0
 
@@ -42,18 +38,6 @@ class EasyExamples:
     def needs_reference(self) -> bool:
         """It weighs by the base's log-probabilities."""
         return True
-
-    def prepare(self, examples: Iterable[Example], encoder: Encoder) -> Iterator[Encoded | Dropped]:
-        """Encode the prompt and the first target of each example."""
-        return CrossEntropy().prepare(examples, encoder)
-
-    def sequences(self, record: Encoded) -> Sequence[Encoded]:
-        """Return the record itself."""
-        return (record,)
-
-    def tokens(self, record: Encoded) -> int:
-        """Return the tokens of prompt and target."""
-        return CrossEntropy().tokens(record)
 
     def fitted(self, records: Sequence[Encoded], reference: Sequence[Tensor]) -> EasyExamples:
         """Return it with the median loss and the mean weight of these records."""
@@ -66,10 +50,6 @@ class EasyExamples:
     def weight(self, reference: Tensor) -> float:
         """Return the weight of a record whose target tokens have these log-probabilities (nats) in the base."""
         return math.exp(-_loss(reference) / self.tau) / self.mean
-
-    def normaliser(self, step: Sequence[Encoded]) -> float:
-        """Return the supervised tokens of a step."""
-        return target_tokens(step)
 
     def loss(self, model: LanguageModel, batch: MicroBatch[Encoded]) -> LossSum:
         """Return the weighted sum of the negative log-probabilities (nats) of the target tokens."""
