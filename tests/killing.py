@@ -12,12 +12,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 
+from luthier.experiments.execution import InProcess
+from luthier.experiments.plan import Plan
+from luthier.experiments.units import Unit
 from small_job import digests, write_job
 
 STAGES = ("training", "evaluation")
@@ -138,3 +142,17 @@ def kills(folder: Path, model: Path, *, times: int, seed: int) -> Iterator[Kill]
     for number in range(times):
         for stage in STAGES:
             yield kill_and_finish(config, folder / f"{stage}-{number}", stage, reference, draw)
+
+
+def stop_in_the_third_part(patch: pytest.MonkeyPatch) -> None:
+    """Interrupt a run in this process after the first unit of the third list of units that it executes."""
+    whole, calls = InProcess.execute, list[Plan]()
+
+    def stopping(self: InProcess, plan: Plan, units: Sequence[Unit]) -> None:
+        calls.append(plan)
+        if len(calls) == 3:
+            whole(self, plan, units[:1])
+            raise KeyboardInterrupt
+        whole(self, plan, units)
+
+    patch.setattr(InProcess, "execute", stopping)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from killing import stop_in_the_third_part
 from luthier.config.curve import CurveConfig
 from luthier.errors import LuthierError
 from luthier.experiments.curve import curve
@@ -144,20 +145,9 @@ def test_a_killed_curve_goes_on_to_the_same_bytes(
     done: tuple[CurveConfig, Path, CurveResults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, run, _ = done
-    from luthier.experiments.execution import InProcess
-
-    whole, calls = InProcess.execute, []
-
-    def stopping(self: InProcess, plan: Any, units: Any) -> None:
-        calls.append(plan)
-        if len(calls) == 3:
-            whole(self, plan, units[:1])
-            raise KeyboardInterrupt
-        whole(self, plan, units)
-
     again = config.model_copy(update={"runs": tmp_path})
     with monkeypatch.context() as patch:
-        patch.setattr(InProcess, "execute", stopping)
+        stop_in_the_third_part(patch)
         with pytest.raises(KeyboardInterrupt):
             curve(again)
     assert (curve(again) / "results.json").read_bytes() == (run / "results.json").read_bytes()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from killing import stop_in_the_third_part
 from luthier.config.compare import CompareConfig
 from luthier.errors import LuthierError
 from luthier.experiments.compare import compare
@@ -176,20 +177,10 @@ def test_a_killed_sequence_goes_on_to_the_same_bytes(
     done: tuple[CompareConfig, Path, SequenceResults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, run, _ = done
-    from luthier.experiments.execution import InProcess
-
-    whole, calls = InProcess.execute, []
-
-    def stopping(self: InProcess, plan: Any, units: Any) -> None:
-        calls.append(plan)
-        if len(calls) == 3:  # the base, the first stage, and a part of the second
-            whole(self, plan, units[:1])
-            raise KeyboardInterrupt
-        whole(self, plan, units)
-
     again = config.model_copy(update={"runs": tmp_path})
+    # The base, the first stage, and a part of the second.
     with monkeypatch.context() as patch:
-        patch.setattr(InProcess, "execute", stopping)
+        stop_in_the_third_part(patch)
         with pytest.raises(KeyboardInterrupt):
             compare(again)
     assert (compare(again) / "results.json").read_bytes() == (run / "results.json").read_bytes()

@@ -27,12 +27,7 @@ def write_curve_report(run: Path) -> Path:
 def curve_page(results: CurveResults, costs: RunCosts) -> StaticPage:
     """Return what stands on the page of a learning curve."""
     drawn = [figure_of(own.key, "learning", size_curve(results, own), wide=True) for own in quantities(results)]
-    computing = {
-        "threads": results.threads,
-        "precision": results.precision or None,
-        "kernels": ", ".join(results.kernels) or None,
-    }
-    environment = environment_rows(results.environment, costs, version=results.luthier, computing=computing)
+    environment = environment_rows(results, costs)
     return StaticPage(
         kind="learning curve",
         title=results.task.name,

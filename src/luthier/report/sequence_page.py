@@ -27,12 +27,7 @@ def write_sequence_report(run: Path) -> Path:
 def sequence_page(results: SequenceResults, costs: RunCosts) -> StaticPage:
     """Return what stands on the page of a sequence."""
     drawn = [figure_of(f"matrix-{arm.name}", "retention", sequence_map(results, arm)) for arm in results.arms]
-    computing = {
-        "threads": results.threads,
-        "precision": results.precision or None,
-        "kernels": ", ".join(results.kernels) or None,
-    }
-    environment = environment_rows(results.environment, costs, version=results.luthier, computing=computing)
+    environment = environment_rows(results, costs)
     tasks = [(task.name, list(flattened(asdict(task)))) for task in results.tasks]
     return StaticPage(
         kind="sequence",

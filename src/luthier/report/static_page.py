@@ -20,8 +20,9 @@ from luthier.report.markdown import literal, table_lines
 from luthier.report.palette import theme
 from luthier.report.plain import flattened, plain
 from luthier.report.tables import Table
+from luthier.results.curve_records import CurveResults
 from luthier.results.records import RunCosts
-from luthier.results.summaries import Environment
+from luthier.results.sequence_records import SequenceResults
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
@@ -106,13 +107,16 @@ def as_markdown(page: StaticPage) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def environment_rows(
-    environment: Environment, costs: RunCosts, *, version: str, computing: Mapping[str, object]
-) -> list[tuple[str, str]]:
+def environment_rows(results: CurveResults | SequenceResults, costs: RunCosts) -> list[tuple[str, str]]:
     """Return versions, hardware, threads, commit, command and dates, as far as they were recorded."""
+    computing = {
+        "threads": results.threads,
+        "precision": results.precision or None,
+        "kernels": ", ".join(results.kernels) or None,
+        "measured": costs.kernels or None,
+    }
     done = asdict(costs.execution) if costs.execution else {}
-    measured = {"measured": costs.kernels or None}
-    return list(flattened({"Luthier": version, **asdict(environment), **computing, **measured, **done}))
+    return list(flattened({"Luthier": results.luthier, **asdict(results.environment), **computing, **done}))
 
 
 def _picture(figure: Figure, *, dark: bool = False) -> str:
