@@ -7,10 +7,11 @@ from pathlib import Path
 
 from luthier.report import formatting
 from luthier.report.charts.size_curves import size_curve
+from luthier.report.environment import environment_rows
 from luthier.report.figures import figure_of
 from luthier.report.learning_curve import curve_tables, notes_of, quantities, verdicts
 from luthier.report.plain import flattened
-from luthier.report.static_page import StaticPage, environment_rows, write_static
+from luthier.report.static_page import StaticPage, write_static
 from luthier.results.curve_records import CurveResults, read_curve
 from luthier.results.records import RunCosts, read_costs
 

@@ -31,6 +31,7 @@ from luthier.report.citing import bibtex, repeating
 from luthier.report.contents import all_tables
 from luthier.report.curve_page import write_curve_report
 from luthier.report.curves import Curve, RunKey, read_curve
+from luthier.report.environment import environment_rows
 from luthier.report.explanations import correction_words, signatures_once
 from luthier.report.exports import FORMATS, exported, write_exports
 from luthier.report.figures import VEGA_LITE, Figure, figures, png
@@ -145,7 +146,7 @@ def render(
         data_rows=list(flattened(asdict(results.data))),
         task_rows=list(flattened(asdict(results.task))),
         model_rows=list(flattened(asdict(results.model))),
-        environment_rows=_environment_rows(results, costs),
+        environment_rows=environment_rows(results, costs),
         config=yaml.safe_dump(plain(results.config), sort_keys=True, allow_unicode=True),
     )
     return page
@@ -209,20 +210,6 @@ def _json_for_html(value: Any) -> str:
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
-
-
-def _environment_rows(results: RunResults, costs: RunCosts) -> list[tuple[str, str]]:
-    """Return versions, hardware, threads, commit, command and dates, as far as they were recorded."""
-    threads = results.threads or costs.threads
-    known = asdict(results.environment) if results.environment else {}
-    done = asdict(costs.execution) if costs.execution else {}
-    computing = {
-        "threads": threads or None,
-        "precision": results.precision or None,
-        "kernels": ", ".join(results.kernels) or None,
-        "measured": costs.kernels or None,
-    }
-    return list(flattened({"Luthier": results.luthier, **known, **computing, **done}))
 
 
 @functools.cache

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from luthier.report import formatting
 from luthier.report.charts.sequence_maps import sequence_map
+from luthier.report.environment import environment_rows
 from luthier.report.figures import figure_of
 from luthier.report.plain import flattened
 from luthier.report.sequence_tables import sequence_tables, sequence_verdicts
-from luthier.report.static_page import StaticPage, environment_rows, write_static
+from luthier.report.static_page import StaticPage, write_static
 from luthier.results.records import RunCosts, read_costs
 from luthier.results.sequence_records import SequenceResults, read_sequence
 

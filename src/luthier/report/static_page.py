@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,8 @@ from luthier.report.figures import VEGA_LITE, Figure, png
 from luthier.report.html import resource, template
 from luthier.report.markdown import literal, table_lines
 from luthier.report.palette import theme
-from luthier.report.plain import flattened, plain
+from luthier.report.plain import plain
 from luthier.report.tables import Table
-from luthier.results.curve_records import CurveResults
-from luthier.results.records import RunCosts
-from luthier.results.sequence_records import SequenceResults
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
@@ -105,18 +102,6 @@ def as_markdown(page: StaticPage) -> str:
     parts += ["## Notes", "\n".join(f"- {literal(note)}" for note in page.notes)] if page.notes else []
     parts.append(f"Run `{literal(page.run)}`, Luthier {literal(page.version)}.")
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def environment_rows(results: CurveResults | SequenceResults, costs: RunCosts) -> list[tuple[str, str]]:
-    """Return versions, hardware, threads, commit, command and dates, as far as they were recorded."""
-    computing = {
-        "threads": results.threads,
-        "precision": results.precision or None,
-        "kernels": ", ".join(results.kernels) or None,
-        "measured": costs.kernels or None,
-    }
-    done = asdict(costs.execution) if costs.execution else {}
-    return list(flattened({"Luthier": results.luthier, **asdict(results.environment), **computing, **done}))
 
 
 def _picture(figure: Figure, *, dark: bool = False) -> str:
