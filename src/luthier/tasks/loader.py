@@ -11,6 +11,7 @@ import numpy as np
 from luthier.arguments import as_name, as_whole, require_kind
 from luthier.config.data import DataConfig, EncodingConfig, TrainingDataConfig
 from luthier.errors import DataError, TaskError, did_you_mean
+from luthier.garbage import collection_paused
 from luthier.records import Example
 from luthier.tasks.bigbench import is_bigbench, read_bigbench
 from luthier.tasks.build import read_task
@@ -113,6 +114,7 @@ def with_data_settings(task: Task, data: EncodingConfig) -> Task:
     return replace(task, reasoning=data.reasoning, overlaps=overlaps or task.overlaps)
 
 
+@collection_paused()
 def load_splits(task: Task, data: DataConfig, seed: int) -> TaskData:
     """Read a task's examples: training, validation and test.
 

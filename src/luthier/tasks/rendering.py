@@ -30,6 +30,8 @@ from luthier.tasks.rows.splits import hash64
 from luthier.tasks.rows.templates import Template, find_input
 from luthier.tasks.schema import PromptTemplate, TargetSource, Task
 
+_ROW_TEXT = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=repr)
+
 MARKED = "answers are marked as not to be learned: they are left out, and stand as history alone"
 UNASKED = "answers have no question before them: they are not learned, and stand as history alone"
 REASONING_LEFT_OUT = "answers have reasoning apart from their text, which is left out as data.reasoning says"
@@ -63,8 +65,7 @@ def row_id(task: Task, row: Row, where: str) -> str:
         DataError: When the id column is missing or empty.
     """
     if task.id_column is None:
-        text = json.dumps(row, sort_keys=True, ensure_ascii=False, default=repr)
-        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        return blake2b(_ROW_TEXT.encode(row).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     if task.id_column not in row:
         raise _no_column(task.id_column, row, where)
     value = value_text(row[task.id_column])
@@ -211,9 +212,8 @@ def require_whole(example: Example, where: str) -> Example:
         *example.wrong,
     )
     try:
-        said = (*(message.content for message in example.messages), example.tools)
-        for text in (*texts, *said, *(text for turn in example.turns for text in (turn.prompt, turn.reply))):
-            text.encode()
+        said = [*(message.content for message in example.messages), example.tools]
+        "".join((*texts, *said, *(text for turn in example.turns for text in (turn.prompt, turn.reply)))).encode()
     except UnicodeEncodeError as fault:
         half = f"U+{ord(fault.object[fault.start]):04X}"
         raise DataError(f"the text holds half of a character ({half})", where=where, fix="Correct the text.") from None

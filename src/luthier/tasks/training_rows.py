@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
 
 from luthier.config.data import TrainingDataConfig
 from luthier.errors import LuthierError, TaskError, did_you_mean
+from luthier.garbage import collection_paused
 from luthier.records import Example, Row, Turn
 from luthier.tasks.mixture_spec import MixtureSource
 from luthier.tasks.rendering import render_with
@@ -40,7 +42,6 @@ class TrainingRows:
     Attributes:
         report: What became of the rows.
         held_out: Hashes of the texts of its validation and test examples.
-        digest: Of the rows that are kept, and of how they are worded.
 
     Raises:
         LuthierError: When rows cannot be read, or too many are left out.
@@ -62,21 +63,23 @@ class TrainingRows:
             else:
                 held_out.add(text_hash(item.example))
 
-        index = SplitIndex(TaskRows(task), seed, keep=keep)
+        with collection_paused():
+            index = SplitIndex(TaskRows(task), seed, keep=keep)
         wanted = index.chosen("train", None)
         self.report: SplitReport = index.report(wanted)
         check_lost(self.report, data.max_lost, task.where)
         self._rows = [own for own, place in zip(kept, places, strict=True) if wanted[place]]
         self.held_out = frozenset(held_out)
         self.overlapping = 0
-        self._hash()
 
-    def _hash(self) -> None:
+    @cached_property
+    def digest(self) -> str:
+        """Of the rows that are kept, and of how they are worded."""
         worded = self._source.model_dump_json(exclude={"weight", "task", "text"})
         hashed = blake2b(f"{self.task.digest} {self._seed} {worded}".encode(), digest_size=16)
         for own in self._rows:
             hashed.update(repr((own.example.id, own.example.prompt, own.example.targets)).encode("utf-8", "replace"))
-        self.digest = hashed.hexdigest()
+        return hashed.hexdigest()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -85,9 +88,8 @@ class TrainingRows:
         """Leave out the examples whose texts are measured on elsewhere, given as hashes, and count them."""
         apart = [own for own in self._rows if text_hash(own.example) not in texts]
         self.overlapping = len(self._rows) - len(apart)
-        if self.overlapping:
-            self._rows = apart
-            self._hash()
+        self._rows = apart
+        self.__dict__.pop("digest", None)
 
     def example(self, place: int, visit: int) -> Example | None:
         """Return an example as it is worded at a visit (from 0); None where that wording makes none of its row."""
