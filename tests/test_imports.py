@@ -1,6 +1,6 @@
 """Which module may import which: the packages in order, no cycles, and nothing through the package's root.
 
-    display ← errors, records, version, quiet, control_groups, signals, visible, user_path
+    display ← errors, records, version, garbage, quiet, control_groups, signals, visible, user_path
         ← arguments, console, notebook, stdio, threads ← progress, exhausted ← files, config
         ← data, metrics, kernels ← tasks, models ← methods ← objectives, inference ← evaluation ← training
     results, above metrics ← experiments, above all of these ← cli;  report, above results ← cli
@@ -25,7 +25,7 @@ _LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "display",
-        "errors records shares version quiet control_groups signals visible user_path",
+        "errors records shares version garbage quiet control_groups signals visible user_path",
         "arguments console notebook stdio threads",
         "progress exhausted",
         "files config",

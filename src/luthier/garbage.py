@@ -11,8 +11,8 @@ from contextlib import contextmanager
 def collection_paused() -> Iterator[None]:
     """Look for no circular garbage while many objects are made that are kept.
 
-    Each search walks over all that is kept so far: a tenth of the time in which a hundred thousand rows are read. What is
-    no longer referred to is freed as ever.
+    Each search walks over all that is kept so far: a tenth of the time in which a hundred thousand rows are read. What
+    nothing refers to any more is freed as ever.
     """
     enabled = gc.isenabled()
     gc.disable()

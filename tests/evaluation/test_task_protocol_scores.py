@@ -19,7 +19,7 @@ from luthier.experiments.evaluate import Evaluated, evaluate
 from luthier.records import Example, Prediction
 from luthier.results.records import read_results
 from luthier.tasks.loader import load_task
-from luthier.training.job import training_task
+from luthier.training.training_task import training_task
 from small_job import COLOUR, ECHO, QUICK, luthier, write_job, write_task
 from tiny import CHATML, byte_tokenizer
 from tiny_models import make_tokenizer, tiny_folder

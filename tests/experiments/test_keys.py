@@ -113,6 +113,7 @@ CONFIG: dict[str, Case] = {
     "training.clip_norm": Case(0.5, TRAINED),
     "training.validations": Case(2, TRAINED),
     "training.validation_examples": Case(2, TRAINED),
+    "training.select": Case("mean", TRAINED),
     "training.patience": Case(1, TRAINED),
     "training.checkpoint_seconds": Case(0, NOTHING),
     "training.activation_checkpointing": Case(True, TRAINED),

@@ -48,7 +48,7 @@ def evaluated(name: str = "topic", *scores: Score) -> Evaluated:
 
 
 def tuned() -> Tuned:
-    result = TrainingResult(96, 72, -2.5, False, 162_816, 681_000, 1e-3, 8192, 1536, 40_000)
+    result = TrainingResult(96, 72, -2.5, -2.5, False, 162_816, 681_000, 1e-3, 8192, 1536, 40_000)
     entry = Entry(Path("runs/store/models/x"), Path("runs/store/models/x.work"), {}, About())
     return Tuned(Trained(entry, result, TrainingCosts(12.5, 480.0, None, 1)), Path("reviews-lora"))
 

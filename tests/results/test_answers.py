@@ -7,10 +7,11 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
+from luthier.metrics.chance import chance_level
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Prediction, Score
 from luthier.results.answers import AnswerCount, summarise_answers, warnings_about_answers
-from luthier.results.guessing import beats_guessing, chance_level, guess_words, majority_baseline
+from luthier.results.guessing import beats_guessing, guess_words, majority_baseline
 from luthier.results.summaries import Majority, TaskSummary
 
 LABELS = ("billing", "bug", "praise")

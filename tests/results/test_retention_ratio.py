@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from luthier.metrics.chance import able
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Prediction
-from luthier.results.retention_ratio import RetainedLogs, RetentionRatio, able, decided_by, retention_ratio
+from luthier.results.retention_ratio import RetainedLogs, RetentionRatio, decided_by, retention_ratio
 
 LEVEL = 0.98
 

@@ -16,6 +16,7 @@ from luthier.experiments.trained_arms import entry_of, job_of, train
 from luthier.methods.adapter_io import read_card
 from luthier.objectives.penalty import L2StartingPoint, L2StartingPointSettings
 from luthier.training.job import TrainingJob
+from luthier.training.selection import OtherTask, Selection
 from luthier.training.trained import TrainingCosts, TrainingResult, read_trained
 from small_job import ECHO, comparison, write_job, write_task
 
@@ -101,6 +102,7 @@ def test_every_field_of_the_training_settings_is_in_the_key_or_changes_no_bit(tm
         "clip_norm": 0.5,
         "validations": 2,
         "validation_examples": 1,
+        "select": "mean",
         "patience": 1,
         "activation_checkpointing": True,
         "frozen_cache_mib": 1,
@@ -108,9 +110,10 @@ def test_every_field_of_the_training_settings_is_in_the_key_or_changes_no_bit(tm
     assert other.keys() | {"checkpoint_seconds", "trackers"} == TrainingConfig.model_fields.keys()
     plan = planned(write_job(tmp_path / "job"))
     arm, before = plan.arms[0], key(plan)
+    job = job_of(plan, arm, 0)
     for name, value in other.items():
-        changed = replace(arm, training=arm.training.model_copy(update={name: value}))
-        assert entry_of(plan, changed, 0).key != before, name
+        recipe = replace(job.recipe, config=job.recipe.config.model_copy(update={name: value}))
+        assert replace(job, recipe=recipe).entry(plan.config.runs).key != before, name
     for name, value in {"checkpoint_seconds": 1.0, "trackers": ("tensorboard",)}.items():
         changed = replace(arm, training=arm.training.model_copy(update={name: value}))
         assert entry_of(plan, changed, 0).key == before, name
@@ -135,6 +138,7 @@ def test_every_part_of_a_job_is_in_its_key_but_its_name(tmp_path: Path) -> None:
         "validation": replace(job, validation=other.validation),
         "compute": replace(job, compute=replace(job.compute, threads=7)),
         "start": replace(job, start=job.entry(tmp_path)),
+        "selection": replace(job, selection=Selection("mean", (OtherTask(job.task, ()),))),
     }
     assert changed.keys() | {"name", "run"} == job.__dataclass_fields__.keys()
     keys = {part: other_job.entry(tmp_path).key for part, other_job in changed.items()}
@@ -172,7 +176,7 @@ def test_a_score_that_could_not_be_measured_is_read_back_as_such(tmp_path: Path)
     from luthier.training.trained import write_trained
 
     entry = open_entry(tmp_path, "models", {})
-    result = TrainingResult(2, 1, float("nan"), True, 5, 6, 0.1, 512, 8, 40)
+    result = TrainingResult(2, 1, float("nan"), float("nan"), True, 5, 6, 0.1, 512, 8, 40)
     entry.work.mkdir(parents=True)
     write_trained(entry.work, result, TrainingCosts(1.0, None, None, 1))
     (entry.work / "log.jsonl").touch()

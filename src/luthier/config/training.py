@@ -49,6 +49,11 @@ class TrainingConfig(Settings):
     """How many times the validation split is measured; 0 means that the last weights are kept."""
     validation_examples: int = Field(default=64, ge=1)
     """Examples on which validation generates answers."""
+    select: Literal["target", "mean", "retained"] = "target"
+    """What chooses the best weights at the validations. ``target``: its metric. ``mean``: the mean over the target and
+    the other tasks of the mixture (without one, the retained tasks), each as a share of its scale. ``retained``: the
+    target's metric, among those weights that keep the share ``retain_at_least`` (0.98 where not given) of what the base
+    could do on the retained tasks."""
     patience: int | None = Field(default=None, ge=1)
     """Validations without a gain after which training stops early."""
     checkpoint_seconds: float = Field(default=60, ge=0)

@@ -32,6 +32,7 @@ from luthier.files.store_contents import using_store
 from luthier.inference.engine import Engine
 from luthier.kernels.peak_memory import settled_objects
 from luthier.methods.adapter_io import load_adapter
+from luthier.metrics.chance import chance_level
 from luthier.metrics.extraction import extract_again
 from luthier.metrics.overlap.unicode_words import unread_references
 from luthier.metrics.suite_averages import SuiteScore, suite_scores
@@ -42,7 +43,7 @@ from luthier.progress import say
 from luthier.records import Prediction, Score
 from luthier.results.compared import Compared
 from luthier.results.contamination import Contamination
-from luthier.results.guessing import chance_level, majority_baseline
+from luthier.results.guessing import majority_baseline
 from luthier.results.records import Change
 from luthier.results.scores import change, score
 from luthier.results.seven import Seven

@@ -109,10 +109,10 @@ def plan_of(config: CompareConfig, inputs: Inputs) -> Plan:
     raise_faults("the comparison cannot start", faults)
     target = PreparedTask(task, make_encoder(model, task, config.data), data.test)
     raise_faults("the retained tasks are not apart from the target", overlapping(retained, target, data.train))
-    choosing = validation_sets(target, data.validation, chosen_on)
+    choosing = validation_sets(target, data.validation, chosen_on if config.retain_at_least is not None else ())
     texts, replayable = apart_from_measured(inputs.texts, inputs.arms)
     sources = ReplaySources(config, model, target, retained, replayable)
-    training, counts = read_arms_data(inputs.arms, data, sources)
+    training, counts = read_arms_data(inputs.arms, data, sources, [own.prepared for own in chosen_on])
     return Plan(
         config,
         model,

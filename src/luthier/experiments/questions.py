@@ -17,8 +17,9 @@ from luthier.experiments.workload import UnitWork
 from luthier.inference.stop_conditions import StopConditions
 from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.models.language_model import LanguageModel
-from luthier.records import Encoded
+from luthier.records import Encoded, Example
 from luthier.training.job import TrainingJob
+from luthier.training.training_task import TrainingTask
 
 Way: TypeAlias = Literal["written", "choices", "texts"]
 """Answers are written, given choices are scored, or the loss of texts is, which predicts every token of them."""
@@ -122,9 +123,14 @@ def _cutting(job: EvaluationJob, places: Sequence[int]) -> Callable[[Sequence[in
 
 
 def asked_in_validation(plan: Plan, job: TrainingJob[Encoded]) -> list[Questions]:
-    """Return what one validation of a training asks."""
-    task = job.task
-    chosen = job.validation.examples[: job.recipe.config.validation_examples]
+    """Return what one validation of a training asks, of the target and of the other tasks that choose the weights."""
+    others = job.selection.others if job.selection is not None else ()
+    count = job.recipe.config.validation_examples
+    asked = [(job.task, job.validation.examples), *((own.task, own.examples) for own in others)]
+    return [found for task, examples in asked for found in _asked_of(plan, task, examples[:count])]
+
+
+def _asked_of(plan: Plan, task: TrainingTask, chosen: Sequence[Example]) -> list[Questions]:
     requests, _ = encode_requests(chosen, task.encoder, new_tokens=task.generation.new_tokens)
     ending = stop_conditions_of(plan.model, task.encoder, task.generation)
     parts = [[own for own in requests if bool(own.example.choices) == scored] for scored in (True, False)]

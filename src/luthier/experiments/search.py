@@ -29,6 +29,7 @@ from luthier.methods.registry import find_method
 from luthier.methods.search_space import LogRange, Space, defaults_of, space_of
 from luthier.progress import say
 from luthier.results.summaries import Search
+from luthier.training.selection import score_in_words
 from luthier.training.train_arm import OnValidation
 
 _STATES = {
@@ -209,7 +210,7 @@ def _train(plan: Plan, arm: Arm, trial: optuna.Trial, entry: Entry, seen: list[f
     started = time.monotonic()
     try:
         done = train(plan, arm, arm.seeds[0], on_validation=_pruning(trial, seen))
-        score, scores = done.result.best_score, done.validation_scores
+        score, scores = done.result.chosen_by, done.validation_scores
         if score is None or not math.isfinite(score):
             score, reason = None, "its validation score is not a number"
     except _Pruned:
@@ -240,7 +241,7 @@ def _pruning(trial: optuna.Trial, seen: list[float]) -> OnValidation:
 
 def _outcome(found: Tried) -> str:
     if found.score is not None:
-        return f"{found.score:.4g}"
+        return score_in_words(found.score)
     return f"{found.ended} ({found.reason})" if found.reason else found.ended
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from luthier.config.training import TrainingConfig
 from luthier.experiments.plan import Plan
+from luthier.metrics.chance import chance_level
 from luthier.models.gguf import read_record
 from luthier.models.language_model import LanguageModel
 from luthier.records import Prediction
-from luthier.results.guessing import chance_level, majority_baseline
+from luthier.results.guessing import majority_baseline
 from luthier.results.summaries import DataSummary, ModelSummary, RowCounts, TaskSummary, TrainingSummary
 
 

@@ -8,9 +8,10 @@ from luthier.config.arms import Arm
 from luthier.experiments.plan import Plan, name_of_run
 from luthier.files.store import Entry
 from luthier.records import Encoded
-from luthier.training.job import TrainingJob, make_job, training_task
+from luthier.training.job import TrainingJob, make_job
 from luthier.training.train_arm import OnValidation, train_arm
 from luthier.training.trained import Trained, read_trained
+from luthier.training.training_task import training_task
 
 
 def job_of(plan: Plan, arm: Arm, seed: int) -> TrainingJob[Encoded]:

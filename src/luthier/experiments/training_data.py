@@ -13,8 +13,9 @@ from luthier.config.replay import SELF, TASKS
 from luthier.data.encoding import Encoder
 from luthier.data.shares import Measured, shares
 from luthier.errors import DataError
-from luthier.evaluation.prepared_task import make_encoder
+from luthier.evaluation.prepared_task import PreparedTask, make_encoder
 from luthier.experiments.replay import REPLAYED, ReplaySources, fisher_records, replay_pools, with_replayed
+from luthier.experiments.selections import SelectionKey, read_selections, selection_key
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.objectives.objective import Objective
 from luthier.records import Encoded
@@ -24,6 +25,7 @@ from luthier.tasks.mixture import Mixture, Reader, make_mixture
 from luthier.tasks.mixture_spec import read_mixture
 from luthier.tasks.texts import text_hash
 from luthier.training.job import TrainingData, ValidationSet, validation_set
+from luthier.training.selection import Selection
 from luthier.training.stream import LazyRecords, Origin, PreparedRecords, TrainingSet, prepare_records, training_set
 
 OBJECTIVE: Objective[Encoded] = CrossEntropy()
@@ -39,6 +41,7 @@ class ArmsData:
         replayable: Records of each source from which an arm replays.
         validation: Of the target.
         mixtures: What arms learn from that are trained on a mixture, by its file.
+        selections: What chooses the best weights of arms beside the target.
         elsewhere: Training examples of the retained tasks, in turns, as many as the arm asks for that measures Fisher
             information on most of them.
     """
@@ -48,6 +51,7 @@ class ArmsData:
     validation: ValidationSet[Encoded]
     elsewhere: tuple[Encoded, ...] = ()
     mixtures: Mapping[str, Mixture] = field(default_factory=dict)
+    selections: Mapping[SelectionKey, Selection] = field(default_factory=dict)
 
     def of(self, arm: Arm) -> TrainingData[Encoded]:
         """Return what an arm learns from: the target's examples, and those that it replays."""
@@ -57,7 +61,8 @@ class ArmsData:
             train = with_replayed(self.target, arm, self.replayable)
         few = self.elsewhere[: arm.anchor.fisher_examples]
         elsewhere = training_set("retained tasks", few) if arm.anchor.ewc else None
-        return TrainingData(train, self.validation, elsewhere)
+        key = selection_key(arm)
+        return TrainingData(train, self.validation, elsewhere, self.selections[key] if key is not None else None)
 
     def shares_of(self, arm: Arm) -> tuple[Share, ...]:
         """Return the shares of what an arm learns from; nothing where that is the target alone."""
@@ -101,13 +106,16 @@ def replayed_examples(data: TrainingData[Encoded]) -> int:
     return sum(origin.records for origin in data.train.origins if origin.name == REPLAYED)
 
 
-def read_arms_data(arms: Sequence[Arm], splits: TaskData, sources: ReplaySources) -> tuple[ArmsData, dict[str, Any]]:
+def read_arms_data(
+    arms: Sequence[Arm], splits: TaskData, sources: ReplaySources, chosen_on: Sequence[PreparedTask] = ()
+) -> tuple[ArmsData, dict[str, Any]]:
     """Prepare what the arms learn from, and count what was cut and dropped.
 
     Args:
         arms: What is compared.
         splits: The target's.
         sources: The target, and what may be replayed.
+        chosen_on: The retained tasks, with their validation splits, where an arm's weights are chosen by them.
 
     Raises:
         DataError: More than the share ``data.max_lost`` of the training examples does not fit, or none is left.
@@ -131,6 +139,7 @@ def read_arms_data(arms: Sequence[Arm], splits: TaskData, sources: ReplaySources
         validation_set(splits.validation, validation.records),
         fisher_records(arms, sources),
         {name: _mixture(name, splits, sources) for name in dict.fromkeys(arm.mixture for arm in arms if arm.mixture)},
+        read_selections(arms, sources, chosen_on),
     )
     return data, counts
 

@@ -77,13 +77,20 @@ def tune(config: TuneConfig) -> Tuned:
     return Tuned(trained, save)
 
 
+def _selects_elsewhere(config: TuneConfig) -> bool:
+    """Whether the arm's weights are chosen by other tasks than the target."""
+    own = {} if isinstance(config.arm, str) else config.arm.training
+    return bool(own.get("select", config.training.select) != "target")
+
+
 def _comparison_of(config: TuneConfig) -> CompareConfig:
-    """Return a comparison with the one arm; retained tasks are read only where the arm replays their examples."""
+    """Return a comparison with the one arm; retained tasks are read only where the arm replays their examples,
+    or its weights are chosen by them."""
     return CompareConfig(
         model=config.model,
         task=config.task,
         arms=(config.arm,),
-        retain=config.retain if reads_retained(config.arm) else (),
+        retain=config.retain if reads_retained(config.arm) or _selects_elsewhere(config) else (),
         retention_text=None,
         runs=config.runs,
         name="tune",

@@ -10,10 +10,11 @@ from luthier.config.compare import CompareConfig
 from luthier.errors import ConfigError, DataError, LuthierError, raise_faults
 from luthier.evaluation.measured import NativeTask
 from luthier.evaluation.prepared_task import PreparedTask
+from luthier.experiments.selections import selects_on_retained
 from luthier.records import Example
 from luthier.tasks.loader import load_examples
 
-_FLAG = "--retain-at-least"
+_FLAG, _SELECT = "--retain-at-least", "training.select"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ValidationSets:
 def read_retained(
     retained: Sequence[PreparedTask], harness: Sequence[str], arms: Sequence[Arm], config: CompareConfig
 ) -> tuple[NativeTask, ...]:
-    """Read the validation splits of the retained tasks; none is read where nothing is to be chosen.
+    """Read the validation splits of the retained tasks; none is read where nothing is chosen by them.
 
     Args:
         retained: The tasks, with their test splits.
@@ -43,17 +44,19 @@ def read_retained(
     Raises:
         LuthierError: All faults: nothing is trained or retained, or a task has no validation split.
     """
-    if config.retain_at_least is None:
+    chooses = config.retain_at_least is not None
+    if not chooses and not selects_on_retained(arms):
         return ()
     faults: list[LuthierError] = []
-    if not any(arm.method for arm in arms):
+    asked = _FLAG if chooses else _SELECT
+    if chooses and not any(arm.method for arm in arms):
         fix = f"Add an arm that trains, such as lora, or leave {_FLAG} out."
         faults.append(ConfigError("no arm is trained, so none forgets", where="retain_at_least", fix=fix))
-    if not retained and not harness:
+    if chooses and not retained and not harness:
         fix = "The lines above say what each retained task lacks."
         faults.append(DataError("no retained task is left to be measured", where="retain_at_least", fix=fix))
     for name in harness:
-        faults.append(_lacking(f"lm_eval:{name}", "a task of lm-eval is read as its test alone"))
+        faults.append(_lacking(f"lm_eval:{name}", "a task of lm-eval is read as its test alone", asked))
     found = []
     for own in retained:
         try:
@@ -62,8 +65,8 @@ def read_retained(
             )
             found.append(NativeTask(replace(own, examples=tuple(examples))))
         except DataError as fault:
-            faults.append(_lacking(own.task.name, fault.what))
-    raise_faults(f"{_FLAG} cannot be used", faults)
+            faults.append(_lacking(own.task.name, fault.what, asked))
+    raise_faults(f"{asked} cannot be used", faults)
     return tuple(found)
 
 
@@ -83,13 +86,13 @@ def validation_sets(
     if not retained:
         return None
     if not examples:
-        raise _lacking(target.task.name, "its validation split is empty")
+        raise _lacking(target.task.name, "its validation split is empty", _FLAG)
     return ValidationSets(replace(target, examples=tuple(examples)), retained)
 
 
-def _lacking(name: str, why: str) -> DataError:
+def _lacking(name: str, why: str, asked: str) -> DataError:
     return DataError(
         f"no validation split to choose on ({why})",
         where=f"task '{name}'",
-        fix=f"Give it one, leave it out of --retain, or leave {_FLAG} out.",
+        fix=f"Give it one, leave it out of --retain, or leave {asked} out.",
     )

@@ -44,31 +44,6 @@ def majority_baseline(training_targets: Sequence[str], log: Log, task_metrics: T
     return None if math.isnan(value) else Majority(label, value, split)
 
 
-def chance_level(log: Log, task_metrics: TaskMetrics) -> float | None:
-    """Return the primary score of random guesses: the task's own, or for an accuracy the mean of 1 / choices."""
-    if task_metrics.chance is not None:
-        return task_metrics.chance
-    metric = get_metric(task_metrics.primary_metric)
-    if not metric.proportion or metric.name == "selective" or not all(one.choices for one in log):
-        return None
-    return math.fsum(1 / len(one.choices) for one in log) / len(log)
-
-
-def above_chance(low: float, high: float, chance: float | None, task_metrics: TaskMetrics) -> bool:
-    """Whether an interval of the primary score lies on the better side of chance: the model can do the task.
-
-    Args:
-        low: Lower end; NaN where there is no interval, which shows nothing.
-        high: Upper end.
-        chance: From :func:`chance_level`. A score of a bounded scale without one (BLEU, ROUGE) is at least above 0; of
-            a loss nothing is known, and so nothing is said against it.
-        task_metrics: How the task is judged.
-    """
-    if chance is None:
-        return not task_metrics.higher_is_better or task_metrics.scale is None or low > 0
-    return low > chance if task_metrics.higher_is_better else high < chance
-
-
 def guesses(task: TaskSummary) -> list[tuple[str, float]]:
     """Return what guessing scores by the primary metric, with its name; empty where it is not known."""
     found = [("chance", task.chance)] if task.chance is not None else []

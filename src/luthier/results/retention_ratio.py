@@ -25,15 +25,14 @@ from statistics import NormalDist
 
 import numpy as np
 
+from luthier.metrics.chance import able, chance_level
 from luthier.metrics.metric import FloatArray
 from luthier.metrics.registry import get_metric
 from luthier.metrics.resampling import clusters_of
-from luthier.metrics.scoring import score_predictions
 from luthier.metrics.seed_estimate import FEWEST_SEEDS
 from luthier.metrics.seed_runs import Log, Runs, linearised, same_examples
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.metrics.variance_components import VarianceComponents, variance_components
-from luthier.results.guessing import above_chance, chance_level
 
 CONFIDENCE = 0.95
 """Level of the one-sided lower bound."""
@@ -96,13 +95,6 @@ class _Task:
     table: FloatArray
     step: float
     known: float
-
-
-def able(before: Log, task_metrics: TaskMetrics, *, confidence: float = CONFIDENCE, resamples: int = 1000) -> bool:
-    """Whether a model can do a task: the whole interval of its primary score lies on the better side of chance."""
-    scores = score_predictions(before, [task_metrics.primary_metric], confidence=confidence, resamples=resamples)
-    score = next(score for score in scores if score.metric == task_metrics.primary)
-    return above_chance(score.low, score.high, chance_level(before, task_metrics), task_metrics)
 
 
 def retention_ratio(logs: Sequence[RetainedLogs], level: float, *, resamples: int = 1000) -> RetentionRatio:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from luthier.config.evaluation import ScoringConfig
+from luthier.metrics.chance import above_chance, chance_level
 from luthier.metrics.difference_interval import POWER, detectable_difference
 from luthier.metrics.registry import get_metric
 from luthier.metrics.scoring import reference_count, score_predictions, score_signature
@@ -21,7 +22,6 @@ from luthier.metrics.seeds import difference_over_seeds, scores_over_seeds
 from luthier.metrics.significance import PairedComparison, holm, paired_difference
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Score, Variance
-from luthier.results.guessing import above_chance, chance_level
 from luthier.results.records import Change, Pair, RetentionResult
 
 Logs: TypeAlias = Log | Runs

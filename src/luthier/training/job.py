@@ -10,18 +10,12 @@ from typing import Any, Generic
 
 from luthier.config.arms import Arm
 from luthier.config.base import Settings
-from luthier.config.data import EncodingConfig
-from luthier.config.decoding import DecodingConfig
-from luthier.data.encoding import Encoder
 from luthier.errors import ConfigError, Faults, TrainingError
-from luthier.evaluation.prepared_task import generation_settings_of, task_metrics_of
-from luthier.evaluation.requests import GenerationSettings
 from luthier.files.code_digest import code_digest
 from luthier.files.digests import digest
 from luthier.files.store import About, Entry, open_entry
 from luthier.methods.base import Method
 from luthier.methods.registry import find_method, read_settings
-from luthier.metrics.task_metrics import TaskMetrics
 from luthier.models.language_model import LanguageModel
 from luthier.objectives.divergence import Divergence, DivergenceSettings
 from luthier.objectives.easy_examples import EasyExamples
@@ -31,10 +25,11 @@ from luthier.objectives.penalty import L2StartingPoint, L2StartingPointSettings,
 from luthier.objectives.registry import find_objective
 from luthier.records import Example
 from luthier.tasks.rows.splits import digest_examples
-from luthier.tasks.schema import Task
 from luthier.training.compute import ComputeSettings
 from luthier.training.recipe import TrainingRecipe
+from luthier.training.selection import Selection
 from luthier.training.stream import StepStream, TrainingSet, digest_records, shuffled_stream
+from luthier.training.training_task import TrainingTask
 
 ENTRY_MODULES = ("luthier.training.train_arm",)
 """The module from which the code of a training is reached."""
@@ -61,68 +56,6 @@ def validation_set(examples: tuple[Example, ...], records: tuple[R, ...]) -> Val
 
 
 @dataclass(frozen=True)
-class TrainingTask:
-    """The task as a training uses it: it answers validation examples, and the adapter's card describes it.
-
-    Attributes:
-        task: The task.
-        encoder: The model's encoder for it.
-        generation: How validation examples are answered.
-        batch_tokens: Tokens in one forward pass of validation.
-        encoding: How examples become tokens, as the user set it.
-    """
-
-    task: Task
-    encoder: Encoder
-    generation: GenerationSettings
-    batch_tokens: int
-    encoding: EncodingConfig
-
-    @property
-    def metrics(self) -> TaskMetrics:
-        """How answers are judged."""
-        return task_metrics_of(self.task)
-
-    @property
-    def template(self) -> str:
-        """Name of the template of every evaluation; "" where the rows are conversations."""
-        return self.task.evaluation_template.name if self.task.templates else ""
-
-    @property
-    def stated_encoding(self) -> dict[str, Any]:
-        """The settings of encoding that new rows need as well, for the adapter's card."""
-        return self.encoding.model_dump(mode="json", include={"max_length", "chat", "chat_arguments"})
-
-    def key_inputs(self) -> dict[str, Any]:
-        """Return everything of it that the trained weights, their score or their card depend on."""
-        metrics = self.metrics
-        return {
-            "name": self.task.name,
-            "template": self.template,
-            # The adapter's folder says how new rows are asked, so that a change of it is another folder.
-            "input": self.task.input_column,
-            "chat": self.task.chat,
-            "encoding": self.stated_encoding,
-            "encoder": self.encoder.signature,
-            "stop": list(self.generation.stop),
-            "max_new_tokens": self.generation.new_tokens,
-            "decoding": self.generation.decoding.model_dump(mode="json", exclude={"max_new_tokens"}),
-            # The other metrics of the task do not touch a training.
-            "metric": metrics.primary_metric,
-            "primary": metrics.primary,
-            "extract": self.task.extraction.signature if self.task.extraction else "",
-            "batch_tokens": self.batch_tokens,
-        }
-
-
-def training_task(
-    task: Task, encoder: Encoder, decoding: DecodingConfig, *, batch_tokens: int, encoding: EncodingConfig
-) -> TrainingTask:
-    """Return a task as a training uses it; the user's limit of an answer wins over the task's."""
-    return TrainingTask(task, encoder, generation_settings_of(task, decoding), batch_tokens, encoding)
-
-
-@dataclass(frozen=True)
 class TrainingJob(Generic[R]):
     """One training: two jobs with the same key inputs end with the same bits.
 
@@ -139,6 +72,7 @@ class TrainingJob(Generic[R]):
         run: Name of the run that it is for; it changes nothing.
         start: The finished training whose weights it begins with, of the same method and settings; None to begin with
             the base and fresh weights.
+        selection: What chooses the best weights beside the target; None where the target alone does.
     """
 
     name: str
@@ -152,6 +86,7 @@ class TrainingJob(Generic[R]):
     compute: ComputeSettings
     run: str = ""
     start: Entry | None = None
+    selection: Selection | None = None
 
     def key_inputs(self) -> dict[str, Any]:
         """Return everything that the trained weights and the stored result depend on, as JSON can hold it."""
@@ -164,6 +99,7 @@ class TrainingJob(Generic[R]):
             "validation": self.validation.digest,
             "compute": self.compute.key_inputs(),
             "start": self.start.key if self.start is not None else "",
+            "selection": self.selection.key_inputs() if self.selection is not None else None,
             "code": code_digest(ENTRY_MODULES),
         }
 
@@ -181,11 +117,13 @@ class TrainingData(Generic[R]):
         train: What is trained on.
         validation: What the best weights are chosen by.
         elsewhere: Training examples of other tasks, on which Fisher information is measured; None where none is.
+        selection: What chooses the best weights beside the target; None where the target alone does.
     """
 
     train: TrainingSet[R]
     validation: ValidationSet[R]
     elsewhere: TrainingSet[R] | None = None
+    selection: Selection | None = None
 
 
 def make_job(
@@ -227,6 +165,7 @@ def make_job(
         validation=data.validation,
         compute=ComputeSettings.of(model),
         start=start,
+        selection=data.selection,
     )
 
 

@@ -48,9 +48,20 @@ def read_log(path: Path) -> list[Line]:
 
 
 def validation_scores(path: Path, *, higher_is_better: bool) -> tuple[float, ...]:
-    """Return the validation scores of a training log, first to last, turned so that higher is better."""
+    """Return by what the best weights were chosen at each validation, first to last, higher is better."""
     sign = 1 if higher_is_better else -1
-    return tuple(sign * float(line["validation_score"] or 0) for line in read_log(path) if "validation_score" in line)
+    return tuple(
+        float(line["chosen_by"] or 0) if "chosen_by" in line else sign * float(line["validation_score"] or 0)
+        for line in read_log(path)
+        if "validation_score" in line
+    )
+
+
+def target_score_at(path: Path, step: int | None, *, higher_is_better: bool) -> float | None:
+    """Return the target's validation score after a step, higher is better; None where it was not measured then."""
+    sign = 1 if higher_is_better else -1
+    found = (line for line in read_log(path) if "validation_score" in line and line["step"] == step)
+    return next((sign * float(line["validation_score"] or 0) for line in found), None)
 
 
 def logged_peaks(path: Path) -> tuple[int | None, ...]:

@@ -12,22 +12,18 @@ import torch
 from torch import Tensor
 
 import luthier.version
-from luthier.data.batching import ENOUGH
 from luthier.evaluation.adapter_task import row_format_of, write_task
-from luthier.evaluation.requests import encode_requests, predict_all
 from luthier.files.atomic import writing
 from luthier.files.store import Entry
 from luthier.kernels.peak_memory import greatest, peak_bytes, reset_peak
 from luthier.methods.adapter_io import Card, load_adapter, save_adapter
 from luthier.methods.base import Attached, begin_with, count, snapshot
-from luthier.metrics.extraction import extract_answers
-from luthier.metrics.scoring import score_predictions
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.objective import R, cut_into_micro_batches, mean_loss
+from luthier.objectives.objective import R
 from luthier.progress import say
 from luthier.training.checkpoint import TrainingProgress
 from luthier.training.job import TrainingJob, faults_naming_arm
-from luthier.training.log import logged_peaks, validation_scores
+from luthier.training.log import logged_peaks, target_score_at, validation_scores
 from luthier.training.loop import train
 from luthier.training.reference import reference_logprobs
 from luthier.training.trained import (
@@ -39,6 +35,7 @@ from luthier.training.trained import (
     write_trained,
 )
 from luthier.training.validation import Validate, Validation
+from luthier.training.validator import make_validator
 
 OnValidation: TypeAlias = Callable[[Sequence[float]], None]
 """Called after each validation with the scores of all so far, higher is better; it raises to end the training."""
@@ -83,6 +80,8 @@ def _train(
     reference = reference_logprobs(model, job.recipe, data.records, data.digest, out=out)
     held_out_reference = reference_logprobs(model, job.recipe, held_out.records, held_out.digest, out=out)
     recipe = replace(job.recipe, objective=job.recipe.objective.fitted(data.records, reference))
+    with faults_naming_arm(job.name):
+        validate = _reporting(make_validator(model, job, held_out_reference), on_validation, entry)
     began_with = start_weights(model, job.start) if job.start is not None else None
     attached = job.method.attach(model, job.settings, seed=recipe.seed)
     try:
@@ -97,7 +96,7 @@ def _train(
                 recipe,
                 folder=entry.work,
                 out=out,
-                validate=_reporting(_validator(model, job, held_out_reference), on_validation, entry),
+                validate=validate,
                 label=f"{job.name}: training",
             )
         with writing(entry.work):
@@ -117,32 +116,6 @@ def start_weights(model: LanguageModel, start: Entry) -> dict[str, Tensor]:
         return snapshot(attached)
     finally:
         attached.detach()
-
-
-def _validator(model: LanguageModel, job: TrainingJob[R], reference: Sequence[Tensor]) -> Validate | None:
-    """Return what measures validation: the objective's loss, and the task's own metric on the model's answers."""
-    task, config, objective = job.task, job.recipe.config, job.recipe.objective
-    if not job.validation.examples or not config.validations:
-        return None
-    chosen = job.validation.examples[: config.validation_examples]
-    requests, _ = encode_requests(chosen, task.encoder, new_tokens=task.generation.new_tokens)
-    if not requests or not job.validation.records:
-        say(f"{job.name}: no validation example fits, so the last weights are kept")
-        return None
-    metrics = task.metrics
-    loss_batches = cut_into_micro_batches(
-        objective, job.validation.records, task.batch_tokens, enough=ENOUGH, reference=reference
-    )
-
-    def validate() -> Validation:
-        batches = predict_all(model, task.encoder, requests, task.generation, batch_tokens=task.batch_tokens)
-        predictions = extract_answers([own for batch in batches for own in batch], task.task.extraction)
-        scores = score_predictions(predictions, [metrics.primary_metric], resamples=0)
-        value = next(score.value for score in scores if score.metric == metrics.primary)
-        loss = mean_loss(objective, model, loss_batches)
-        return Validation(loss, metrics.primary, value, metrics.higher_is_better)
-
-    return validate
 
 
 def _reporting(validate: Validate | None, on_validation: OnValidation | None, entry: Entry) -> Validate | None:
@@ -181,11 +154,13 @@ def _store(
     shutil.rmtree(adapter, ignore_errors=True)
     save_adapter(model, attached, adapter, card)
     write_task(job.task.task, adapter)
+    higher_is_better = job.task.metrics.higher_is_better
     result = TrainingResult(
         steps=progress.step,
         best_step=progress.best_step,
-        best_score=progress.best_score,
-        higher_is_better=job.task.metrics.higher_is_better,
+        best_score=target_score_at(entry.work / "log.jsonl", progress.best_step, higher_is_better=higher_is_better),
+        chosen_by=progress.best_score,
+        higher_is_better=higher_is_better,
         trainable_parameters=card.trainable_parameters,
         stored_bytes=sum(path.stat().st_size for path in adapter.rglob("*") if path.is_file()),
         learning_rate=job.recipe.peak_learning_rate,

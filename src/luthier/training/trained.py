@@ -19,7 +19,8 @@ class TrainingResult:
     Attributes:
         steps: Optimizer steps taken.
         best_step: Step of the weights that are kept, or None where validation was not measured.
-        best_score: Their validation score, turned so that higher is better, or None.
+        best_score: The target's validation score of them, turned so that higher is better, or None.
+        chosen_by: What they were chosen by, higher is better: that score, unless other tasks take part; or None.
         higher_is_better: Direction of the validation metric itself.
         trainable_parameters: Number of trained weights.
         stored_bytes: Of the adapter's folder.
@@ -33,6 +34,7 @@ class TrainingResult:
     steps: int
     best_step: int | None
     best_score: float | None
+    chosen_by: float | None
     higher_is_better: bool
     trainable_parameters: int
     stored_bytes: int
@@ -85,7 +87,7 @@ class Trained:
 
     @property
     def validation_scores(self) -> tuple[float, ...]:
-        """Score of every validation, first to last, turned so that higher is better."""
+        """What the best weights were chosen by at every validation, first to last, higher is better."""
         return validation_scores(self.log, higher_is_better=self.result.higher_is_better)
 
 

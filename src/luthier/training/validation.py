@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,16 +27,22 @@ class Validation:
         metric: Name of the number that chooses the best weights.
         value: That number.
         higher_is_better: Its direction.
+        others: What was measured besides, by name: other tasks, their mean, what is retained.
+        chosen_by: What chooses the best weights, higher is better, where it is not that number alone.
     """
 
     loss: float
     metric: str
     value: float
     higher_is_better: bool
+    others: Mapping[str, float] = field(default_factory=dict)
+    chosen_by: float | None = None
 
     @property
     def score(self) -> float:
-        """The value, turned so that higher is better."""
+        """What chooses the best weights, turned so that higher is better."""
+        if self.chosen_by is not None:
+            return self.chosen_by
         return self.value if self.higher_is_better else -self.value
 
 
@@ -69,6 +75,8 @@ def validate_and_keep_best(
                 "validation_loss": found.loss,
                 "validation_metric": found.metric,
                 "validation_score": found.value,
+                **{f"validation/{name}": value for name, value in found.others.items()},
+                **({"chosen_by": found.chosen_by} if found.chosen_by is not None else {}),
             }
         )
         progress = replace(progress, validation_loss=found.loss, validated_step=progress.step)
