@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,13 +256,42 @@ def test_a_task_of_one_example_has_no_curve(tmp_path: Path) -> None:
         read_curve_plan(asked(tmp_path, sizes=None))
 
 
-def test_a_mixture_has_no_nested_sizes(tmp_path: Path) -> None:
-    mixture = tmp_path / "mix.yaml"
-    mixture.write_text("tasks: [topic, counting]\n")
-    said = "each epoch of a mixture is drawn anew from all of its rows"
-    with pytest.raises(LuthierError, match=f"task: {said}"):
-        read_curve_plan(asked(tmp_path, task=str(mixture)))
-    with pytest.raises(LuthierError, match=f"arm 'lora', mixture: {said}"):
+def mixture_of_two(tmp_path: Path) -> Path:
+    """A mixture of two tasks of 16 training examples each, in equal parts."""
+    job = write_job(tmp_path / "job", train=16)
+    mixture = job / "mix.yaml"
+    mixture.write_text("rate: equal\ntasks: [echo.yaml, colour.yaml]\n")
+    return mixture
+
+
+def test_a_size_of_a_mixture_is_that_of_an_epoch_and_holds_the_smaller_ones(tmp_path: Path) -> None:
+    plan = read_curve_plan(asked(tmp_path, task=str(mixture_of_two(tmp_path)), sizes=[4, 8, "all"]))
+    assert plan.sizes == (4, 8, 32)
+    read = []
+    for own in plan.plans:
+        config = own.config.training.model_copy(update={"epochs": 3.0})
+        stream = job_of(own, replace(own.arms[0], training=config), 0).stream
+        epoch = sum(stream.data.quotas or ())
+        steps = [{record.id for record in stream.records(step)} for step in range(stream.steps)]
+        half = len(steps) // 3
+        epochs = [set[str]().union(*steps[half * k : half * (k + 1)]) for k in range(3)]
+        assert epochs[0] == epochs[1] == epochs[2], "every epoch reads the same examples"
+        assert len(epochs[0]) <= epoch, "the two tasks have rows of the same ids"
+        read.append(epochs[0])
+        assert [len(source) for source in own.training.mixtures[own.config.task].sources] == [epoch // 2, epoch // 2]
+    assert read[0] < read[1] < read[2]
+
+
+def test_a_curve_of_a_mixture(tmp_path: Path) -> None:
+    run = curve(asked(tmp_path, task=str(mixture_of_two(tmp_path)), sizes=[4, "all"], seeds=1))
+    results = read_curve(run)
+    assert [point.examples for point in results.arms[0].points] == [4, 32]
+    assert [point.runs[0].steps for point in results.arms[0].points] == [2, 16]
+
+
+def test_an_arm_with_a_mixture_of_its_own_has_no_sizes(tmp_path: Path) -> None:
+    mixture = mixture_of_two(tmp_path)
+    with pytest.raises(LuthierError, match="arm 'lora', mixture: sizes are of what all arms learn from"):
         read_curve_plan(asked(tmp_path, arms=[{**LORA, "mixture": str(mixture)}]))
 
 

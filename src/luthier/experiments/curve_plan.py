@@ -58,7 +58,8 @@ def read_curve_plan(config: CurveConfig) -> CurvePlan:
     """Read and check everything that a learning curve needs.
 
     The whole training split is read first, so that sizes beyond it are found before anything is trained. Examples are
-    drawn by a hash of their ids, so each size holds the smaller ones.
+    drawn by a hash of their ids, so each size holds the smaller ones. Of a mixture a size is that of an epoch, in its
+    shares, and every epoch of a size reads the same examples.
 
     Raises:
         LuthierError: All faults that can be found at once.
@@ -68,7 +69,7 @@ def read_curve_plan(config: CurveConfig) -> CurvePlan:
     inputs = read_inputs(whole_config)
     whole = plan_of(whole_config, inputs)
     require_test(whole)
-    sizes, forecast = _sizes_and_forecast(config, len(whole.data.train))
+    sizes, forecast = _sizes_and_forecast(config, examples_of(whole))
     name = config.name or _name_of(config, whole)
     largest = _of_size(config, inputs, sizes[-1], config.arms, name)
     arms = config.arms if config.fixed == "epochs" else _with_steps_of(largest, config)
@@ -77,15 +78,13 @@ def read_curve_plan(config: CurveConfig) -> CurvePlan:
 
 
 def _require_trained(config: CurveConfig) -> None:
-    """Refuse arms that train nothing, which are the same at every size, and what has no nested subsets."""
+    """Refuse arms that train nothing, which are the same at every size, and those of other training examples."""
     faults: list[LuthierError] = []
-    own = "each epoch of a mixture is drawn anew from all of its rows, so that no size holds a smaller one"
-    if is_mixture(config.task):
-        faults.append(ConfigError(own, where="task", fix="Name one of its tasks."))
     with collecting(faults):
         for arm in make_arms(config.arms, training=config.training, few_shots=1, seeds=config.training_seeds):
             if arm.mixture:
-                fix = "Leave `mixture` out of the arm."
+                own = "sizes are of what all arms learn from, and this one has a mixture of its own"
+                fix = "Name the mixture as the task, for all arms, or leave it out of this one."
                 faults.append(ConfigError(own, where=f"arm '{arm.name}', mixture", fix=fix))
             if arm.method is None:
                 fix = "Leave it out, and name arms with a method, such as lora or full."
@@ -124,8 +123,18 @@ def _comparison_of(
 
 def _of_size(config: CurveConfig, inputs: Inputs, size: int, arms: Sequence[ArmItem], name: str) -> Plan:
     own = _comparison_of(config, arms, size, name)
-    made = make_arms(own.arms, training=own.training, few_shots=inputs.task.few_shot, seeds=own.training_seeds)
-    return plan_of(own, replace(inputs, arms=tuple(made)))
+    mixture = own.task if is_mixture(own.task) else ""
+    made = make_arms(
+        own.arms, training=own.training, few_shots=inputs.task.few_shot, seeds=own.training_seeds, mixture=mixture
+    )
+    plan = plan_of(own, replace(inputs, arms=tuple(made)))
+    return replace(plan, training=plan.training.with_equal_epochs(config.seed))
+
+
+def examples_of(plan: Plan) -> int:
+    """Return the training examples of a comparison: of a mixture those of an epoch."""
+    (mixture,) = plan.training.mixtures.values() or (None,)
+    return len(plan.data.train) if mixture is None else sum(mixture.quotas)
 
 
 def _with_steps_of(largest: Plan, config: CurveConfig) -> tuple[ArmItem, ...]:

@@ -14,7 +14,7 @@ from luthier.config.advice import lower_rate
 from luthier.errors import DivergenceError
 from luthier.evaluation.prepared_task import signature_context
 from luthier.evaluation.run import PredictionLog, read_log
-from luthier.experiments.curve_plan import CurvePlan
+from luthier.experiments.curve_plan import CurvePlan, examples_of
 from luthier.experiments.environment import environment_of, execution_since
 from luthier.experiments.failures import failure_of
 from luthier.experiments.plan import Plan
@@ -152,6 +152,11 @@ def _arm_curve(plan: CurvePlan, name: str, sizes: Mapping[int, Mapping[int, Size
     )
 
 
+def _examples(plan: Plan) -> int:
+    """Return how many examples a size trained on: those that fit; of a mixture those of an epoch."""
+    return examples_of(plan) if plan.training.mixtures else len(plan.training.target.records)
+
+
 def _point(plan: Plan, name: str, size: int, runs: Mapping[int, SizeRun]) -> CurvePoint:
     target, scoring = plan.target, plan.config.evaluation
     context = signature_context(target, plan.arm(name).shots)
@@ -160,7 +165,7 @@ def _point(plan: Plan, name: str, size: int, runs: Mapping[int, SizeRun]) -> Cur
 
     return CurvePoint(
         size=size,
-        examples=len(plan.training.target.records),
+        examples=_examples(plan),
         score=score_over_seeds(answers, target.metrics, scoring, context)[0],
         loss=score_over_seeds(losses, TOKEN_LOSS, scoring, context)[0],
         runs=tuple(

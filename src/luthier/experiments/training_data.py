@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from luthier.objectives.objective import Objective
 from luthier.records import Encoded
 from luthier.shares import Share
 from luthier.tasks.loader import TaskData
-from luthier.tasks.mixture import Mixture, Reader, make_mixture
+from luthier.tasks.mixture import Mixture, Reader, make_mixture, with_equal_epochs
 from luthier.tasks.mixture_spec import read_mixture
 from luthier.tasks.texts import text_hash
 from luthier.training.job import TrainingData, ValidationSet, validation_set
@@ -63,6 +63,10 @@ class ArmsData:
         elsewhere = training_set("retained tasks", few) if arm.anchor.ewc else None
         key = selection_key(arm)
         return TrainingData(train, self.validation, elsewhere, self.selections[key] if key is not None else None)
+
+    def with_equal_epochs(self, seed: int) -> ArmsData:
+        """Return the same, but every epoch of a mixture reads the same examples, drawn by a seed."""
+        return replace(self, mixtures={name: with_equal_epochs(own, seed) for name, own in self.mixtures.items()})
 
     def shares_of(self, arm: Arm) -> tuple[Share, ...]:
         """Return the shares of what an arm learns from; nothing where that is the target alone."""

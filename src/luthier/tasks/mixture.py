@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -158,11 +160,54 @@ class Mixture:
 
         Where the example does not fit, the next of its source that does takes its place.
         """
-        for source, size in zip(self.sources, self.sizes, strict=True):
-            if place < size:
-                return first_that_fits(source, place, visit)
-            place -= size
-        raise IndexError(place)
+        number = bisect_right(self._ends, place)
+        start = self._ends[number - 1] if number else 0
+        return first_that_fits(self.sources[number], place - start, visit)
+
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        """Where each source ends among the records of all."""
+        return tuple(accumulate(self.sizes))
+
+
+class PartOfSource:
+    """Some of the examples of a source, in an order of their own; see :class:`Source`.
+
+    Args:
+        source: The source.
+        places: Of the examples.
+        name: What decides them, for the digest.
+    """
+
+    def __init__(self, source: Source, places: Sequence[int], name: str) -> None:
+        self._source, self._places = source, places
+        self.name, self.overlapping = source.name, source.overlapping
+        self.digest = digest([source.digest, name, len(places)])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def record(self, place: int, visit: int) -> Encoded | None:
+        """See :class:`Source`."""
+        return self._source.record(int(self._places[place]), visit)
+
+
+def with_equal_epochs(mixture: Mixture, seed: int) -> Mixture:
+    """Return a mixture of which every epoch reads the same examples: of each source its quota, drawn once.
+
+    Quotas grow with the size of an epoch, and an epoch holds the examples of the smaller ones (but for one of a source
+    where rounding takes it).
+
+    Args:
+        mixture: The mixture; a source whose examples stand several times in an epoch keeps all of them.
+        seed: Decides which examples are drawn.
+    """
+    sources: list[Source] = []
+    for number, (source, share) in enumerate(zip(mixture.sources, mixture.shares, strict=True)):
+        order = np.random.default_rng([seed, number, 5]).permutation(len(source))
+        sources.append(PartOfSource(source, order[: share.quota].tolist(), f"first of seed {seed}"))
+    shares = tuple(replace(share, examples=len(source)) for share, source in zip(mixture.shares, sources, strict=True))
+    return Mixture(mixture.name, tuple(sources), shares)
 
 
 def first_that_fits(source: Source, place: int, visit: int) -> Encoded:
