@@ -2,7 +2,7 @@
 
     display ← errors, records, version, garbage, quiet, control_groups, signals, visible, user_path
         ← arguments, console, notebook, stdio, threads ← progress, exhausted ← files, config
-        ← data, metrics, kernels ← tasks, models ← methods ← objectives, inference ← evaluation ← training
+        ← data, metrics, kernels ← rewards, tasks, models ← methods ← objectives, inference ← evaluation ← training
     results, above metrics ← experiments, above all of these ← cli;  report, above results ← cli
 
 Read from the source, so that an import inside a function counts too.
@@ -30,7 +30,7 @@ _LAYERS: tuple[frozenset[str], ...] = tuple(
         "progress exhausted",
         "files config",
         "data metrics kernels",
-        "tasks models",
+        "rewards tasks models",
         "methods",
         "objectives inference",
         "evaluation",

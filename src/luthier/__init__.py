@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from luthier.config.evaluation import EngineConfig, EvaluationConfig, InferenceConfig
     from luthier.config.merge import MergeConfig
     from luthier.config.predict import PredictConfig
+    from luthier.config.sample import SampleConfig
     from luthier.config.search import SearchConfig
     from luthier.config.training import TrainingConfig
     from luthier.config.tune import TuneConfig
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from luthier.experiments.evaluate import evaluate
     from luthier.experiments.merge import merge
     from luthier.experiments.predict import predict
+    from luthier.experiments.sample import sample
     from luthier.experiments.tune import tune
     from luthier.methods.adapter_io import add_adapter
     from luthier.models.load import load_model
@@ -86,6 +88,7 @@ __all__ = [
     "ResourceError",
     "RunCosts",
     "RunResults",
+    "SampleConfig",
     "Score",
     "SearchConfig",
     "StoreError",
@@ -110,6 +113,7 @@ __all__ = [
     "read_curve",
     "read_results",
     "read_sequence",
+    "sample",
     "tune",
     "write_report",
 ]
@@ -127,6 +131,7 @@ _HOMES = {
     "luthier.config.evaluation": ("EngineConfig", "EvaluationConfig", "InferenceConfig"),
     "luthier.config.merge": ("MergeConfig",),
     "luthier.config.predict": ("PredictConfig",),
+    "luthier.config.sample": ("SampleConfig",),
     "luthier.config.search": ("SearchConfig",),
     "luthier.config.training": ("TrainingConfig",),
     "luthier.config.tune": ("TuneConfig",),
@@ -149,6 +154,7 @@ _HOMES = {
     "luthier.experiments.evaluate": ("evaluate",),
     "luthier.experiments.merge": ("merge",),
     "luthier.experiments.predict": ("predict",),
+    "luthier.experiments.sample": ("sample",),
     "luthier.experiments.tune": ("tune",),
     "luthier.methods.adapter_io": ("add_adapter",),
     "luthier.models.load": ("load_model",),

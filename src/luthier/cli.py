@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from luthier.config.merge import MergeConfig
     from luthier.config.new_task import NewTaskConfig
     from luthier.config.predict import PredictConfig
+    from luthier.config.sample import SampleConfig
     from luthier.config.score import ScoreConfig
     from luthier.config.show_tasks import PreviewTaskConfig, ShowTaskConfig
     from luthier.config.store import CleanStoreConfig, ListStoreConfig, StoreSizeConfig
     from luthier.config.tune import TuneConfig
     from luthier.display import Displayed
-    from luthier.experiments.evaluate import Evaluation
 
 SUMMARY = "Fine-tune a language model on your task, and know what you gained, what it cost, and what it forgot."
 _FILE, _SET, _JSON = "settings_file", "assignments", "json"
@@ -219,7 +219,10 @@ def _merge(settings: MergeConfig, _: bool) -> None:
 
 def _evaluate(settings: EvaluateConfig, as_json: bool) -> None:
     from luthier.experiments.against import evaluate_against
+    from luthier.progress import say
+    from luthier.report.displays import models_of
     from luthier.report.evaluation import evaluation_json, row_of
+    from luthier.report.helm_page import write_page_of
 
     found = evaluate_against(settings)
     if as_json:
@@ -227,19 +230,7 @@ def _evaluate(settings: EvaluateConfig, as_json: bool) -> None:
     else:
         _show(found)
     if settings.suite is not None:
-        _write_helm_page(settings, found)
-
-
-def _write_helm_page(settings: EvaluateConfig, found: Evaluation) -> None:
-    from luthier.progress import say
-    from luthier.report.displays import models_of
-    from luthier.report.helm_page import page_path, write_helm_page
-
-    model, adapter = settings.model, str(settings.adapter or "")
-    path = settings.page or page_path(settings.runs, model, adapter)
-    (_, seven), *others = models_of(found).items()
-    named = f"{model} with {adapter}" if adapter else model
-    say(f"Page: {write_helm_page(path, named, seven, others[0] if others else None)}")
+        say(f"Page: {write_page_of(settings, models_of(found))}")
 
 
 def _predict(settings: PredictConfig, _: bool) -> None:
@@ -252,6 +243,12 @@ def _predict(settings: PredictConfig, _: bool) -> None:
         say(f"{found.unanswered:,} of them do not fit the model and have no answer")
     if found.unparsed:
         say(f"in {found.unparsed:,} generated texts no answer was found")
+
+
+def _sample(settings: SampleConfig, _: bool) -> None:
+    from luthier.experiments.sample import sample
+
+    _show(sample(settings))
 
 
 def _check(settings: CheckConfig, _: bool) -> None:
@@ -355,6 +352,7 @@ _RUN: dict[str, Callable[[Any, bool], None]] = {
     "merge": _merge,
     "eval": _evaluate,
     "predict": _predict,
+    "sample": _sample,
     "check": _check,
     "score": _score,
     "report": lambda settings, _: _show_run(settings.run),

@@ -34,6 +34,8 @@ OPTIONS = {
     "--seed --device --trust-remote-code --set",
     "predict": "[rows] --out --model --adapter --task --format --any-base --shots --runs --seed "
     "--device --trust-remote-code --set",
+    "sample": "[config] --model --adapter --any-base --task --prompts --n --reward --gold --keep --at-least --save "
+    "--runs --seed --device --trust-remote-code --set",
     "check": "[config] --model --task --data --train --seed --trust-remote-code --set",
     "score": "--predictions --references --metric --by --explain --per-example --prediction-column --reference-column "
     "--id-column --allow-empty --confidence --resamples --seed --significance --size-limit --json",

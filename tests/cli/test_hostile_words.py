@@ -224,6 +224,7 @@ def _score(*more: object) -> Command:
     return lambda at: ("score", "-p", at / "scored.jsonl", *more)
 
 
+ALL_SAMPLES = ("--keep", "all", "--set", "decoding.max_new_tokens=4")
 TAKEN: tuple[Command, ...] = (
     _compare,
     _curve,
@@ -234,6 +235,17 @@ TAKEN: tuple[Command, ...] = (
     lambda at: (*_eval(at, "echo"), "--answers", _fresh(at, "log")),
     lambda at: ("predict", at / "test.jsonl", "-o", "-", *_model(at), "--adapter", at / "adapter"),
     lambda at: ("predict", at / "test.jsonl", "-o", at / "out.csv", *_model(at), "-t", at / "echo.yaml"),
+    lambda at: (
+        "sample",
+        *_model(at),
+        "-t",
+        at / "echo.yaml",
+        "--n",
+        2,
+        "--save",
+        _fresh(at, "kept").with_suffix(".jsonl"),
+        *ALL_SAMPLES,
+    ),
     lambda at: ("check", "-m", at.model, "-t", at / "colour.yaml"),
     _score("--by", f"by{WORD}"),
     _score("--by", f"by{WORD}", "--json", "--resamples", 0),
@@ -259,6 +271,8 @@ REFUSED: tuple[Command, ...] = (
     lambda at: ("merge", at / "missing", "-o", at / "merged"),
     lambda at: (*_eval(at, "echo"), "-m", at / "missing"),
     lambda at: (*_eval(at, "echo"), "-m", at / "raises"),
+    lambda at: ("sample", *_model(at), "-t", at / "echo.yaml", "--reward", f"{WORD}.py:{WORD}"),
+    lambda at: ("sample", *_model(at), "-t", at / "echo.yaml", "--reward", f"metric{WORD}"),
     lambda at: ("predict", at / "half.jsonl", "-o", "-", *_model(at), "-t", at / "echo.yaml"),
     lambda at: ("predict", at / "test.jsonl", "-o", at / "out.csv", *_model(at), "-t", at / "missing.yaml"),
     lambda at: ("check", "-m", at / "raises", "-t", at / "colour.yaml"),

@@ -24,6 +24,7 @@ MOST_OPTIONS = {
     "eval": 20,  # --data, --suite, --compare: where benchmarks are, what is measured of a task, and a second model;
     # --run-code: leave that is given by hand alone
     "predict": 12,
+    "sample": 16,  # --reward, --gold, --n, --keep, --at-least: what is drawn and kept is said anew each time
     "check": 7,
     "score": 16,  # it has no --set, so that the size limit needs a flag to be raised
     "report": 0,
@@ -80,6 +81,7 @@ ONE_MEANING = {
     "-t": "the task, or the tasks, by which a model is trained, asked, proved, or measured",
     "--runs": "the folder of runs and of the store that they share",
     "--seed": "the seed of everything that is drawn",
+    "--save": "where what was made is put",
     "--arms": "the arms that are trained and measured",
     "--seeds": "the seeds with which every arm is trained",
     "--shots": "how many exemplars stand before a prompt",

@@ -290,7 +290,7 @@ OTHER_VERBS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "data.train": ("eval", "data:\n  train: 3\n", ("compare", "curve", "tune", "check")),
     "data.test": ("tune", "data:\n  test: 3\n", ("compare", "curve", "eval", "check")),
     "evaluation.engine": ("compare", "evaluation: {engine: ctranslate2}\n", ("eval",)),
-    "decoding": ("check", "decoding: {beams: 2}\n", ("compare", "curve", "tune", "merge", "eval", "predict")),
+    "decoding": ("check", "decoding: {beams: 2}\n", ("compare", "curve", "tune", "merge", "eval", "predict", "sample")),
 }
 
 

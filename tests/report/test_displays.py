@@ -36,6 +36,8 @@ from luthier.report.displays import VIEWS
 from luthier.report.html import resource
 from luthier.report.tables import MARKS, Table
 from luthier.report.terminal import draw
+from luthier.results.best_of_n import best_of_n
+from luthier.results.samples import Sampled
 from luthier.training.trained import Trained, TrainingCosts, TrainingResult
 
 NASTY = example_run.NASTY
@@ -66,6 +68,7 @@ RECORDS: dict[str, Callable[[], Displayed]] = {
     "evaluation": lambda: Evaluation([evaluated(), evaluated("other")]),
     "evaluated task": evaluated,
     "answered rows": lambda: ANSWERED,
+    "samples": lambda: Sampled((), (), (), 2, best_of_n([[0.1, 0.4], [0.3, 0.2]]), "rougeL", None),
     "tuned": tuned,
     "merged": lambda: Merged(1e-5, 1e-3, 0.5, 0.5, lambda: None, 32, "accuracy"),
     "combined": lambda: Combined(("a", "b"), "ties", "model", "accuracy", 0.5, (0.6, 0.7), 0.65, 32, (0.5, 0.5)),

@@ -192,6 +192,18 @@ VERBS = (
         assignments=True,
     ),
     Verb(
+        "sample",
+        "Answer each prompt several times, and keep what is worth learning from: the best answers, or pairs.",
+        "luthier.config.sample:SampleConfig",
+        (
+            *(_MODEL, Flag("adapter"), _ANY_BASE, _TASK, Flag("prompt_count", name="prompts"), Flag("n")),
+            *(Flag("reward"), Flag("gold"), Flag("keep"), Flag("at_least"), Flag("save"), _RUNS),
+            *(_SEED, _DEVICE, _TRUST),
+        ),
+        file=True,
+        assignments=True,
+    ),
+    Verb(
         "check",
         "Show what would be learned, before any step; exit code 2 when training would be meaningless.",
         "luthier.config.check:CheckConfig",

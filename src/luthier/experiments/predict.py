@@ -12,24 +12,19 @@ from pathlib import Path
 from typing import ClassVar
 
 from luthier.arguments import require_settings
-from luthier.config.data import EncodingConfig
 from luthier.config.predict import STDIO, PredictConfig
 from luthier.display import Displayed
 from luthier.errors import ConfigError, DataError
-from luthier.evaluation.adapter_task import base_of_adapter, encoding_of_adapter, task_of_adapter
+from luthier.evaluation.adapter_task import task_of_adapter
 from luthier.evaluation.answering import choice_probabilities
-from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.jobs import task_job
 from luthier.evaluation.prepared_task import PreparedTask, make_encoder, with_exemplars
 from luthier.evaluation.run import ensure_answered, read_log
+from luthier.experiments.adapted_model import adapted_model, answering_context, encoding_as_trained
 from luthier.files.answer_tables import WRITTEN, table_bytes, write_table, written_format
-from luthier.files.store import About
 from luthier.files.store_contents import refuse_place_in_store, using_store
 from luthier.files.tables import TableFormat, read_table, recognise_format
-from luthier.methods.adapter_io import load_adapter
 from luthier.models.language_model import LanguageModel
-from luthier.models.load import folder_digest, load_model
-from luthier.progress import say
 from luthier.records import Prediction, Row
 from luthier.stdio import deliver
 from luthier.tasks.loader import load_exemplar_pool, load_task, with_data_settings
@@ -90,22 +85,11 @@ def predict(config: PredictConfig) -> AnsweredRows:
     examples, silent = unlabelled_examples(task, enumerate(rows, 1), where)
     if not examples:
         raise DataError(f"no row asks anything ({silent['1']})", where=where, fix="Look at the rows and the template.")
-    model = load_model(
-        _model_name(config),
-        device=config.device,
-        precision=config.precision,
-        kernels=config.kernels,
-        trust_remote_code=config.trust_remote_code,
-    )
-    attached = load_adapter(model, config.adapter, any_base=config.any_base) if config.adapter else None
-    try:
-        model.keep_free(model.virtual_tokens)
-        prepared = PreparedTask(task, make_encoder(model, task, _encoding(config)), examples)
+    with adapted_model(config) as model:
+        encoding = config.data if config.task is not None else encoding_as_trained(config)
+        prepared = PreparedTask(task, make_encoder(model, task, encoding), examples)
         prepared, _ = with_exemplars(prepared, pool, config.shots, config.decoding, seed=config.seed)
         predictions = _answers(model, prepared, config)
-    finally:
-        if attached is not None:
-            attached.detach()
     answered = _with_answers(rows, predictions, silent, task)
     if to_file:
         write_table(config.out, answered.rows)
@@ -120,23 +104,6 @@ def _check_place(config: PredictConfig) -> None:
     refuse_place_in_store(config.out, "out")
     if config.out.absolute() == config.rows.absolute():
         raise ConfigError("the rows would be replaced", where="out", fix="Give --out another file.")
-
-
-def _model_name(config: PredictConfig) -> str:
-    """Return the model that was named; of an adapter its own base, where none was."""
-    if "model" in config.model_fields_set or config.adapter is None:
-        return config.model
-    base = base_of_adapter(config.adapter)
-    say(f"the model is the adapter's own base: {base}")
-    return base
-
-
-def _encoding(config: PredictConfig) -> EncodingConfig:
-    """Return how prompts become tokens; by the adapter's own prompt, as they did when it was trained."""
-    if config.adapter is None or config.task is not None:
-        return config.data
-    given = config.data.model_dump(include=config.data.model_fields_set)
-    return EncodingConfig.model_validate(encoding_of_adapter(config.adapter) | given)
 
 
 def _task(config: PredictConfig) -> Task:
@@ -191,9 +158,7 @@ def _is_probability(name: str) -> bool:
 
 def _answers(model: LanguageModel, prepared: PreparedTask, config: PredictConfig) -> dict[str, Prediction]:
     """Return the answers by the ids of the rows, as `luthier eval` computes and stores them."""
-    key = folder_digest(config.adapter) if config.adapter else ""
-    about = About(arm=str(config.adapter) if config.adapter else "", run="predict")
-    context = EvaluationContext(config.runs, key, config.decoding, config.evaluation.batch_tokens, about=about)
+    context = answering_context(config, "predict")
     with using_store(config.runs, remake_damaged=False):
         log = read_log(ensure_answered(task_job(model, prepared, context, label=config.rows.name)))
         return {own.id: own for own in log.predictions}

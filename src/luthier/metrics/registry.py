@@ -166,6 +166,11 @@ def get_metric(name: Named) -> Metric:
     return entry.build(given)
 
 
+def metric_outputs() -> dict[str, str]:
+    """Return the metric that gives each output, by the output's name."""
+    return dict(_owners())
+
+
 def metric_of_output(output: str) -> str:
     """Name of the metric that gives the output ``output`` (``"rougeL"`` → ``"rouge"``, ``"accuracy_by_bytes"`` →
     ``"accuracy:by=bytes"``).

@@ -27,6 +27,7 @@ from luthier.report.html import resource, template
 from luthier.report.learning_curve import curve_tables, notes_of, verdicts
 from luthier.report.merged import combined_table, merged_table
 from luthier.report.record_tables import Described, answered_table, score_table, task_table, tuned_table
+from luthier.report.sample_table import sample_table
 from luthier.report.sequence_tables import sequence_tables, sequence_verdicts
 from luthier.report.tables import Table
 from luthier.report.terminal import draw, notes
@@ -159,6 +160,7 @@ VIEWS: dict[str, Callable[[Any], View]] = {
     "evaluation": _evaluation,
     "evaluated task": lambda found: _evaluation([found]),
     "answered rows": lambda found: View([answered_table(found)]),
+    "samples": lambda found: View([sample_table(found)]),
     "tuned": lambda found: View([tuned_table(found.trained, found.folder)]),
     "merged": lambda found: View([merged_table(found)]),
     "combined": lambda found: View([combined_table(found)]),

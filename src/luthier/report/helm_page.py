@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from markupsafe import Markup
 
+from luthier.config.evaluate import EvaluateConfig
 from luthier.files.atomic import write_atomically
 from luthier.metrics.registry import get_metric, metric_of_output
 from luthier.report import formatting
@@ -72,6 +73,19 @@ def write_helm_page(path: Path, model: str, found: Sequence[Seven], second: Seco
     """
     write_atomically(path, render(model, found, second).encode("utf-8", "backslashreplace"))
     return path
+
+
+def write_page_of(settings: EvaluateConfig, models: Mapping[str, Sequence[Seven]]) -> Path:
+    """Write the page of an evaluation where its settings say.
+
+    Args:
+        settings: Of the evaluation.
+        models: The scenarios of the model, and those of a second one where one was named.
+    """
+    model, adapter = settings.model, str(settings.adapter or "")
+    path = settings.page or page_path(settings.runs, model, adapter)
+    (_, seven), *others = models.items()
+    return write_helm_page(path, f"{model} with {adapter}" if adapter else model, seven, others[0] if others else None)
 
 
 def page_path(runs: Path, model: str, adapter: str) -> Path:
