@@ -37,12 +37,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/luthier compare --workers 2 $(ARGS)
 
-# Two processes of one thread each: side by side they end sooner than one after another with two.
+# Two processes of one thread each: side by side they end sooner than one after another with two. Each has one half of
+# the files, so that what the tests of a file share is made once, and the first to end takes of what the other has left.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 slow: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu and not real" -n 2 --durations=10 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu and not real" -n 2 --dist worksteal --durations=10 $(ARGS)
 
 # One process: two would each hold the models and their gradients.
 real: install

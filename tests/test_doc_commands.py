@@ -6,7 +6,6 @@ The commands are the documented ones, unchanged. They are quick because the buil
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,12 +53,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     library = write_small_library(tmp_path_factory.mktemp("site"))
     with pytest.MonkeyPatch.context() as patch:
         use_library(library, patch)
-        # What a clock measures is measured once, not nine times; and what the session has made is not searched for
-        # garbage before the memory of each arm is measured.
+        # What a clock measures is measured once, not nine times.
         patch.setattr("luthier.evaluation.latency.PASSES", 1)
-        gc.freeze()
         yield library
-        gc.unfreeze()
     task_sets.cache_clear()
 
 

@@ -76,6 +76,7 @@ def test_answers_during_a_training_are_half_way() -> None:
     assert between(Lengths(4, 48), Lengths(20, 30)) == Lengths(12, 48)
 
 
+@pytest.mark.usefixtures("all_passes")
 def test_timing_ends_by_the_clock_or_after_all_passes() -> None:
     quick, slow = 0.01, 10 * SECONDS
     assert timing_seconds(quick, merges=False) == pytest.approx(quick * (1 + PASSES))

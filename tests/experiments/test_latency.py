@@ -61,6 +61,7 @@ def timed(timing: TimingJob, ask: Any) -> TimingJob:
     return TimingJob(timing.entry, ask, timing.requests, timing.label)
 
 
+@pytest.mark.usefixtures("all_passes")
 def test_lora_is_timed_beside_the_weights_and_folded_in_by_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +83,7 @@ def test_lora_is_timed_beside_the_weights_and_folded_in_by_turns(
     assert len(clock.asked) == asked, "the result was found in the store"
 
 
+@pytest.mark.usefixtures("all_passes")
 @pytest.mark.parametrize(("method", "merged"), [("full", True), ("selective", True), ("adapter", False), (None, False)])
 def test_what_is_in_the_weights_is_merged_and_what_cannot_be_is_not(
     method: str | None, merged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -115,6 +117,7 @@ def test_a_merge_that_fails_is_not_measured(tmp_path: Path, monkeypatch: pytest.
         assert read_latency(timing).unmerged > 0
 
 
+@pytest.mark.usefixtures("all_passes")
 def test_a_slow_model_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
     timing = timing_of(model, tmp_path, task="colour", limit=1)

@@ -58,6 +58,9 @@ class Card:
     """Digest of each safetensors file of the method."""
 
 
+_CARD = TypeAdapter(Card)
+
+
 def save_adapter(model: LanguageModel, attached: Attached, folder: Path, card: Card) -> None:
     """Write an attached method into a folder.
 
@@ -84,7 +87,7 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD
     try:
-        return TypeAdapter(Card).validate_json(path.read_bytes())
+        return _CARD.validate_json(path.read_bytes())
     except OSError:
         there = folder.is_dir()
         what = f"no {CARD}: not an adapter made by Luthier" if there else "there is no such folder"

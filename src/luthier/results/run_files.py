@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def read_record(run: Path, name: str, kind: type[Any], *, made: str) -> Any:
     if not path.exists():
         raise _no_run(run, path, made)
     try:
-        return TypeAdapter(kind).validate_python(upgraded(from_json(path.read_bytes())))
+        return _reader(kind).validate_python(upgraded(from_json(path.read_bytes())))
     except OSError as fault:
         raise StoreError(f"cannot be read ({fault.strerror})", where=str(path), fix="Check the file.") from None
     except ValidationError as invalid:
@@ -38,6 +39,12 @@ def read_record(run: Path, name: str, kind: type[Any], *, made: str) -> Any:
         raise StoreError(what, where=str(path), fix="Run the same command again.") from None
     except ValueError as broken:
         raise StoreError(f"damaged: {broken}", where=str(path), fix="Run the same command again.") from None
+
+
+@functools.cache
+def _reader(kind: type[Any]) -> TypeAdapter[Any]:
+    """Return what reads a class of records: it takes longer to make than to use."""
+    return TypeAdapter(kind)
 
 
 def _no_run(run: Path, path: Path, made: str) -> StoreError:
