@@ -39,6 +39,14 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _settled_objects_stay() -> Iterator[None]:
+    """What an evaluation leaves out of the searches for garbage while it lasts would let the imports in at its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "unfreeze", lambda: None)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _settled() -> None:
     """Leave what the modules of tests before have loaded out of every search for garbage, too."""

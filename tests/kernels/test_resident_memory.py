@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from luthier.kernels import peak_memory
-from luthier.kernels.peak_memory import greatest, measures_resident_memory, peak_bytes, reset_peak, settled_objects
+from luthier.kernels.peak_memory import greatest, measures_resident_memory, peak_bytes, reset_peak
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -88,17 +87,3 @@ def test_the_peak_over_processes_is_known_only_if_all_are() -> None:
     assert greatest(3, 5, 4) == 5
     assert greatest(3, None) is None
     assert greatest() is None
-
-
-def test_objects_are_settled_until_the_outermost_end() -> None:
-    gc.unfreeze()  # those of the session
-    try:
-        before = gc.get_freeze_count()
-        with settled_objects():
-            with settled_objects():
-                pass
-            assert gc.get_freeze_count() > before + 10_000
-        assert gc.get_freeze_count() == before
-    finally:
-        gc.collect()
-        gc.freeze()

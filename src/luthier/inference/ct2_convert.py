@@ -6,10 +6,12 @@ or two tokens that look alike; so the strings of a converted model are the ids t
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gc
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,6 @@ from luthier.errors import ModelError, first_line
 from luthier.files.code_digest import code_digest
 from luthier.files.store import Entry, open_entry, reading
 from luthier.inference.ct2_engine import CTranslate2, Precision
-from luthier.kernels.peak_memory import settled_objects
 from luthier.kernels.verification import LOGPROBS, verify
 from luthier.models.language_model import LanguageModel
 from luthier.progress import say
@@ -111,7 +112,7 @@ def _convert(model: LanguageModel, work: Path, precision: Precision) -> None:
     config = work / "config"
     model.module.config.save_pretrained(config)
     try:
-        with settled_objects():  # converters collect after each layer, a second each time
+        with _only_new_garbage():
             Loaded(str(config)).convert(str(work / _FOLDER), quantization=precision, force=True)
     except OSError:
         raise  # the store cannot be written
@@ -131,6 +132,16 @@ def _name_as_before(config: Any) -> None:
         config.tie_word_embeddings = bool(getattr(config, "scale_decoder_outputs", False))
     elif kind == "bart":
         config.normalize_before = False
+
+
+@contextlib.contextmanager
+def _only_new_garbage() -> Iterator[None]:
+    """Exclude existing objects from garbage collection: converters collect after each layer, a second each time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class _Ids:

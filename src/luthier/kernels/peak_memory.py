@@ -23,8 +23,6 @@ _CLEAR = Path("/proc/self/clear_refs")
 _PROBE_BYTES = 16 * 2**20
 _GIVEN_BACK = 0.75
 """Share of a freed block that must leave the process for the C library to be believed."""
-_NEVER_COLLECTED = gc.get_freeze_count()
-"""Objects that Python itself leaves out of every collection: none, or some hundreds in 3.12."""
 
 
 def reset_peak(device: torch.device) -> None:
@@ -42,12 +40,8 @@ def settled_objects() -> Iterator[None]:
     """Leave what lives now out of the collections of garbage inside.
 
     Libraries hold a million objects. Every starting point looks at all of them, a third of a second each, which for
-    dozens of small tasks is more than their answers take. Where the caller has left objects out already, its choice
-    stands: to let ours in again would let in its own as well.
+    dozens of small tasks is more than their answers take.
     """
-    if gc.get_freeze_count() > _NEVER_COLLECTED:
-        yield
-        return
     gc.collect()
     gc.freeze()
     try:
