@@ -69,9 +69,18 @@ def write_comparison(folder: Path, model: Path, *, steps: int = 40) -> Path:
     return path
 
 
+PROGRAM = """
+import luthier.report.page
+from luthier.cli import main
+luthier.report.page.figures = lambda *_, **__: []
+main()
+"""
+"""The command line, whose reports have no charts: nothing here looks at one, and each takes longer than a training."""
+
+
 def start(config: Path, out: Path) -> subprocess.Popen[bytes]:
     """Start ``luthier compare`` in a process of its own, with one thread."""
-    command = [sys.executable, "-c", "from luthier.cli import main; main()", "compare", str(config), "--runs", str(out)]
+    command = [sys.executable, "-c", PROGRAM, "compare", str(config), "--runs", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     log = (out.parent / f"{out.name}.log").open("ab")
     with log:

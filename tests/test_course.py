@@ -30,6 +30,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     written = write_small_library(tmp_path_factory.mktemp("site"), LESSON_ROWS)
     with pytest.MonkeyPatch.context() as patch:
         use_library(written, patch)
+        patch.setattr("luthier.evaluation.latency.PASSES", 1)  # no lesson speaks of its digits
         yield
     task_sets.cache_clear()
 

@@ -25,8 +25,8 @@ from small_job import Done, comparison, write_job
 
 
 @pytest.fixture
-def pythonpath(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let worker processes import what this process imports."""
+def pythonpath(monkeypatch: pytest.MonkeyPatch, all_passes: None) -> None:
+    """Let worker processes import what this process imports; both ask the clock as often."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
 
 

@@ -27,6 +27,7 @@ from luthier.experiments.units import Split, Unit
 from luthier.files.code_digest import code_digest
 from luthier.files.digests import digest
 from luthier.files.store import About, Entry
+from luthier.kernels.peak_memory import settled_objects
 from luthier.methods.adapter_io import load_adapter
 from luthier.methods.base import Attached
 from luthier.methods.interpolation import interpolable
@@ -88,6 +89,8 @@ class UnitRunner:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._adapter = AttachedAdapter(plan.model)
+        self._settled = contextlib.ExitStack()
+        self._prepared = False
 
     def run(self, unit: Unit) -> None:
         """Do what a unit says, unless that has been done.
@@ -113,7 +116,7 @@ class UnitRunner:
         else:
             unfinished = [job for job in answering_jobs(plan, unit) if not job.entry.finished]
             if unfinished:
-                import_lazy_libraries()
+                self._prepare()
                 self._adapter.use(trained_entry(plan, unit), unit.at)
             for job in unfinished:
                 run(job)
@@ -122,7 +125,7 @@ class UnitRunner:
         """Search or train."""
         plan, arm = self._plan, self._plan.arm(unit.arm)
         if not is_finished(plan, unit):
-            import_lazy_libraries()
+            self._prepare()
         self._adapter.detach()
         if unit.kind == "search":
             search_arm(plan, arm)
@@ -130,8 +133,16 @@ class UnitRunner:
             assert unit.seed is not None
             train(plan, settled(plan, arm)[0], unit.seed)
 
+    def _prepare(self) -> None:
+        """Import what would count for the first unit that needs it, and search none of it for garbage at each unit."""
+        if not self._prepared:
+            self._prepared = True
+            import_lazy_libraries()
+            self._settled.enter_context(settled_objects())
+
     def close(self) -> None:
         """Leave the plan's model as it was."""
+        self._settled.close()
         self._adapter.detach()
 
 
