@@ -30,7 +30,6 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     written = write_small_library(tmp_path_factory.mktemp("site"), LESSON_ROWS)
     with pytest.MonkeyPatch.context() as patch:
         use_library(written, patch)
-        patch.setattr("luthier.evaluation.latency.PASSES", 1)  # no lesson speaks of its digits
         yield
     task_sets.cache_clear()
 
@@ -40,7 +39,12 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.mark.usefixtures("library")
 def test_a_lesson_runs(lesson: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    read_page(list(blocks(lesson)), Session(tmp_path))
+    page = list(blocks(lesson))
+    if not any("--workers" in block.body for block in page):
+        # What a clock measures is measured once, not nine times. Worker processes measure as they do for users, and
+        # what was measured otherwise is another result.
+        monkeypatch.setattr("luthier.evaluation.latency.PASSES", 1)
+    read_page(page, Session(tmp_path))
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
