@@ -155,6 +155,7 @@ def test_a_killed_curve_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_passes")
 def test_workers_give_the_same_bytes(done: tuple[CurveConfig, Path, CurveResults], tmp_path: Path) -> None:
     config, run, _ = done
     two = curve(config.model_copy(update={"runs": tmp_path, "workers": 2}))

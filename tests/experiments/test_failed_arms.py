@@ -130,6 +130,7 @@ def test_what_has_failed_is_not_tried_again(job: Path, tmp_path: Path, capsys: p
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_passes")
 def test_it_has_failed_for_every_worker(job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arms = _compare(job, tmp_path, [TOO_FAST, "lora"], seeds=[0, 1], workers=2)
     assert "fast has failed, and the comparison goes on without it: " in capsys.readouterr().err

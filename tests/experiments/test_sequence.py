@@ -187,6 +187,7 @@ def test_a_killed_sequence_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_passes")
 def test_workers_give_the_same_bytes(done: tuple[CompareConfig, Path, SequenceResults], tmp_path: Path) -> None:
     config, run, _ = done
     two = compare(config.model_copy(update={"runs": tmp_path, "workers": 2}))

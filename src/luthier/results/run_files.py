@@ -26,10 +26,11 @@ def read_record(run: Path, name: str, kind: type[Any], *, made: str) -> Any:
         StoreError: When it is missing or damaged, or this is no run.
     """
     path = run / name
+    schema: Any = kind  # classes have a hash, which mypy cannot see of type[Any]
     if not path.exists():
         raise _no_run(run, path, made)
     try:
-        return _reader(kind).validate_python(upgraded(from_json(path.read_bytes())))
+        return _reader(schema).validate_python(upgraded(from_json(path.read_bytes())))
     except OSError as fault:
         raise StoreError(f"cannot be read ({fault.strerror})", where=str(path), fix="Check the file.") from None
     except ValidationError as invalid:
