@@ -70,6 +70,8 @@ class Example:
             is then that of the right choice.
         ending: What follows each of these prompts, and is scored after it; "" where the choices are.
         wrong: Answers that are known to be wrong, where a metric compares with them; else empty.
+        rejected: Answers that were judged worse than the first target, or bad where there is no target.
+        margins: For each of these by how much the first target is better, where that is known; else empty.
     """
 
     id: str
@@ -90,6 +92,8 @@ class Example:
     choice_prompts: tuple[str, ...] = ()
     ending: str = ""
     wrong: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+    margins: tuple[float, ...] = ()
 
     @property
     def reply(self) -> str:

@@ -47,14 +47,17 @@ def test_ultrafeedback_rows_are_all_learned_with_the_question_once(tmp_path: Pat
     ],
 )
 def test_a_question_stands_once_however_the_sides_share_it(prompt: object, chosen: object, tmp_path: Path) -> None:
-    (example,) = only(tmp_path, {"prompt": prompt, "chosen": chosen, "rejected": chosen})
+    rejected = json.loads(json.dumps(chosen).replace("Hello", "Bye"))
+    (example,) = only(tmp_path, {"prompt": prompt, "chosen": chosen, "rejected": rejected})
     assert (example.prompt, example.targets, example.turns) == ("Hi", ("Hello",), ())
+    assert example.rejected == ("Bye",)
 
 
 def test_a_system_message_of_the_prompt_alone_is_kept(tmp_path: Path) -> None:
     prompt = [message("system", "Be brief."), message("user", "Hi")]
     chosen = [message("user", "Hi"), message("assistant", "Hello")]
-    (example,) = only(tmp_path, {"prompt": prompt, "chosen": chosen, "rejected": chosen})
+    rejected = [message("user", "Hi"), message("assistant", "Bye")]
+    (example,) = only(tmp_path, {"prompt": prompt, "chosen": chosen, "rejected": rejected})
     assert (example.system, example.prompt, example.turns) == ("Be brief.", "Hi", ())
 
 

@@ -15,12 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from luthier.config.advice import how_to_set, or_allow_lost
+from luthier.data.check_pairs import PairCheck, notes_of_pairs, pair_figures
 from luthier.data.encoding import Encoder
+from luthier.data.lengths import PERCENTILES, joined, percentiles
 from luthier.data.long_texts import LONG, characters
 from luthier.errors import DataError, LuthierError
 from luthier.records import Dropped, Encoded, Example
 
-PERCENTILES = (0, 50, 90, 99, 100)
 _BATCH = 512
 
 
@@ -104,6 +105,7 @@ class CheckReport:
         left_out_why: What they have in common.
         sentences: What became of the rows.
         splits: The splits that have examples.
+        pairs: Their pairs of answers; empty where the rows hold no preferences.
     """
 
     task: str
@@ -116,6 +118,7 @@ class CheckReport:
     left_out_why: str
     sentences: tuple[str, ...]
     splits: tuple[SplitCheck, ...]
+    pairs: tuple[PairCheck, ...] = ()
 
     def split(self, name: str) -> SplitCheck | None:
         """Return a split's figures, or None when it has no examples."""
@@ -205,8 +208,8 @@ class SplitMeter:
             cut=self._cut,
             cut_tokens=self._cut_tokens,
             dropped=dict(self._dropped.most_common()),
-            prompt_tokens=_percentiles(prompts),
-            target_tokens=_percentiles(targets),
+            prompt_tokens=percentiles(prompts),
+            target_tokens=percentiles(targets),
             supervised=supervised,
             total=supervised + int(prompts.sum()),
             begins=dict(sorted(self._begins.items())),
@@ -222,12 +225,6 @@ class SplitMeter:
 def _begin_tokens(ids: Sequence[int], bos: int, *, every: bool) -> int:
     """Count begin tokens: every one, or those at the head alone, where a chat template may begin each turn with one."""
     return ids.count(bos) if every else next((place for place, item in enumerate(ids) if item != bos), len(ids))
-
-
-def _percentiles(lengths: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> tuple[int, ...]:
-    if not len(lengths):
-        return ()
-    return tuple(int(value) for value in np.percentile(lengths, PERCENTILES, method="higher"))
 
 
 def check_split(split: str, examples: Iterable[Example], encoder: Encoder, *, samples: int = 3) -> SplitCheck:
@@ -293,9 +290,11 @@ def render_check(report: CheckReport, console: Console) -> None:
     """Print a report; supervised tokens are green, or in brackets where the console has no colour."""
     mode = "with the model's chat template" if report.chat else "as plain text"
     console.print(Text(f"{report.task}: at most {report.max_length:,} tokens, {mode}", style="bold"))
-    for sentence in (*report.sentences, *notes(report)):
+    for sentence in (*report.sentences, *notes(report), *notes_of_pairs(report.pairs)):
         console.print(Text(f"• {sentence}"))
     console.print(_figures(report))
+    if report.pairs:
+        console.print(pair_figures(report.pairs))
     coloured = console.color_system is not None and not console.no_color
     for split in report.splits[:1]:
         brackets = None if coloured else _brackets(split.samples, console.encoding)
@@ -317,8 +316,8 @@ def _figures(report: CheckReport) -> Table:
             (f"dropped: {reason}", [f"{split.dropped.get(reason, 0):,}" for split in report.splits])
             for reason in dict.fromkeys(reason for split in report.splits for reason in split.dropped)
         ),
-        (f"prompt tokens ({percentiles})", [_joined(split.prompt_tokens) for split in report.splits]),
-        (f"target tokens ({percentiles})", [_joined(split.target_tokens) for split in report.splits]),
+        (f"prompt tokens ({percentiles})", [joined(split.prompt_tokens) for split in report.splits]),
+        (f"target tokens ({percentiles})", [joined(split.target_tokens) for split in report.splits]),
         ("supervised tokens", [_share(split.supervised, split.total) for split in report.splits]),
         ("begin tokens in an example", [_begins(split) for split in report.splits]),
         ("targets that end with the end token", [f"{split.ends:,}" for split in report.splits]),
@@ -326,10 +325,6 @@ def _figures(report: CheckReport) -> Table:
     for name, cells in rows:
         table.add_row(name, *cells)
     return table
-
-
-def _joined(values: tuple[int, ...]) -> str:
-    return " / ".join(f"{value:,}" for value in values) or "–"
 
 
 def _share(part: int, whole: int) -> str:

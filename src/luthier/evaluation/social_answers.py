@@ -13,7 +13,7 @@ from luthier.metrics.registry import get_metric
 from luthier.metrics.social.bbq import BbqAnswer, bbq_answer, bbq_scores
 from luthier.metrics.social.winogender import Gender, Side, WinogenderAnswer, winogender_scores
 from luthier.records import Prediction, Row
-from luthier.tasks.rendering import row_id
+from luthier.tasks.row_keys import row_id
 from luthier.tasks.rows.sources import read_rows
 from luthier.tasks.schema import Task
 from luthier.tasks.task_rows import source_parts

@@ -8,6 +8,7 @@ import numpy as np
 
 from luthier.config.data import DataConfig
 from luthier.data.check import CheckReport, SplitMeter
+from luthier.data.check_pairs import PairMeter
 from luthier.data.model_tokens import ModelTokens
 from luthier.tasks.loader import load_task, with_data_settings
 from luthier.tasks.rows.splits import NAMES
@@ -52,8 +53,11 @@ def run_check(
     wanted = np.logical_or.reduce([index.chosen(name, limit) for name, limit in limits.items()])
     report = index.report(wanted)
     meters = {name: SplitMeter(name, encoder, samples) for name in NAMES}
+    pairs = {name: PairMeter(name, encoder) for name in NAMES}
     for item in index.items(wanted, evaluation=False):
         meters[item.split].add(item.example)
+        pairs[item.split].add(item.example)
+    compared = tuple(meter.finish() for meter in pairs.values())
     splits = tuple(meter.finish() for meter in meters.values())
     return CheckReport(
         task=loaded.name,
@@ -66,4 +70,5 @@ def run_check(
         left_out_why=report.left_out_why,
         sentences=report.sentences,
         splits=tuple(split for split in splits if split.examples),
+        pairs=tuple(own for own in compared if own.prompts),
     )

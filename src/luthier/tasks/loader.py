@@ -115,18 +115,19 @@ def with_data_settings(task: Task, data: EncodingConfig) -> Task:
 
 
 @collection_paused()
-def load_splits(task: Task, data: DataConfig, seed: int) -> TaskData:
+def load_splits(task: Task, data: DataConfig, seed: int, *, bad_answers: bool = False) -> TaskData:
     """Read a task's examples: training, validation and test.
 
     Args:
         task: The task.
         data: How many of each split; ``max_lost`` is the share of rows that may be left out.
         seed: Decides which are drawn.
+        bad_answers: Whether answers that rows say are bad are examples too, without a target.
 
     Raises:
         DataError: When rows cannot be read or too many are left out.
     """
-    index = SplitIndex(TaskRows(task), seed)
+    index = SplitIndex(TaskRows(replace(task, bad_answers=bad_answers)), seed)
     limits = {"train": data.train, "validation": data.validation, "test": data.test}
     wanted = np.logical_or.reduce([index.chosen(name, limit) for name, limit in limits.items()])
     report = index.report(wanted)

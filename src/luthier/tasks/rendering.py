@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
-from hashlib import blake2b
 
 from luthier.config.advice import how_to_set
 from luthier.errors import DataError, LuthierError, TaskError, did_you_mean
 from luthier.files.value_text import answer_texts, from_json, value_text
 from luthier.records import Example, Row
+from luthier.tasks.row_keys import no_column
 from luthier.tasks.rows.conversations import Exchange
 from luthier.tasks.rows.left_out import LeftOut
 from luthier.tasks.rows.messages import holds_messages, reasoning_of, tool_list
 from luthier.tasks.rows.notes import RowNotes
+from luthier.tasks.rows.preferences import as_bad, with_rejected
 from luthier.tasks.rows.row_formats import (
     TOOLS,
     RowFormat,
@@ -30,8 +30,6 @@ from luthier.tasks.rows.splits import hash64
 from luthier.tasks.rows.templates import Template, find_input
 from luthier.tasks.schema import PromptTemplate, TargetSource, Task
 
-_ROW_TEXT = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=repr)
-
 MARKED = "answers are marked as not to be learned: they are left out, and stand as history alone"
 UNASKED = "answers have no question before them: they are not learned, and stand as history alone"
 REASONING_LEFT_OUT = "answers have reasoning apart from their text, which is left out as data.reasoning says"
@@ -39,6 +37,8 @@ REASONING_LEFT_OUT = "answers have reasoning apart from their text, which is lef
 
 def left_out_why(task: Task) -> str:
     """Return what the rows of a task that are left out have in common, as a message ends it."""
+    if task.row_format is not None and task.row_format.rejected:
+        return "hold no pair of a better and a worse answer to one prompt"
     if task.row_format is not None and task.row_format.conversation:
         return "hold no conversation that can be learned"
     if task.has_choices and not task.choices:
@@ -56,40 +56,6 @@ def choices_given(task: Task, row: Row) -> int:
     if task.choices_lines is not None:
         return len(_lines(task.choices_lines, row))
     return len(task.choice_templates)
-
-
-def row_id(task: Task, row: Row, where: str) -> str:
-    """Return a row's id: its id column, or a digest of everything in it.
-
-    Raises:
-        DataError: When the id column is missing or empty.
-    """
-    if task.id_column is None:
-        return blake2b(_ROW_TEXT.encode(row).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    if task.id_column not in row:
-        raise _no_column(task.id_column, row, where)
-    value = value_text(row[task.id_column])
-    if not value.strip():
-        raise DataError(f"the id column '{task.id_column}' is empty", where=where, fix="Give each row its own id.")
-    return value
-
-
-def split_key(task: Task, row: Row, key: str, where: str) -> tuple[str, str]:
-    """Return ``(group, what decides the split)``: rows of one group stay together."""
-    if task.group_template is not None:
-        value = task.group_template.render(row).strip()
-    elif task.group_column is None:
-        return "", key
-    elif task.group_column not in row:
-        raise _no_column(task.group_column, row, where)
-    else:
-        value = value_text(row[task.group_column])
-    # Rows without a group are alone, not a group of their own kind.
-    return (value, value) if value else ("", key)
-
-
-def _no_column(column: str, row: Row, where: str) -> DataError:
-    return DataError(f"column '{column}' does not exist", where=where, fix=did_you_mean(column, map(str, row)))
 
 
 def render(
@@ -115,15 +81,38 @@ def render(
         notes.unread.update(unread_columns(row, task.row_format))
         refuse_pictures(row, where)
         wanted = answer_is_wanted(row, where)
-        if task.row_format.conversation:
-            yield from _conversation(task, row, wanted=wanted, key=key, where=where, notes=notes)
-            return
-        if not wanted:
+        judged = task.bad_answers and task.row_format.judged and not wanted
+        if not task.row_format.conversation and not wanted and not judged:
             notes.told[MARKED] += 1
             return
+        for example in _of_row_format(task, row, wanted or judged, (key, group, split), evaluation, where, notes):
+            if task.row_format.rejected:
+                yield require_whole(with_rejected(example, row, task.row_format, where, notes), where)
+            else:
+                yield as_bad(example) if judged else example
+        return
+    template = task.evaluation_template if evaluation else _drawn(task, key)
+    yield render_with(task, template, row, key=key, group=group, split=split, where=where)
+
+
+def _of_row_format(
+    task: Task,
+    row: Row,
+    wanted: bool,
+    place: tuple[str, str, str],
+    evaluation: bool,
+    where: str,
+    notes: RowNotes,
+) -> Iterator[Example]:
+    """Yield the examples of a row of a known format, without what was rejected; of its id, group and split."""
+    assert task.row_format is not None
+    key, group, split = place
+    if task.row_format.conversation:
+        yield from _conversation(task, row, wanted=wanted, key=key, group=group or key, where=where, notes=notes)
+        return
     template = task.evaluation_template if evaluation else _drawn(task, key)
     example = render_with(task, template, row, key=key, group=group, split=split, where=where)
-    yield example if task.row_format is None else _with_columns(task, task.row_format, example, row, where, notes)
+    yield _with_columns(task, task.row_format, example, row, where, notes)
 
 
 def every_template(task: Task) -> Iterator[Template]:
@@ -210,6 +199,7 @@ def require_whole(example: Example, where: str) -> Example:
         *example.targets,
         *example.choices,
         *example.wrong,
+        *example.rejected,
     )
     try:
         said = [*(message.content for message in example.messages), example.tools]
@@ -229,7 +219,7 @@ def _targets(task: Task, source: TargetSource, row: Row) -> tuple[str, ...]:
     """Return the targets that are not empty, without blanks around them where the task does not join them as is."""
     if source.column is not None:
         if source.column not in row:
-            raise _no_column(source.column, row, "")
+            raise no_column(source.column, row, "")
         listed = answer_texts(from_json(row[source.column]))
         if listed is None:
             raise DataError(f"column '{source.column}' is not a list of answers")
@@ -253,7 +243,7 @@ def choices_of(task: Task, row: Row) -> tuple[str, ...]:
         return task.choices
     if task.choices_column is not None:
         if task.choices_column not in row:
-            raise _no_column(task.choices_column, row, "")
+            raise no_column(task.choices_column, row, "")
         listed = from_json(row[task.choices_column])
         if not isinstance(listed, list | tuple):
             raise DataError(f"column '{task.choices_column}' is not a list of choices")
@@ -328,10 +318,12 @@ def _with_reasoning(task: Task, reply: str, reasoning: str, where: str, notes: R
     raise DataError(what, where=where, fix=fix)
 
 
-def _conversation(task: Task, row: Row, *, wanted: bool, key: str, where: str, notes: RowNotes) -> Iterator[Example]:
+def _conversation(
+    task: Task, row: Row, *, wanted: bool, key: str, group: str, where: str, notes: RowNotes
+) -> Iterator[Example]:
     assert task.row_format is not None
     if task.row_format.conversation not in row:  # of published collections some rows have no conversation, but a column
-        raise _no_column(task.row_format.conversation, row, where)
+        raise no_column(task.row_format.conversation, row, where)
     tools = tool_list(row.get(TOOLS), TOOLS, where)
     messages = messages_of(row, task.row_format, where)
     notes.unread.update({f"messages: {key}" for message in messages for key in message.unread})
@@ -349,7 +341,7 @@ def _conversation(task: Task, row: Row, *, wanted: bool, key: str, where: str, n
         else:
             reasoning = reasoning_of(row) if last and not exchange.reasoning else exchange.reasoning
             reply = _with_reasoning(task, exchange.reply.strip(), reasoning, where, notes)
-            example = example_of_exchange(task, exchange, reply, id=f"{key}#{number}", group=key, tools=tools)
+            example = example_of_exchange(task, exchange, reply, id=f"{key}#{number}", group=group, tools=tools)
             yield require_whole(example, where)
 
 

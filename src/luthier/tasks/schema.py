@@ -118,6 +118,7 @@ class Task(Displayed):
         group_template: Renders what rows that share a passage have in common, or None.
         constants: Columns that every row has beside its own: the value for which one file's task was made.
         protocol: The published way of measuring that it equals; "" for none.
+        bad_answers: Whether an answer that a row says is bad makes an example without a target, or none.
     """
 
     view: ClassVar[str] = "task"
@@ -163,6 +164,7 @@ class Task(Displayed):
     group_template: Template | None = None
     constants: Row = field(default_factory=dict)
     protocol: str = ""
+    bad_answers: bool = False
 
     def __repr__(self) -> str:
         return f"<Task {self.name}, version {self.version}: {self.description}>"

@@ -14,7 +14,8 @@ from luthier.errors import DataError, did_you_mean
 from luthier.records import Example, Row
 from luthier.tasks.loader import load_task
 from luthier.tasks.names import library_names
-from luthier.tasks.rendering import render, render_with, row_id, split_key
+from luthier.tasks.rendering import render, render_with
+from luthier.tasks.row_keys import row_id, split_key
 from luthier.tasks.rows.notes import RowNotes
 from luthier.tasks.rows.sources import read_rows
 from luthier.tasks.rows.splits import NAMES

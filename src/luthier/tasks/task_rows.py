@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from luthier.errors import LuthierError
 from luthier.files.row_faults import RowFaults
 from luthier.records import Example, Row
-from luthier.tasks.rendering import choices_given, every_template, render, row_id, split_key, templates_of
+from luthier.tasks.rendering import choices_given, every_template, render, templates_of
+from luthier.tasks.row_keys import row_id, split_key
 from luthier.tasks.rows import sources
 from luthier.tasks.rows.left_out import LeftOut
 from luthier.tasks.rows.notes import RowNotes

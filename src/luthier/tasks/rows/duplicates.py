@@ -21,7 +21,7 @@ class Overlaps:
 
     Attributes:
         keep: bool ``(examples,)``: False for what was removed from training.
-        duplicates: Removed from training: prompt and target stand in training before, or in validation or test.
+        duplicates: Removed from training: prompt and answers stand in training before, or in validation or test.
         prompts: Removed from training, unless they are kept on purpose: the prompt, with another target, stands in
             validation or test.
         held_out: Validation examples whose prompt stands in test; reported, not removed.
@@ -51,10 +51,11 @@ class DuplicateIndex:
             [example.preamble + example.system, *(f"{t.prompt}\x1f{t.reply}" for t in example.turns), example.prompt]
         )
         asked += example.tools
+        rejected = [f"\x1c{text}" for text in example.rejected]
         self._splits.append(NAMES.index(split))
         self._ids.append(hash64(example.id, "luthier id"))
         self._prompts.append(hash64(asked, "luthier prompt"))
-        self._pairs.append(hash64("\x1d".join([asked, *example.targets]), "luthier pair"))
+        self._pairs.append(hash64("\x1d".join([asked, *example.targets, *rejected]), "luthier pair"))
 
     @property
     def splits(self) -> npt.NDArray[np.uint8]:

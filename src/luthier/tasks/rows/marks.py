@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from luthier.errors import DataError
 from luthier.files.value_text import is_missing, value_text
 
-_VERDICTS = ("label", "kto_tag", "desirable")
+VERDICTS = ("label", "kto_tag", "desirable")
+"""Columns that say of an answer whether it is good."""
 _SWITCHES = ("train", "training", "trainable")
 _WEIGHTS = ("weight", "loss_weight")
-ROW_MARKS = frozenset((*_VERDICTS, *_SWITCHES, *_WEIGHTS))
+ROW_MARKS = frozenset((*VERDICTS, *_SWITCHES, *_WEIGHTS))
 """Columns of a row that say whether its answer is learned."""
 MESSAGE_MARKS = ROW_MARKS | {"loss"}
 """Keys of a message that do."""
@@ -47,7 +48,7 @@ def _obeyed(name: str, value: object, where: str) -> bool:
         return value
     text = value_text(value).strip().lower()
     known = {"true": True, "false": False}
-    if name not in _VERDICTS:
+    if name not in VERDICTS:
         known |= {"1": True, "0": False, "1.0": True, "0.0": False}
     if text in known:
         return known[text]

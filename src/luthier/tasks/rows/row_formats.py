@@ -4,7 +4,8 @@
     messages                    a conversation (OpenAI, TRL, Hugging Face)
     instruction, input, output  Alpaca
     conversations               ShareGPT
-    prompt, chosen, rejected    preferences: supervised tuning learns the chosen answer
+    prompt, chosen, rejected    preferences: supervised tuning learns the chosen answer, a preference objective both
+    prompt, completion, label   judged answers: supervised tuning learns the good ones, the objective kto all
     question, answer            and other pairs whose names leave no doubt
 
 A conversation gives one example for each answer of the assistant, with what was said before it as earlier turns.
@@ -16,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from luthier.errors import TaskError, listed
-from luthier.files.value_text import is_missing
+from luthier.files.value_text import is_missing, value_text
 from luthier.records import Row, Turn
 from luthier.tasks.rows.conversations import Exchange, exchanges_of
 from luthier.tasks.rows.left_out import LeftOut
-from luthier.tasks.rows.marks import ROW_MARKS, is_learned
+from luthier.tasks.rows.marks import ROW_MARKS, VERDICTS, is_learned
 from luthier.tasks.rows.messages import (
     PICTURES,
     REASONING,
@@ -43,7 +44,9 @@ ALPACA_BARE = (
 )
 ALPACA = "{% if row.get('input') %}" + ALPACA_INPUT + "{% else %}" + ALPACA_BARE + "{% endif %}"
 DOLLY = "{% if row.get('context') %}{{ context }}\n\n{% endif %}{{ instruction }}"
-SYSTEM, HISTORY, TOOLS = ("system", "system_prompt"), "history", "tools"
+SYSTEM, HISTORY, TOOLS, MARGIN = ("system", "system_prompt"), "history", "tools", "margin"
+ANSWER_COLUMNS = frozenset({"chosen", "rejected", "completion"})
+"""Columns of the answers of rows that were judged."""
 _BESIDE = ROW_MARKS.union(SYSTEM, REASONING, PICTURES, (HISTORY, TOOLS))
 _PAIRS = (
     ("prompt", "response", "{{ prompt }}", True),
@@ -63,7 +66,7 @@ class RowFormat:
     """How rows of a known format become exchanges.
 
     Attributes:
-        name: ``prompt_completion``, ``messages``, ``alpaca``, ``sharegpt``, ``preference`` or ``pair``.
+        name: ``prompt_completion``, ``messages``, ``alpaca``, ``sharegpt``, ``preference``, ``judged`` or ``pair``.
         sentence: What to tell the user.
         prompt: Jinja text of the prompt; "" for conversations.
         target: Jinja text of the target; "" for conversations.
@@ -72,6 +75,8 @@ class RowFormat:
         input: Column that holds the input text, or None.
         columns: The columns that the above read.
         message: Whether a prompt that is a text is a message, which wants a chat template.
+        rejected: Column of the answers that were rejected; "" where rows are no pairs.
+        judged: Whether a row says of its one answer whether it is good.
     """
 
     name: str
@@ -83,6 +88,13 @@ class RowFormat:
     input: str | None = None
     columns: tuple[str, ...] = ()
     message: bool = False
+    rejected: str = ""
+    judged: bool = False
+
+    @property
+    def compares(self) -> bool:
+        """Whether rows hold preferences, so that all rows of one prompt belong to one split."""
+        return self.judged or bool(self.rejected)
 
     @property
     def chat(self) -> bool:
@@ -109,6 +121,9 @@ def recognise(row: Row, where: str) -> RowFormat:
             "Name them prompt and completion, messages, instruction/input/output, conversations, question and answer, "
             "or prompt/chosen/rejected; or write a task YAML with a template."
         )
+        if ("chosen" in row) != ("rejected" in row):
+            other = "rejected" if "chosen" in row else "chosen"
+            fix = f"A pair needs both answers: add the column '{other}'. {fix}"
         raise TaskError(what, where=where, fix=fix)
     return row_format
 
@@ -116,26 +131,30 @@ def recognise(row: Row, where: str) -> RowFormat:
 def _preference(row: Row) -> RowFormat | None:
     if "chosen" not in row or "rejected" not in row:
         return None
-    said = "preference rows (chosen, rejected): the chosen answer is learned, the rejected one is not used"
+    said = "preference rows (chosen, rejected): the chosen answer is learned; a preference objective learns from both"
+    answers = ("chosen", "rejected", *((MARGIN,) if MARGIN in row else ()))
     if holds_messages(row["chosen"]) or is_dialogue(row["chosen"]):
-        before = "prompt" if "prompt" in row else ""
-        columns: tuple[str, ...] = (*([before] if before else ()), "chosen", "rejected")
-        return RowFormat(
-            "preference", said, conversation=before or "chosen", answer="chosen" if before else "", columns=columns
-        )
-    if "prompt" in row:
-        if holds_messages(row["prompt"]):
-            columns = ("prompt", "chosen", "rejected")
-            return RowFormat("preference", said, conversation="prompt", answer="chosen", columns=columns)
-        columns = ("prompt", "chosen", "rejected")
-        return RowFormat("preference", said, "{{ prompt }}", "{{ chosen }}", input="prompt", columns=columns)
-    if "instruction" in row:
-        columns = ("instruction", "input", "chosen", "rejected")
-        own_input = "input" if "input" in row else None
-        return RowFormat("preference", said, ALPACA, "{{ chosen }}", input=own_input, columns=columns)
-    if "question" in row:
-        columns = ("question", "chosen", "rejected")
-        return RowFormat("preference", said, "{{ question }}", "{{ chosen }}", input="question", columns=columns)
+        asked = ("prompt",) if "prompt" in row else ()
+        before, answer = ("prompt", "chosen") if asked else ("chosen", "")
+    elif "prompt" in row and holds_messages(row["prompt"]):
+        asked, before, answer = ("prompt",), "prompt", "chosen"
+    else:
+        return _preference_of_texts(row, said, answers)
+    columns = (*asked, *answers)
+    return RowFormat("preference", said, conversation=before, answer=answer, columns=columns, rejected="rejected")
+
+
+def _preference_of_texts(row: Row, said: str, answers: tuple[str, ...]) -> RowFormat | None:
+    kinds = (("prompt", "{{ prompt }}", ()), ("instruction", ALPACA, ("input",)), ("question", "{{ question }}", ()))
+    for asked, prompt, more in kinds:
+        if asked in row:
+            own_input: str | None = asked
+            if more:
+                own_input = more[0] if more[0] in row else None
+            columns = (asked, *more, *answers)
+            return RowFormat(
+                "preference", said, prompt, "{{ chosen }}", input=own_input, columns=columns, rejected="rejected"
+            )
     return None
 
 
@@ -156,10 +175,12 @@ def _conversation(row: Row) -> RowFormat | None:
 def _exchange(row: Row) -> RowFormat | None:
     if "prompt" in row and "completion" in row:
         said = "rows of prompt and completion, used as they are"
-        both = ("prompt", "completion")
+        name, both, judged = "prompt_completion", ("prompt", "completion"), _is_judged(row)
+        if judged:
+            name, said = "judged", "judged answers: the good ones are learned; the objective kto learns from all"
         if holds_messages(row["prompt"]) or holds_messages(row["completion"]) or isinstance(row["prompt"], list):
-            return RowFormat("prompt_completion", said, conversation="prompt", answer="completion", columns=both)
-        return RowFormat("prompt_completion", said, "{{ prompt }}", "{{ completion }}", input="prompt", columns=both)
+            return RowFormat(name, said, conversation="prompt", answer="completion", columns=both, judged=judged)
+        return RowFormat(name, said, "{{ prompt }}", "{{ completion }}", input="prompt", columns=both, judged=judged)
     if "instruction" in row and "output" in row:
         said = "Alpaca rows (instruction, input, output), with Alpaca's own prompt"
         own_input = "input" if "input" in row else None
@@ -173,6 +194,11 @@ def _exchange(row: Row) -> RowFormat | None:
             said = f"rows of {asked} and {answered}: the {answered} is learned"
             return RowFormat("pair", said, prompt, f"{{{{ {answered} }}}}", input=asked, columns=read, message=message)
     return None
+
+
+def _is_judged(row: Row) -> bool:
+    """Whether a row says whether its answer is good."""
+    return any(value_text(row.get(name)).strip().lower() in ("true", "false") for name in VERDICTS)
 
 
 def unread_columns(row: Row, row_format: RowFormat) -> Iterator[str]:
