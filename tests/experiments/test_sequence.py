@@ -21,6 +21,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.objectives.elastic_weights import ElasticWeights
 from luthier.report.page import write_report
 from luthier.results.sequence_records import SequenceResults, read_sequence
+from luthier.training.start import finished_training
 from luthier.training.train_arm import start_weights
 from luthier.training.trained import adapter_folder
 from small_job import COLOUR, ECHO, Ran, luthier, rows, write_rows, write_task
@@ -112,7 +113,7 @@ def test_a_stage_begins_with_the_weights_that_the_one_before_ended_with(tmp_path
     stages = read_stages(first)
     model, arm = stages[0].model, stages[0].arms[0]
     before = weights_of(model, trained(stages[0], arm, 0).adapter)
-    begun = start_weights(model, entry_of(stages[0], arm, 0))
+    begun = start_weights(model, finished_training(entry_of(stages[0], arm, 0)))
     assert begun.keys() == before.keys()
     assert all(torch.equal(begun[name], before[name]) for name in before)
     after = weights_of(model, trained(stages[1], stages[1].arms[0], 0).adapter)

@@ -62,7 +62,7 @@ def test_alpaca_with_both_answers(tmp_path: Path) -> None:
 
 
 def test_several_rejected_answers_and_their_margins(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": "a", "chosen": "x", "rejected": ["y", "x", "z"], "margin": [1, 2, 0.5]},
         {"prompt": "b", "chosen": "x", "rejected": ["y", "z"], "margin": 2},
         {"prompt": "c", "chosen": "x", "rejected": "y", "margin": None},
@@ -101,8 +101,9 @@ def test_what_is_no_pair_is_left_out_and_counted(row: dict[str, Any], reason: st
 
 
 def test_conversations_that_part_before_their_last_answer_are_no_pair(tmp_path: Path) -> None:
-    good = {"chosen": said("Hi", "Hello"), "rejected": said("Hi", "Bye")}
-    data = read(tmp_path, [good, {"chosen": said("Who?", "Me"), "rejected": said("Why?", "You")}])
+    good: dict[str, Any] = {"chosen": said("Hi", "Hello"), "rejected": said("Hi", "Bye")}
+    other: dict[str, Any] = {"chosen": said("Who?", "Me"), "rejected": said("Why?", "You")}
+    data = read(tmp_path, [good, other])
     assert data.report.left_out_rows[0].endswith("row 2: the chosen and the rejected answer stand after other messages")
 
 

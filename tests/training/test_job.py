@@ -17,6 +17,7 @@ from luthier.methods.adapter_io import read_card
 from luthier.objectives.penalty import L2StartingPoint, L2StartingPointSettings
 from luthier.training.job import TrainingJob
 from luthier.training.selection import OtherTask, Selection
+from luthier.training.start import finished_training
 from luthier.training.trained import TrainingCosts, TrainingResult, read_trained
 from small_job import ECHO, comparison, write_job, write_task
 
@@ -137,7 +138,7 @@ def test_every_part_of_a_job_is_in_its_key_but_its_name(tmp_path: Path) -> None:
         "stream": replace(job, stream=other.stream),
         "validation": replace(job, validation=other.validation),
         "compute": replace(job, compute=replace(job.compute, threads=7)),
-        "start": replace(job, start=job.entry(tmp_path)),
+        "start": replace(job, start=finished_training(job.entry(tmp_path))),
         "selection": replace(job, selection=Selection("mean", (OtherTask(job.task, ()),))),
     }
     assert changed.keys() | {"name", "run"} == job.__dataclass_fields__.keys()

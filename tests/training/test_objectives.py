@@ -52,11 +52,16 @@ class Margin:
     settings_class: ClassVar[type[Settings]] = CrossEntropySettings
     settings: Settings = field(default_factory=CrossEntropySettings)
     needs_reference: bool = True
+    learns_from: ClassVar[str] = "pairs"
+    rate_factor: ClassVar[float] = 1.0
 
     def prepare(self, examples: Iterable[Example], encoder: Encoder) -> Iterator[Pair | Dropped]:
         raise NotImplementedError
 
     def fitted(self, records: Sequence[Pair], reference: Sequence[torch.Tensor]) -> Margin:
+        return self
+
+    def of_step(self, model: LanguageModel, batches: Sequence[MicroBatch[Pair]]) -> Margin:
         return self
 
     def sequences(self, record: Pair) -> Sequence[Encoded]:

@@ -32,6 +32,14 @@ class ArmConfig(Settings):
     """The file of a mixture of tasks, on which the arm is trained in place of the target alone."""
     interpolate: tuple[float, ...] = ()
     """Points between the base (0) and the trained model (1) at which it is evaluated too, without training."""
+    objective: str = "cross_entropy"
+    """What training minimises, or an objective with its settings as ``{dpo: {beta: 0.1}}``: ``cross_entropy`` learns
+    the targets, and the chosen answers of preferences; ``dpo``, ``robust``, ``ipo``, ``dpo_norm``, ``hinge``,
+    ``apo_zero``, ``apo_down``, ``simpo``, ``orpo`` and ``kto`` learn from preferences."""
+    objective_settings: dict[str, Any] = Field(default_factory=dict)
+    """The objective's own settings, e.g. ``{beta: 0.1, nll: 0.2}``."""
+    start: Name | None = None
+    """Another arm, or the folder of an adapter, whose weights the arm begins with, and goes on in."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The method's own settings, e.g. ``{rank: 4}``."""
     training: dict[str, Any] = Field(default_factory=dict)
@@ -45,14 +53,16 @@ class ArmConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _method_with_settings(cls, given: Any) -> Any:
-        """Read ``method: {lora: {rank: 4}}`` as ``method: lora, settings: {rank: 4}``."""
-        method = given.get("method") if isinstance(given, Mapping) else None
-        if not isinstance(method, Mapping):
-            return given
-        if len(method) != 1 or "settings" in given:
-            raise ValueError("`method` holds one name with its settings, and then there is no `settings` beside it")
-        ((name, settings),) = method.items()
-        return {**given, "method": name, "settings": settings or {}}
+        """Read ``method: {lora: {rank: 4}}`` as ``method: lora, settings: {rank: 4}``, and ``objective`` likewise."""
+        for key, beside in (("method", "settings"), ("objective", "objective_settings")):
+            named = given.get(key) if isinstance(given, Mapping) else None
+            if not isinstance(named, Mapping):
+                continue
+            if len(named) != 1 or beside in given:
+                raise ValueError(f"`{key}` holds one name with its settings, and then there is no `{beside}` beside it")
+            ((name, settings),) = named.items()
+            given = {**given, key: name, beside: settings or {}}
+        return given
 
     @model_validator(mode="after")
     def _has_a_way(self) -> ArmConfig:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from luthier.config.anchor import AnchorConfig
@@ -28,6 +29,14 @@ PRESETS: dict[str, ArmConfig] = {
     "prefix_tuning": ArmConfig(name="prefix_tuning", method="prefix_tuning"),
     # The scales of IA3 start at one and move little, so they need a high learning rate.
     "ia3": ArmConfig(name="ia3", method="peft", settings={"peft_type": "IA3"}, training={"learning_rate": 3e-2}),
+    "dpo": ArmConfig(name="dpo", method="lora", objective="dpo"),
+    "cdpo": ArmConfig(name="cdpo", method="lora", objective="dpo", objective_settings={"label_noise": 0.1}),
+    "rpo": ArmConfig(name="rpo", method="lora", objective="dpo", objective_settings={"nll": 1.0}),
+    "ipo": ArmConfig(name="ipo", method="lora", objective="ipo"),
+    "simpo": ArmConfig(name="simpo", method="lora", objective="simpo"),
+    "orpo": ArmConfig(name="orpo", method="lora", objective="orpo"),
+    "kto": ArmConfig(name="kto", method="lora", objective="kto"),
+    "apo_zero": ArmConfig(name="apo_zero", method="lora", objective="apo_zero"),
 }
 RENAMED_PRESETS = {"mixture": "full_replay"}
 FEW_SHOT = "few_shot"
@@ -50,6 +59,8 @@ class Arm:
         mixture: The file of a mixture that it is trained on in place of the target's training split; "" for none.
         weight_examples: ``easy`` where examples have weights by the base's loss.
         objective: The name of what training minimises.
+        objective_settings: The objective's own settings as given.
+        start: The name of another arm, or the folder of an adapter, that it begins with; "" for the base.
         interpolate: Points between the base (0) and what was trained (1) at which it is evaluated too, in order.
     """
 
@@ -64,6 +75,8 @@ class Arm:
     weight_examples: str = "none"
     mixture: str = ""
     objective: str = "cross_entropy"
+    objective_settings: dict[str, Any] = field(default_factory=dict)
+    start: str = ""
     interpolate: tuple[float, ...] = ()
 
 
@@ -121,6 +134,17 @@ def with_training(item: str | ArmConfig, training: TrainingConfig, changes: Mapp
     # What a preset suggests stays below what the run gives, also where it is spelled out.
     suggested = overlay(preset.training, training.model_dump(exclude_unset=True))
     return preset.model_copy(update={"training": overlay(suggested, changes)})
+
+
+def beginning_with(item: str | ArmConfig, folder: Path | None, training: TrainingConfig) -> str | ArmConfig:
+    """Return an arm that begins with the adapter in a folder; where none is given, the arm as it is.
+
+    Args:
+        item: Name of a preset, or an arm spelled out.
+        folder: Of the adapter.
+        training: The run's training settings.
+    """
+    return item if folder is None else with_training(item, training, {}).model_copy(update={"start": str(folder)})
 
 
 def without_retained(item: str | ArmConfig) -> str | ArmConfig:
@@ -187,6 +211,10 @@ def _arm(spelled: ArmConfig, training: TrainingConfig, seeds: tuple[int, ...]) -
         for key in held
         if spelled.method is None
     ]
+    for key in ("objective", "objective_settings", "start"):
+        if spelled.method is None and key in spelled.model_fields_set:
+            what, where = "the arm trains nothing", f"arm '{spelled.name}', {key}"
+            faults.append(ConfigError(what, where=where, fix=f"Give the arm a method, or leave `{key}` out."))
     if spelled.anchor.kl and spelled.anchor.on == "replay" and spelled.replay is None and not spelled.mixture:
         what = "nothing is replayed on which the divergence from the base could be measured"
         fix = "Add `replay: {share: 0.05}` to the arm, or write `on: target`."
@@ -205,6 +233,9 @@ def _arm(spelled: ArmConfig, training: TrainingConfig, seeds: tuple[int, ...]) -
         replay=spelled.replay,
         anchor=spelled.anchor,
         weight_examples=spelled.weight_examples,
+        objective=spelled.objective,
+        objective_settings=dict(spelled.objective_settings),
+        start=spelled.start or "",
         mixture=spelled.mixture or "",
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from luthier.errors import ConfigError
 from luthier.user_path import user_path
 
-_READ = ("model", "task", "tasks", "retain", "retention_text", "adapter")
+_READ = ("model", "task", "tasks", "retain", "retention_text", "adapter", "start")
 _NAMES = ("task", "tasks", "retain")
 """Settings that may hold the name of a built-in task, which needs no file."""
 _HARNESS = "lm_eval:"
@@ -67,6 +67,8 @@ def _arm_beside(folder: Path, arm: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(arm)
     if isinstance(found.get("mixture"), str):
         found["mixture"] = _beside(folder, found["mixture"], named=False)
+    if isinstance(found.get("start"), str):
+        found["start"] = _beside(folder, found["start"], named=False)
     replay = found.get("replay")
     if isinstance(replay, Mapping) and isinstance(replay.get("from"), str):
         found["replay"] = {**replay, "from": _beside(folder, replay["from"], named=True)}

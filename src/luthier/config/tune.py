@@ -18,6 +18,8 @@ class TuneConfig(RemakingSettings, ComputingSettings, TaskSettings, ModelSetting
 
     arm: ArmItem = "lora"
     """The arm that is trained: the name of a preset such as ``lora`` or ``full``, or an arm spelled out."""
+    start: UserPath | None = None
+    """The folder of an adapter that training begins with and goes on in, of the same base and method."""
     save: UserPath | None = None
     """New folder for the adapter or the whole model; it stays in the store when not given."""
     training_seed: Seed | None = None

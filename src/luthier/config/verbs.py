@@ -144,7 +144,10 @@ VERBS = (
         "tune",
         "Train one arm, and say where its adapter is.",
         "luthier.config.tune:TuneConfig",
-        (_MODEL, _TASK, Flag("arm", short="a"), Flag("save"), _RUNS, _REMAKE, _DATA, _TRAIN, _SEED, _DEVICE, _TRUST),
+        (
+            *(_MODEL, _TASK, Flag("arm", short="a"), Flag("start"), Flag("save"), _RUNS, _REMAKE, _DATA, _TRAIN),
+            *(_SEED, _DEVICE, _TRUST),
+        ),
         file=True,
         assignments=True,
     ),

@@ -38,6 +38,7 @@ from luthier.results.scores import (
 )
 from luthier.results.suite_retention import suite_retention
 from luthier.results.summaries import Search, TrainedOn
+from luthier.training.job import default_rate
 from luthier.training.trained import Trained
 
 _CONTEXT_OF_TEXT = {"split": "heldout"}
@@ -88,7 +89,7 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
 def failed_result(plan: Plan, failed: FailedArm) -> ArmResult:
     """Return what is known of an arm of which nothing was measured."""
     arm = failed.arm
-    rate = arm.training.learning_rate or find_method(arm.method or "").learning_rate
+    rate = arm.training.learning_rate or default_rate(arm)
     return ArmResult(
         name=arm.name,
         method=arm.method,
@@ -213,7 +214,7 @@ def _token_loss(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) ->
 
 def _notes(plan: Plan, outcome: ArmOutcome) -> tuple[str, ...]:
     arm = outcome.arm
-    notes = [*_shot_notes(arm, outcome.runs[0].shots_used), *_replay_notes(plan, arm)]
+    notes = [*_shot_notes(arm, outcome.runs[0].shots_used), *_replay_notes(plan, arm), *plan.training.notes_of(arm)]
     for run in outcome.runs:
         notes += [note for note in run.notes if note not in notes]
     notes += warnings_about_answers(outcome.logs, plan.target.metrics)

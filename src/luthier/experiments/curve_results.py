@@ -23,7 +23,6 @@ from luthier.experiments.summaries import data_summary, model_summary, task_summ
 from luthier.experiments.trained_arms import trained
 from luthier.experiments.units import Unit
 from luthier.files.atomic import writing
-from luthier.methods.registry import find_method
 from luthier.metrics.prediction_log import write_predictions
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.task_metrics import TOKEN_LOSS, TaskMetrics
@@ -33,6 +32,7 @@ from luthier.results.curve_records import ArmCurve, CurvePoint, CurveResults, Cu
 from luthier.results.learning_curve import LearningCurve, Runs, learning_curve
 from luthier.results.records import COSTS, RESULTS, ArmCosts, RunCosts, write_json
 from luthier.results.scores import score_over_seeds
+from luthier.training.job import default_rate
 from luthier.training.trained import Trained
 from luthier.version import __version__
 
@@ -135,7 +135,7 @@ def _arm_curve(plan: CurvePlan, name: str, sizes: Mapping[int, Mapping[int, Size
         _point(own, name, size, sizes[size]) for size, own in zip(plan.sizes, plan.plans, strict=True) if size in sizes
     )
     known = [one for runs in sizes.values() for one in runs.values()]
-    rate = arm.training.learning_rate or find_method(arm.method).learning_rate
+    rate = arm.training.learning_rate or default_rate(arm)
     return ArmCurve(
         name=name,
         method=arm.method,

@@ -14,6 +14,7 @@ from luthier.config.arms import Arm
 from luthier.errors import DivergenceError
 from luthier.experiments.plan import Plan, name_of_run
 from luthier.experiments.search import search_entry, search_is_finished, settled
+from luthier.experiments.starts import names_arm
 from luthier.experiments.trained_arms import entry_of
 from luthier.experiments.units import Unit
 from luthier.files.atomic import writing
@@ -62,6 +63,8 @@ def failure_of(plan: Plan, arm: Arm) -> Failure | None:
     """
     if arm.method is None:
         return None
+    if names_arm(arm, plan.arms) and failure_of(plan, plan.arm(arm.start)) is not None:
+        return Failure(f"the arm '{arm.start}', which it begins with, has failed", "start")
     if not search_is_finished(plan, arm):
         return _read(_search_failed(plan, arm))
     found = (_read(_training_failed(plan, arm, seed)) for seed in arm.seeds)

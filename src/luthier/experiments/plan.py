@@ -20,7 +20,9 @@ from luthier.experiments.asked_tasks import AskedTask, left_out
 from luthier.experiments.harness import Asked, prepare_harness
 from luthier.experiments.inputs import Inputs, read_inputs
 from luthier.experiments.overlapping_tasks import overlapping
+from luthier.experiments.preference_data import check_objectives, judges
 from luthier.experiments.replay import ReplaySources, apart_from_measured
+from luthier.experiments.starts import resolve_starts
 from luthier.experiments.training_data import ArmsData, read_arms_data
 from luthier.experiments.units import points_of
 from luthier.experiments.validation_sets import ValidationSets, read_retained, validation_sets
@@ -93,10 +95,15 @@ def plan_of(config: CompareConfig, inputs: Inputs) -> Plan:
     """
     model, task = inputs.model, inputs.task
     faults: list[LuthierError] = []
+    searching = config.search.trials > 0
+    arms = inputs.arms
     with collecting(faults):
-        model.keep_free(check_methods(inputs.arms, model, searching=config.search.trials > 0))
+        arms = resolve_starts(arms, model, searching=searching)
+    with collecting(faults):
+        model.keep_free(check_methods(arms, model, searching=searching))
     with collecting(faults):
         data = load_splits(task, config.data, config.seed)
+        judged = load_splits(task, config.data, config.seed, bad_answers=True) if judges(arms) else data
     retained: list[PreparedTask] = []
     for other in inputs.retained:
         with collecting(faults), left_out(other):
@@ -105,14 +112,14 @@ def plan_of(config: CompareConfig, inputs: Inputs) -> Plan:
     harness = prepare_harness(inputs.harness, model, config.data, asked, faults)
     chosen_on: tuple[NativeTask, ...] = ()
     with collecting(faults):
-        chosen_on = read_retained(retained, [own.name for own in harness.tasks], inputs.arms, config)
+        chosen_on = read_retained(retained, [own.name for own in harness.tasks], arms, config)
     raise_faults("the comparison cannot start", faults)
     target = PreparedTask(task, make_encoder(model, task, config.data), data.test)
     raise_faults("the retained tasks are not apart from the target", overlapping(retained, target, data.train))
     choosing = validation_sets(target, data.validation, chosen_on if config.retain_at_least is not None else ())
-    texts, replayable = apart_from_measured(inputs.texts, inputs.arms)
+    texts, replayable = apart_from_measured(inputs.texts, arms)
     sources = ReplaySources(config, model, target, retained, replayable)
-    training, counts = read_arms_data(inputs.arms, data, sources, [own.prepared for own in chosen_on])
+    training, counts = read_arms_data(arms, data, judged, sources, [own.prepared for own in chosen_on])
     return Plan(
         config,
         model,
@@ -120,7 +127,7 @@ def plan_of(config: CompareConfig, inputs: Inputs) -> Plan:
         data,
         training,
         _exemplar_pool(inputs, config.data, config.seed),
-        inputs.arms,
+        arms,
         (*(NativeTask(own) for own in retained), *harness.tasks),
         harness.groups,
         texts,
@@ -160,6 +167,8 @@ def check_methods(arms: Sequence[Arm], model: LanguageModel, *, searching: bool)
     """
     faults: list[LuthierError] = []
     lengths = [0]
+    with collecting(faults):
+        check_objectives(arms)
     for arm in arms:
         if arm.method is not None:
             with collecting(faults), faults_naming_arm(arm.name):

@@ -29,6 +29,7 @@ from luthier.methods.registry import find_method
 from luthier.methods.search_space import LogRange, Space, defaults_of, space_of
 from luthier.progress import say
 from luthier.results.summaries import Search
+from luthier.training.job import with_rate
 from luthier.training.selection import score_in_words
 from luthier.training.train_arm import OnValidation
 
@@ -136,7 +137,7 @@ def _about(plan: Plan, arm: Arm) -> About:
 
 def _space(arm: Arm) -> Space:
     assert arm.method is not None
-    return space_of(find_method(arm.method), arm.settings, arm.training)
+    return space_of(find_method(arm.method), arm.settings, with_rate(arm))
 
 
 def _search(plan: Plan, arm: Arm) -> SearchOutcome:
@@ -149,7 +150,7 @@ def _search(plan: Plan, arm: Arm) -> SearchOutcome:
         sampler=optuna.samplers.TPESampler(seed=arm.seeds[0], n_startup_trials=max(2, budget.trials // 3)),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=2) if budget.prune else optuna.pruners.NopPruner(),
     )
-    study.enqueue_trial(defaults_of(method, arm.settings, arm.training))
+    study.enqueue_trial(defaults_of(method, arm.settings, with_rate(arm)))
     tried: list[Tried] = []
     for number in range(budget.trials):
         trial = study.ask(_distributions(space))

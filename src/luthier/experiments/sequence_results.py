@@ -22,7 +22,6 @@ from luthier.experiments.trained_arms import trained
 from luthier.experiments.training_data import replayed_examples
 from luthier.experiments.units import Unit
 from luthier.files.atomic import writing
-from luthier.methods.registry import find_method
 from luthier.metrics.prediction_log import write_predictions
 from luthier.results.costs import mean_costs
 from luthier.results.records import COSTS, RESULTS, ArmCosts, RunCosts, write_json
@@ -34,6 +33,7 @@ from luthier.results.sequence import (
     sequence_scores,
 )
 from luthier.results.sequence_records import ArmSequence, SequenceResults, SequenceRun, StageTask
+from luthier.training.job import default_rate
 from luthier.training.trained import Trained
 from luthier.version import __version__
 
@@ -160,7 +160,7 @@ def _arm(
 ) -> ArmSequence:
     arm = stages[0].arm(name)
     assert arm.method is not None, "the plan requires a method"
-    rate = arm.training.learning_rate or find_method(arm.method).learning_rate
+    rate = arm.training.learning_rate or default_rate(arm)
     known = ArmSequence(name, arm.method, arm.seeds, training_summary(arm.training, rate))
     if runs is None:
         return replace(known, failed=_failed(stages, name))

@@ -95,7 +95,7 @@ def check_sequence(config: CompareConfig) -> None:
     with collecting(faults):
         arms = trained_items(config)
         left = [_name(item) for item in config.arms if item not in arms]
-        faults += [fault for item in arms for fault in _kl_faults(item)]
+        faults += [fault for item in arms for fault in (*_kl_faults(item), *_start_faults(item))]
         faults += [
             _of_a_mixture(f"what the arm '{item.name}' learns", "arms")
             for item in arms
@@ -120,6 +120,13 @@ def _kl_faults(item: ArmItem) -> list[LuthierError]:
     what = f"{item.method} changes the base's own weights, which later stages begin with: the base is gone by then"
     fix = "Use lora, or hold the weights near to the start of each stage: l2 or ewc."
     return [ConfigError(what, where=f"arm '{item.name}', anchor.kl", fix=fix)]
+
+
+def _start_faults(item: ArmItem) -> list[LuthierError]:
+    if not isinstance(item, ArmConfig) or item.start is None:
+        return []
+    what = "the arms of a sequence begin with what they were at the stage before"
+    return [ConfigError(what, where=f"arm '{item.name}', start", fix="Leave it out.")]
 
 
 def _name(item: ArmItem) -> str:

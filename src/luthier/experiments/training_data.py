@@ -14,6 +14,7 @@ from luthier.data.encoding import Encoder
 from luthier.data.shares import Measured, shares
 from luthier.errors import DataError
 from luthier.evaluation.prepared_task import PreparedTask, make_encoder
+from luthier.experiments.preference_data import PreferenceData, kind_of, read_preferences
 from luthier.experiments.replay import REPLAYED, ReplaySources, fisher_records, replay_pools, with_replayed
 from luthier.experiments.selections import SelectionKey, read_selections, selection_key
 from luthier.objectives.cross_entropy import CrossEntropy
@@ -29,7 +30,7 @@ from luthier.training.selection import Selection
 from luthier.training.stream import LazyRecords, Origin, PreparedRecords, TrainingSet, prepare_records, training_set
 
 OBJECTIVE: Objective[Encoded] = CrossEntropy()
-"""What makes the records: the objective of every arm, since there is only this one."""
+"""What makes the records of arms that learn the targets."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class ArmsData:
         validation: Of the target.
         mixtures: What arms learn from that are trained on a mixture, by its file.
         selections: What chooses the best weights of arms beside the target.
+        preferences: What arms learn from that have a preference objective, by the kind of its records.
         elsewhere: Training examples of the retained tasks, in turns, as many as the arm asks for that measures Fisher
             information on most of them.
     """
@@ -52,21 +54,30 @@ class ArmsData:
     elsewhere: tuple[Encoded, ...] = ()
     mixtures: Mapping[str, Mixture] = field(default_factory=dict)
     selections: Mapping[SelectionKey, Selection] = field(default_factory=dict)
+    preferences: Mapping[str, PreferenceData] = field(default_factory=dict)
 
-    def of(self, arm: Arm) -> TrainingData[Encoded]:
-        """Return what an arm learns from: the target's examples, and those that it replays."""
+    def of(self, arm: Arm) -> TrainingData[Any]:
+        """Return what an arm learns from: the target's examples and those that it replays, or its preferences."""
+        few = self.elsewhere[: arm.anchor.fisher_examples]
+        elsewhere = training_set("retained tasks", few) if arm.anchor.ewc else None
+        key = selection_key(arm)
+        selection = self.selections[key] if key is not None else None
+        if kind := kind_of(arm):
+            return replace(self.preferences[kind].training, elsewhere=elsewhere, selection=selection)
         if arm.mixture:
             train = mixture_set(self.mixtures[arm.mixture])
         else:
             train = with_replayed(self.target, arm, self.replayable)
-        few = self.elsewhere[: arm.anchor.fisher_examples]
-        elsewhere = training_set("retained tasks", few) if arm.anchor.ewc else None
-        key = selection_key(arm)
-        return TrainingData(train, self.validation, elsewhere, self.selections[key] if key is not None else None)
+        return TrainingData(train, self.validation, elsewhere, selection)
 
     def with_equal_epochs(self, seed: int) -> ArmsData:
         """Return the same, but every epoch of a mixture reads the same examples, drawn by a seed."""
         return replace(self, mixtures={name: with_equal_epochs(own, seed) for name, own in self.mixtures.items()})
+
+    def notes_of(self, arm: Arm) -> tuple[str, ...]:
+        """Return what was cut and left out of the preferences that an arm learns from."""
+        kind = kind_of(arm)
+        return self.preferences[kind].notes if kind else ()
 
     def shares_of(self, arm: Arm) -> tuple[Share, ...]:
         """Return the shares of what an arm learns from; nothing where that is the target alone."""
@@ -111,13 +122,18 @@ def replayed_examples(data: TrainingData[Encoded]) -> int:
 
 
 def read_arms_data(
-    arms: Sequence[Arm], splits: TaskData, sources: ReplaySources, chosen_on: Sequence[PreparedTask] = ()
+    arms: Sequence[Arm],
+    splits: TaskData,
+    judged: TaskData,
+    sources: ReplaySources,
+    chosen_on: Sequence[PreparedTask] = (),
 ) -> tuple[ArmsData, dict[str, Any]]:
     """Prepare what the arms learn from, and count what was cut and dropped.
 
     Args:
         arms: What is compared.
         splits: The target's.
+        judged: The same, with the answers that were found bad where an arm learns from those.
         sources: The target, and what may be replayed.
         chosen_on: The retained tasks, with their validation splits, where an arm's weights are chosen by them.
 
@@ -129,7 +145,7 @@ def read_arms_data(
     train = prepare_records(OBJECTIVE, splits.train, target.encoder)
     validation = prepare_records(OBJECTIVE, splits.validation, target.encoder)
     _require_few_lost(train, len(splits.train), sources.config.data.max_lost, where)
-    if any(arm.method and not arm.mixture for arm in arms):
+    if any(arm.method and not arm.mixture and not kind_of(arm) for arm in arms):
         _require_examples(train, splits, target.encoder, where)
     counts = {
         "train_cut": train.cut,
@@ -144,6 +160,14 @@ def read_arms_data(
         fisher_records(arms, sources),
         {name: _mixture(name, splits, sources) for name in dict.fromkeys(arm.mixture for arm in arms if arm.mixture)},
         read_selections(arms, sources, chosen_on),
+        read_preferences(
+            arms,
+            judged,
+            target.task.name,
+            target.encoder,
+            max_lost=sources.config.data.max_lost,
+            where=where,
+        ),
     )
     return data, counts
 

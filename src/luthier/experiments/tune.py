@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from luthier.arguments import require_settings
-from luthier.config.arms import reads_retained
+from luthier.config.arms import beginning_with, reads_retained
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
 from luthier.config.evaluation import EvaluationConfig
@@ -89,7 +89,7 @@ def _comparison_of(config: TuneConfig) -> CompareConfig:
     return CompareConfig(
         model=config.model,
         task=config.task,
-        arms=(config.arm,),
+        arms=(beginning_with(config.arm, config.start, config.training),),
         retain=config.retain if reads_retained(config.arm) or _selects_elsewhere(config) else (),
         retention_text=None,
         runs=config.runs,

@@ -81,7 +81,9 @@ def plan_units(
     asked = {"retain": retaining, "divergence": diverging, "precision": lower_precision}
     base = [Unit(kind, "") for kind in _OF_THE_BASE if asked[kind]]
     base += [Unit("retain", "", split="validation")] if choosing else []
-    units = [_units_of(arm, searching=searching, retaining=retaining, choosing=choosing) for arm in arms]
+    arms = in_training_order(arms)
+    starts = _starts(arms)
+    units = [_units_of(arm, starts, searching=searching, retaining=retaining, choosing=choosing) for arm in arms]
     far = [unit for arm in arms for unit in _divergences(arm)] if diverging else []
     return (*base, *(unit for own in units for unit in own), *far)
 
@@ -94,16 +96,38 @@ def _divergences(arm: Arm) -> Iterator[Unit]:
             yield Unit("divergence", arm.name, seed, needs)
 
 
-def _units_of(arm: Arm, *, searching: bool, retaining: bool, choosing: bool) -> Iterator[Unit]:
+def in_training_order(arms: Sequence[Arm]) -> list[Arm]:
+    """Return arms in their order, but each after the one that it begins with."""
+    waiting, found = list(arms), list[Arm]()
+    while waiting:
+        names = {arm.name for arm in waiting}
+        ready = next(arm for arm in waiting if arm.start not in names)  # they begin in no circle: the plan checks that
+        waiting.remove(ready)
+        found.append(ready)
+    return found
+
+
+def _starts(arms: Sequence[Arm]) -> frozenset[str]:
+    """Return the names of the arms that others begin with."""
+    return frozenset(arm.start for arm in arms) & {arm.name for arm in arms}
+
+
+def _training(arm: Arm, seed: int, starts: Collection[str], *, searching: bool = False) -> Unit:
+    """Return the training of an arm: after its search, and after the training of the arm that it begins with."""
+    first = [Unit("search", arm.name).name] if searching else []
+    first += [Unit("train", arm.start, seed).name] if arm.start in starts else []
+    return Unit("train", arm.name, seed, tuple(first))
+
+
+def _units_of(arm: Arm, starts: Collection[str], *, searching: bool, retaining: bool, choosing: bool) -> Iterator[Unit]:
     if arm.method is None:
         yield Unit("evaluate", arm.name)
         yield Unit("time", arm.name)
         return
-    search = Unit("search", arm.name)
     if searching:
-        yield search
+        yield Unit("search", arm.name)
     for seed in arm.seeds:
-        train = Unit("train", arm.name, seed, (search.name,) if searching else ())
+        train = _training(arm, seed, starts, searching=searching)
         yield train
         for at in (TRAINED, *points_of(arm)):
             if at == BASE and seed != arm.seeds[0]:
@@ -141,9 +165,10 @@ def plan_stage_units(arms: Sequence[Arm]) -> tuple[Unit, ...]:
 
 def _trained_and(arms: Sequence[Arm], kinds: Sequence[Kind]) -> Iterator[Unit]:
     """Yield the training of each arm with each seed, and what follows from it."""
-    for arm in arms:
+    starts = _starts(arms)
+    for arm in in_training_order(arms):
         for seed in arm.seeds:
-            train = Unit("train", arm.name, seed)
+            train = _training(arm, seed, starts)
             yield train
             yield from (Unit(kind, arm.name, seed, (train.name,)) for kind in kinds)
 

@@ -155,6 +155,7 @@ class Adapter:
 
     name: ClassVar[str] = "adapter"
     learning_rate: ClassVar[float] = 1e-3
+    starts_as_base: ClassVar[bool] = True
     settings_class: ClassVar[type[Settings]] = AdapterSettings
     space: ClassVar[Mapping[str, SearchedSetting]] = {"bottleneck": SearchedSetting((8, 16, 32, 64), default=32)}
 

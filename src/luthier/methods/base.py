@@ -57,6 +57,9 @@ class SearchedSetting:
 class Method(Protocol):
     """One way to adapt a model. A new one is one module, one line in ``methods/registry.py``, and its name.
 
+    One whose untrained instance leaves the model as it is, whatever its settings and its seed, says ``starts_as_base =
+    True``: what is known of the base is known of its start then.
+
     Attributes:
         name: What the user calls it.
         learning_rate: The peak learning rate when the user gives none.

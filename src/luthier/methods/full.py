@@ -108,6 +108,7 @@ class Full:
 
     name: ClassVar[str] = "full"
     learning_rate: ClassVar[float] = 1e-4
+    starts_as_base: ClassVar[bool] = True
     settings_class: ClassVar[type[Settings]] = FullSettings
     space: ClassVar[Mapping[str, SearchedSetting]] = {}
 

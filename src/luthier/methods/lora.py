@@ -52,6 +52,7 @@ class Lora:
 
     name: ClassVar[str] = "lora"
     learning_rate: ClassVar[float] = 1e-3
+    starts_as_base: ClassVar[bool] = True
     settings_class: ClassVar[type[Settings]] = LoraSettings
     space: ClassVar[Mapping[str, SearchedSetting]] = {
         "rank": SearchedSetting((4, 8, 16, 32), default=8, unless=("ranks",))

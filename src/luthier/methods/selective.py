@@ -100,6 +100,7 @@ class Selective:
 
     name: ClassVar[str] = "selective"
     learning_rate: ClassVar[float] = 5e-4
+    starts_as_base: ClassVar[bool] = True
     settings_class: ClassVar[type[Settings]] = SelectiveSettings
     space: ClassVar[Mapping[str, SearchedSetting]] = {
         "last": SearchedSetting((1, 2, 4), default=2, unless=("parts", "patterns"))

@@ -27,14 +27,17 @@ class CrossEntropy:
     settings_class: ClassVar[type[Settings]] = CrossEntropySettings
     settings: Settings = field(default_factory=CrossEntropySettings)
 
+    learns_from: ClassVar[str] = "examples"
+    rate_factor: ClassVar[float] = 1.0
+
     @property
     def needs_reference(self) -> bool:
         """It reads the trained model alone."""
         return False
 
     def prepare(self, examples: Iterable[Example], encoder: Encoder) -> Iterator[Encoded | Dropped]:
-        """Encode the prompt and the first target of each example."""
-        return encoder.stream(examples)
+        """Encode the prompt and the first target of each example that has one; of preferences, each answer once."""
+        return encoder.stream(_learned(examples))
 
     def sequences(self, record: Encoded) -> Sequence[Encoded]:
         """Return the record itself."""
@@ -48,6 +51,10 @@ class CrossEntropy:
         """Return itself: a record's loss does not depend on the others."""
         return self
 
+    def of_step(self, model: LanguageModel, batches: Sequence[MicroBatch[Encoded]]) -> CrossEntropy:
+        """Return itself, likewise."""
+        return self
+
     def normaliser(self, step: Sequence[Encoded]) -> float:
         """Return the supervised tokens of a step."""
         return target_tokens(step)
@@ -55,6 +62,19 @@ class CrossEntropy:
     def loss(self, model: LanguageModel, batch: MicroBatch[Encoded]) -> LossSum:
         """Return the sum of the negative log-probabilities (nats) of the target tokens."""
         return LossSum(cross_entropy(model, batch.records))
+
+
+def _learned(examples: Iterable[Example]) -> Iterator[Example]:
+    """Yield the examples that have a target; an answer that is chosen over several others is learned once."""
+    seen = set[tuple[object, ...]]()
+    for example in examples:
+        if not example.rejected:
+            yield example
+        elif example.targets:
+            asked = (example.system, example.turns, example.messages, example.prompt, example.targets)
+            if asked not in seen:
+                seen.add(asked)
+                yield example
 
 
 def cross_entropy(model: LanguageModel, batch: Sequence[Encoded]) -> Tensor:

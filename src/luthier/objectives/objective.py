@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -67,10 +67,14 @@ class Objective(Protocol[R]):
     Attributes:
         name: What the user calls it.
         settings_class: Its own settings.
+        learns_from: What its records are: objectives that name the same learn from the same records.
+        rate_factor: What a method's default learning rate is multiplied by.
     """
 
     name: ClassVar[str]
     settings_class: ClassVar[type[Settings]]
+    learns_from: ClassVar[str]
+    rate_factor: ClassVar[float]
 
     @property
     def settings(self) -> Settings:
@@ -78,10 +82,10 @@ class Objective(Protocol[R]):
 
     @property
     def needs_reference(self) -> bool:
-        """Whether its loss reads the log-probabilities of the reference: the model without the trained method."""
+        """Whether its loss reads the log-probabilities of the reference: the model before it is trained."""
 
     def prepare(self, examples: Iterable[Example], encoder: Encoder) -> Iterator[R | Dropped]:
-        """Turn each example into a record, or say why it was dropped; in the order of the examples."""
+        """Turn each example into its records, or say why one was dropped; in the order of the examples."""
 
     def sequences(self, record: R) -> Sequence[Encoded]:
         """Return the sequences that the loss of a record reads: the same objects at every call."""
@@ -97,11 +101,30 @@ class Objective(Protocol[R]):
             reference: For each of them the log-probabilities of the reference, as in :class:`MicroBatch`.
         """
 
+    def of_step(self, model: LanguageModel, batches: Sequence[MicroBatch[R]]) -> Objective[R]:
+        """Return the objective of one optimizer step, with what it derives from all of its passes, and no gradient."""
+
     def normaliser(self, step: Sequence[R]) -> float:
         """Return what the loss of a whole optimizer step is divided by: its supervised tokens, its pairs …"""
 
     def loss(self, model: LanguageModel, batch: MicroBatch[R]) -> LossSum:
         """Return the sum of the loss over a micro-batch."""
+
+
+@runtime_checkable
+class StartsAtReference(Protocol):
+    """An objective whose reference is the start: without dropout, its loss there is known beforehand.
+
+    Attributes:
+        needs_reference: See :class:`Objective`.
+    """
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether there is a reference at all."""
+
+    def gap_at_start(self, model: LanguageModel, batch: MicroBatch[Any]) -> float:
+        """Return how far the loss of a batch is from what it must be where the model is its reference, relatively."""
 
 
 def cut_into_micro_batches(
@@ -144,6 +167,7 @@ def mean_loss(objective: Objective[R], model: LanguageModel, batches: Sequence[M
 
     For cross-entropy these are nats per supervised token.
     """
+    objective = objective.of_step(model, batches)
     total = sum(float(objective.loss(model, batch).total.double()) for batch in batches)
     normaliser = objective.normaliser([record for batch in batches for record in batch.records])
     return total / normaliser if normaliser else math.nan

@@ -7,14 +7,26 @@ from typing import Any
 
 from luthier.config.validation import validate
 from luthier.errors import ConfigError, did_you_mean
+from luthier.objectives.apo import APODown, APOZero
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.objectives.divergence import Divergence
+from luthier.objectives.dpo import DPO, Hinge, NormalisedDPO, RobustDPO
 from luthier.objectives.easy_examples import EasyExamples
 from luthier.objectives.elastic_weights import ElasticWeights
+from luthier.objectives.ipo import IPO
+from luthier.objectives.kto import KTO
 from luthier.objectives.objective import Objective
+from luthier.objectives.orpo import ORPO
 from luthier.objectives.penalty import L2StartingPoint, Penalty
+from luthier.objectives.simpo import SimPO
 
-OBJECTIVES: Mapping[str, type[Any]] = {objective.name: objective for objective in (CrossEntropy, EasyExamples)}
+OBJECTIVES: Mapping[str, type[Any]] = {
+    objective.name: objective
+    for objective in (
+        *(CrossEntropy, EasyExamples),
+        *(DPO, RobustDPO, NormalisedDPO, Hinge, IPO, APOZero, APODown, SimPO, ORPO, KTO),
+    )
+}
 """Classes that fulfil :class:`~luthier.objectives.objective.Objective` and are made with their settings."""
 PENALTIES: Mapping[str, type[Any]] = {
     penalty.name: penalty for penalty in (L2StartingPoint, Divergence, ElasticWeights)

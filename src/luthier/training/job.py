@@ -10,6 +10,7 @@ from typing import Any, Generic
 
 from luthier.config.arms import Arm
 from luthier.config.base import Settings
+from luthier.config.training import TrainingConfig
 from luthier.errors import ConfigError, Faults, TrainingError
 from luthier.files.code_digest import code_digest
 from luthier.files.digests import digest
@@ -28,6 +29,7 @@ from luthier.tasks.rows.splits import digest_examples
 from luthier.training.compute import ComputeSettings
 from luthier.training.recipe import TrainingRecipe
 from luthier.training.selection import Selection
+from luthier.training.start import StartingPoint
 from luthier.training.stream import StepStream, TrainingSet, digest_records, shuffled_stream
 from luthier.training.training_task import TrainingTask
 
@@ -70,8 +72,8 @@ class TrainingJob(Generic[R]):
         validation: What the best weights are chosen by.
         compute: Where it is computed.
         run: Name of the run that it is for; it changes nothing.
-        start: The finished training whose weights it begins with, of the same method and settings; None to begin with
-            the base and fresh weights.
+        start: The trained weights that it begins with, of the same method and settings; None to begin with the base
+            and fresh weights.
         selection: What chooses the best weights beside the target; None where the target alone does.
     """
 
@@ -85,7 +87,7 @@ class TrainingJob(Generic[R]):
     validation: ValidationSet[R]
     compute: ComputeSettings
     run: str = ""
-    start: Entry | None = None
+    start: StartingPoint | None = None
     selection: Selection | None = None
 
     def key_inputs(self) -> dict[str, Any]:
@@ -133,7 +135,7 @@ def make_job(
     data: TrainingData[R],
     *,
     seed: int,
-    start: Entry | None = None,
+    start: StartingPoint | None = None,
 ) -> TrainingJob[R]:
     """Return the training of an arm with one seed.
 
@@ -143,7 +145,7 @@ def make_job(
         task: The target.
         data: Made by the arm's objective.
         seed: Of the method's random weights, the order of the data, and dropout.
-        start: The finished training whose weights it begins with; see :class:`TrainingJob`.
+        start: The trained weights that it begins with; see :class:`TrainingJob`.
 
     Raises:
         ConfigError: The method or the objective is unknown, or their settings are wrong.
@@ -151,9 +153,8 @@ def make_job(
     assert arm.method is not None, "in-context learning trains nothing"
     method = find_method(arm.method)
     settings = read_settings(method, arm.settings, where=f"arm '{arm.name}', settings")
-    objective: Objective[R] = find_objective(objective_of(arm), {}, where=f"arm '{arm.name}', objective")
-    rate = arm.training.learning_rate or method.learning_rate
-    config = arm.training.model_copy(update={"learning_rate": rate})
+    objective: Objective[R] = objective_of(arm)
+    config = with_rate(arm)
     return TrainingJob(
         name=arm.name,
         model=model.digest,
@@ -169,12 +170,25 @@ def make_job(
     )
 
 
-def objective_of(arm: Arm) -> str:
-    """Return the name of an arm's objective: another one where its examples have weights."""
-    return EasyExamples.name if arm.weight_examples == "easy" else arm.objective
+def objective_of(arm: Arm) -> Objective[Any]:
+    """Return an arm's objective with its settings: another one where its examples have weights.
+
+    Raises:
+        ConfigError: There is none of that name, or a setting is unknown or wrong.
+    """
+    name = EasyExamples.name if arm.weight_examples == "easy" else arm.objective
+    return find_objective(name, arm.objective_settings, where=f"arm '{arm.name}', objective")
 
 
-def penalties_of(arm: Arm, elsewhere: TrainingSet[Any] | None, start: Entry | None = None) -> tuple[Penalty, ...]:
+def default_rate(arm: Arm) -> float:
+    """Return the peak learning rate of an arm that has a method and states none: the method's, for its objective."""
+    assert arm.method is not None, "in-context learning has no rate"
+    return find_method(arm.method).learning_rate * objective_of(arm).rate_factor
+
+
+def penalties_of(
+    arm: Arm, elsewhere: TrainingSet[Any] | None, start: StartingPoint | None = None
+) -> tuple[Penalty, ...]:
     """Return what holds an arm near to the base.
 
     Args:
@@ -193,6 +207,11 @@ def penalties_of(arm: Arm, elsewhere: TrainingSet[Any] | None, start: Entry | No
         of = elsewhere.digest if start is None else digest([elsewhere.digest, start.key])
         found.append(ElasticWeights(settings, elsewhere.records, of))
     return tuple(found)
+
+
+def with_rate(arm: Arm) -> TrainingConfig:
+    """Return the training settings of an arm that has a method, with its learning rate put in."""
+    return arm.training.model_copy(update={"learning_rate": arm.training.learning_rate or default_rate(arm)})
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from luthier.kernels.variable_length import recomputation_contexts
 from luthier.methods.base import Attached, load_weights, snapshot, writes_to_base
 from luthier.models.frozen_activations import reuse_frozen_activations
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.objective import R, supervised_tokens
+from luthier.objectives.objective import R, StartsAtReference, supervised_tokens
 from luthier.objectives.penalty import PenaltyTerm, Start
 from luthier.progress import progress as show_progress
 from luthier.progress import say
@@ -29,12 +29,14 @@ from luthier.records import Encoded
 from luthier.signals import uninterrupted
 from luthier.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from luthier.training.compute import ComputeSettings
+from luthier.training.dropout import without_dropout
 from luthier.training.first_steps import FirstSteps
 from luthier.training.log import TrainingLog
 from luthier.training.memory_fit import first_pass_size
 from luthier.training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
 from luthier.training.outcome import ended_worse, require_finite
 from luthier.training.recipe import TrainingRecipe
+from luthier.training.start import require_start_at_reference
 from luthier.training.step import Training, take_step
 from luthier.training.stream import StepStream
 from luthier.training.trackers import tracking
@@ -83,9 +85,11 @@ def train(
         say(f"{label}: batches of this model are padded: {padded}")
     with (
         _logging(folder, label, recipe.config, progress) as log,
-        training_mode(model, recipe.config),
+        training_mode(model, recipe),
         reuse_frozen_activations(model, read_again(stream, recipe), recipe.config.frozen_cache_mib * 2**20),
     ):
+        if not progress.step:
+            require_start_at_reference(training)
         if not progress.micro_tokens:
             progress = replace(progress, micro_tokens=first_pass_size(training))
         progress = _run(training, progress, folder, log, validate)
@@ -225,13 +229,21 @@ def _resume(folder: Path, attached: Attached, optimizer: torch.optim.AdamW) -> T
 
 
 @contextlib.contextmanager
-def training_mode(model: LanguageModel, config: TrainingConfig) -> Iterator[None]:
-    """Compute as a training does: with dropout, and recomputed activations if asked for; off again after, always."""
+def training_mode(model: LanguageModel, recipe: TrainingRecipe[R]) -> Iterator[None]:
+    """Compute as a training does: with dropout, and recomputed activations if asked for; off again after, always.
+
+    Of an objective that is compared with its start, dropout is off.
+    """
+    config = recipe.config
     model.module.train()
     if config.activation_checkpointing:
         recompute_activations(model.module, partial(recomputation_contexts, model.module))
+    compared = isinstance(recipe.objective, StartsAtReference)
     try:
-        yield
+        with without_dropout(model.module) if compared else contextlib.nullcontext(False) as dropped:
+            if dropped:
+                say(f"{recipe.objective.name}: dropout is off, because the model is compared with its start")
+            yield
     finally:
         model.module.eval()
         if config.activation_checkpointing:

@@ -1,4 +1,8 @@
-"""Log-probabilities of the reference, the model without the trained method: computed once, and stored."""
+"""Log-probabilities of the reference, the model before it is trained: computed once, and stored.
+
+All objectives that learn from the same records share them, so that arms that differ in their loss alone compute them
+once.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ _FILE = "reference.safetensors"
 
 
 def reference_logprobs(
-    model: LanguageModel, recipe: TrainingRecipe[R], records: Sequence[R], digest: str, *, out: Path
+    model: LanguageModel, recipe: TrainingRecipe[R], records: Sequence[R], digest: str, *, out: Path, start: str = ""
 ) -> list[Tensor]:
     """Return the log-probabilities (nats) that the model, as it is now, gives to the target tokens of each record.
 
@@ -35,6 +39,7 @@ def reference_logprobs(
         records: What is trained or validated on.
         digest: Of the records.
         out: Folder of the store, where a later call finds them.
+        start: What tells the model, as it is now, apart from the base; "" where it computes as the base does.
 
     Returns:
         For each record float32 ``(target tokens,)``, one sequence of the record after another, on the model's device;
@@ -46,7 +51,7 @@ def reference_logprobs(
     if not recipe.objective.needs_reference or not records:
         return []
     sequences = [recipe.objective.sequences(record) for record in records]
-    entry = _entry(model, recipe, digest, out)
+    entry = _entry(model, recipe, digest, out, start)
     with entry.held("reference"):
         if not entry.finished:
             flat = [sequence for own in sequences for sequence in own]
@@ -60,11 +65,12 @@ def reference_logprobs(
         return list(torch.split(stored, lengths))
 
 
-def _entry(model: LanguageModel, recipe: TrainingRecipe[R], digest: str, out: Path) -> Entry:
+def _entry(model: LanguageModel, recipe: TrainingRecipe[R], digest: str, out: Path, start: str) -> Entry:
     inputs = {
         "model": model.digest,
         "records": digest,
-        "objective": recipe.key_inputs()["objective"],
+        "learns_from": recipe.objective.learns_from,
+        "start": start,
         "micro_tokens": recipe.config.micro_tokens,
         "compute": ComputeSettings.of(model).key_inputs(),
         "code": code_digest(ENTRY_MODULES),

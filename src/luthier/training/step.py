@@ -160,7 +160,8 @@ def _accumulate_gradients(
     training: Training[R], batches: Sequence[MicroBatch[R]], records: Sequence[R]
 ) -> tuple[float, dict[str, float]]:
     """Compute the gradient of a step; return the objective's loss, and the quantities and penalties by name."""
-    model, objective = training.model, training.recipe.objective
+    model = training.model
+    objective = training.recipe.objective.of_step(model, batches)
     normaliser = objective.normaliser(records)
     loss, quantities = 0.0, dict[str, float]()
     for batch in batches:

@@ -85,7 +85,7 @@ def time_step(model: LanguageModel, attached: Attached, job: TrainingJob[R]) -> 
     again = read_again(job.stream, job.recipe)
     with (
         random_state_kept(),
-        training_mode(model, config),
+        training_mode(model, job.recipe),
         reuse_frozen_activations(model, again, config.frozen_cache_mib * 2**20) as reused,
     ):
         rates = _timed(training, reused=reused)

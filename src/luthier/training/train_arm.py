@@ -14,23 +14,24 @@ from torch import Tensor
 import luthier.version
 from luthier.evaluation.adapter_task import row_format_of, write_task
 from luthier.files.atomic import writing
+from luthier.files.digests import digest
 from luthier.files.store import Entry
 from luthier.kernels.peak_memory import greatest, peak_bytes, reset_peak
 from luthier.methods.adapter_io import Card, load_adapter, save_adapter
 from luthier.methods.base import Attached, begin_with, count, snapshot
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.objective import R
+from luthier.objectives.objective import R, StartsAtReference
 from luthier.progress import say
 from luthier.training.checkpoint import TrainingProgress
 from luthier.training.job import TrainingJob, faults_naming_arm
 from luthier.training.log import logged_peaks, target_score_at, validation_scores
 from luthier.training.loop import train
 from luthier.training.reference import reference_logprobs
+from luthier.training.start import StartingPoint
 from luthier.training.trained import (
     Trained,
     TrainingCosts,
     TrainingResult,
-    adapter_folder,
     read_trained,
     write_trained,
 )
@@ -75,19 +76,25 @@ def _train(
 ) -> None:
     """Train, or go on where a killed process left off, and finish the entry."""
     reset_peak(model.device)
-    # Before the method is attached, the model is its own reference.
-    data, held_out = job.stream.data, job.validation
-    reference = reference_logprobs(model, job.recipe, data.records, data.digest, out=out)
-    held_out_reference = reference_logprobs(model, job.recipe, held_out.records, held_out.digest, out=out)
-    recipe = replace(job.recipe, objective=job.recipe.objective.fitted(data.records, reference))
-    with faults_naming_arm(job.name):
-        validate = _reporting(make_validator(model, job, held_out_reference), on_validation, entry)
+    data = job.stream.data
+    starts_at_reference = isinstance(job.recipe.objective, StartsAtReference)
+    # Before the method is attached, the model is the base; then it is the start.
+    references = None if starts_at_reference else _references(model, job, out, "")
+    validate = _validator(model, job, references[1], on_validation, entry) if references else None
     began_with = start_weights(model, job.start) if job.start is not None else None
-    attached = job.method.attach(model, job.settings, seed=recipe.seed)
+    attached = job.method.attach(model, job.settings, seed=job.recipe.seed)
     try:
         if began_with is not None:
             begin_with(attached, began_with, where=f"{job.name}, its start")
             del began_with
+        reference, held_out_reference = references or _references(model, job, out, _start_of(job))
+        if references is None:
+            attached.detach()  # what the base can do is measured without the method
+            try:
+                validate = _validator(model, job, held_out_reference, on_validation, entry)
+            finally:
+                attached.reattach()
+        recipe = replace(job.recipe, objective=job.recipe.objective.fitted(data.records, reference))
         with faults_naming_arm(job.name):
             progress = train(
                 model,
@@ -105,13 +112,39 @@ def _train(
         attached.detach()
 
 
-def start_weights(model: LanguageModel, start: Entry) -> dict[str, Tensor]:
-    """Return the trained weights that a finished training ended with, on the CPU; the model is left as it was.
+def _validator(
+    model: LanguageModel,
+    job: TrainingJob[R],
+    reference: Sequence[Tensor],
+    on_validation: OnValidation | None,
+    entry: Entry,
+) -> Validate | None:
+    with faults_naming_arm(job.name):
+        return _reporting(make_validator(model, job, reference), on_validation, entry)
+
+
+def _references(model: LanguageModel, job: TrainingJob[R], out: Path, start: str) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the log-probabilities of the reference, the model as it is now, of training and of validation records."""
+    data, held_out = job.stream.data, job.validation
+    reference = reference_logprobs(model, job.recipe, data.records, data.digest, out=out, start=start)
+    return reference, reference_logprobs(model, job.recipe, held_out.records, held_out.digest, out=out, start=start)
+
+
+def _start_of(job: TrainingJob[R]) -> str:
+    """Return what tells a job's start apart from the base; "" where the untrained method computes as the base does."""
+    method = [job.method.name, job.settings.model_dump(mode="json")]
+    if job.start is not None:
+        return digest([*method, job.start.key])
+    return "" if getattr(job.method, "starts_as_base", False) else digest([*method, job.recipe.seed])
+
+
+def start_weights(model: LanguageModel, start: StartingPoint) -> dict[str, Tensor]:
+    """Return the trained weights of a starting point, on the CPU; the model is left as it was.
 
     Raises:
         StoreError: When it is not what was written.
     """
-    attached = load_adapter(model, adapter_folder(start))
+    attached = load_adapter(model, start.folder)
     try:
         return snapshot(attached)
     finally:

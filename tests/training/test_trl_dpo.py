@@ -1,0 +1,107 @@
+"""The pair objectives give the losses, gradients and weights of ``trl``'s DPOTrainer.
+
+``pytest -m slow -s tests/training/test_trl_dpo.py`` prints the greatest relative differences.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from preferences import begin, gradient, ids, moved, pairs, references, trained, worst
+
+from luthier.objectives.registry import find_objective
+from tiny_models import tiny_folder
+
+trl = pytest.importorskip("trl")
+pytestmark = pytest.mark.slow
+
+# TRL recomputes activations unless told otherwise; transformers has renamed the setting within version 5.
+RECOMPUTING = next(
+    name
+    for name in ("activation_checkpointing", "gradient_checkpointing")
+    if name in transformers.TrainingArguments.__dataclass_fields__
+)
+
+KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "dpo": ({"beta": 0.1}, {"loss_type": "sigmoid", "beta": 0.1}),
+    "robust": ({"beta": 0.1, "label_noise": 0.2}, {"loss_type": "robust", "beta": 0.1, "label_smoothing": 0.2}),
+    "ipo": ({"beta": 0.1}, {"loss_type": "ipo", "beta": 0.1}),
+    "dpo_norm": ({"beta": 0.5}, {"loss_type": "sigmoid_norm", "beta": 0.5}),
+    "hinge": ({"beta": 0.1}, {"loss_type": "hinge", "beta": 0.1}),
+    "apo_zero": ({"beta": 0.1}, {"loss_type": "apo_zero", "beta": 0.1}),
+    "apo_down": ({"beta": 0.1}, {"loss_type": "apo_down", "beta": 0.1}),
+}
+"""Our settings and theirs."""
+STEPS, RATE = 10, 2e-3
+
+
+def trainer(folder: Path, work: Path, **settings: Any) -> tuple[Any, Any]:
+    """Return a DPOTrainer on a model of its own, and the batch of our pairs."""
+    from datasets import Dataset
+
+    model, reference = begin(folder)[0], begin(folder)[0]
+    rows = Dataset.from_list([{"prompt": "a cat", "chosen": " sat", "rejected": " red"}] * 2)
+    config = trl.DPOConfig(
+        output_dir=str(work),
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        max_length=None,
+        **{RECOMPUTING: False},
+        **settings,
+    )
+    made = trl.DPOTrainer(
+        model=model.module,
+        ref_model=reference.module,
+        args=config,
+        train_dataset=rows,
+        processing_class=model.tokenizer,
+    )
+    made.model.eval()
+    examples = []
+    for pair in pairs():
+        (prompt, chosen), (_, rejected) = ids(pair.chosen), ids(pair.rejected)
+        examples.append({"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected})
+    return made, made.data_collator(examples)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_loss_gradient_and_ten_steps_are_those_of_trl(name: str, tmp_path: Path) -> None:
+    own, other = KINDS[name]
+    folder, records = tiny_folder("llama"), pairs()
+    made, batch = trainer(folder, tmp_path / "theirs", **other)
+    model, attached = begin(folder)
+    objective = find_objective(name, own, where="test")
+    reference = references(objective, model, records)
+    moved(model, attached)
+    loss, found = gradient(objective, model, attached, records, reference)
+    theirs = dict(made.model.named_parameters())
+    start = {key: weight.detach().clone() for key, weight in theirs.items()}
+    with torch.no_grad():
+        for key, weight in attached.trainable().items():
+            theirs[key].copy_(weight)
+    expected = made.compute_loss(made.model, batch)
+    expected.backward()
+    grads = {key: theirs[key].grad for key in found}
+    difference = worst(found, grads)
+    print(f"\n{name}: loss {loss:.6f}, of trl {float(expected.detach()):.6f}, gradient {difference:.1e}")
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-6)
+    assert difference < 1e-5
+
+    with torch.no_grad():
+        for key, weight in theirs.items():
+            weight.copy_(start[key])
+    optimizer = torch.optim.AdamW([theirs[key] for key in found], lr=RATE, eps=1e-2, weight_decay=0.0)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        made.compute_loss(made.model, batch).backward()
+        optimizer.step()
+    ours = trained(name, own, folder, records, tmp_path / "ours", rate=RATE, steps=STEPS)
+    ends = {key: theirs[key].detach() for key in ours}
+    print(f"{name}: weights after {STEPS} steps {worst(ours, ends):.1e}")
+    assert worst(ours, {key: start[key] for key in ours}) > 1e-3, "they did move"
+    assert worst(ours, ends) < 1e-5
