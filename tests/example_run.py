@@ -12,10 +12,10 @@ from typing import Any
 
 from luthier.metrics.prediction_log import write_predictions
 from luthier.records import Example, Prediction, Score
+from luthier.results.change import Change
 from luthier.results.records import (
     ArmCosts,
     ArmResult,
-    Change,
     Pair,
     Recommendation,
     RetentionResult,

@@ -18,7 +18,8 @@ from luthier.experiments.compare import compare
 from luthier.experiments.evaluate import evaluate
 from luthier.metrics.prediction_log import read_predictions
 from luthier.models.load import load_model
-from luthier.results.records import Change, read_costs, read_results
+from luthier.results.change import Change
+from luthier.results.records import read_costs, read_results
 from luthier.results.scores import change, corrected
 from luthier.tasks.loader import load_task
 from luthier.training.loop import train

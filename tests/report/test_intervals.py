@@ -17,7 +17,8 @@ from luthier.report.figures import figures
 from luthier.report.intervals import intervals_of
 from luthier.report.page import write_report
 from luthier.report.tables import pairs_table, quality_table, retention_table, scores_table
-from luthier.results.records import ArmResult, Change, RetentionResult, RunResults, read_results
+from luthier.results.change import Change
+from luthier.results.records import ArmResult, RetentionResult, RunResults, read_results
 
 
 def _printed(table: RenderableType) -> str:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from luthier.records import Score
+from luthier.results.change import Change
 from luthier.results.recommendation import recommend
-from luthier.results.records import ArmResult, Change, Pair, RetentionResult
+from luthier.results.records import ArmResult, Pair, RetentionResult
 from luthier.results.summaries import Majority, TaskSummary
 
 TASK = TaskSummary(primary="rougeL")

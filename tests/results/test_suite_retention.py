@@ -8,7 +8,8 @@ import pytest
 
 from luthier.metrics.suite_averages import Average
 from luthier.records import Score
-from luthier.results.records import Change, RetentionResult
+from luthier.results.change import Change
+from luthier.results.records import RetentionResult
 from luthier.results.suite_retention import suite_retention
 
 Z = 1.959963985

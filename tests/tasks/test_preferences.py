@@ -140,7 +140,7 @@ def test_all_answers_to_a_prompt_stand_in_one_split(tmp_path: Path) -> None:
 
 
 def test_judged_answers_are_bad_ones_only_where_they_are_asked_for(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": "a", "completion": "x", "label": True},
         {"prompt": "a", "completion": "y", "label": False},
         {"prompt": "b", "completion": "z", "label": "false"},

@@ -26,7 +26,7 @@ from tiny_models import encoded
 
 LENGTHS = [(6, 4, 5), (9, 2, 3), (3, 7, 4), (12, 5, 5), (5, 1, 6), (8, 3, 2), (4, 6, 1), (10, 4, 9)]
 """Tokens of prompt, chosen and rejected answer."""
-PLAIN = {"schedule": "constant", "warmup": 0.0, "clip_norm": None, "validations": 0, "epsilon": 1e-2}
+PLAIN: dict[str, Any] = {"schedule": "constant", "warmup": 0.0, "clip_norm": None, "validations": 0, "epsilon": 1e-2}
 """Settings of a training that any AdamW can repeat; rounding is not magnified where a gradient is almost nothing."""
 
 

@@ -17,8 +17,10 @@ from luthier.config.training import TrainingConfig
 from luthier.data.preferences import Pair
 from luthier.errors import LuthierError, TrainingError
 from luthier.methods.registry import find_method, read_settings
+from luthier.objectives.kto import KTO
 from luthier.objectives.objective import MicroBatch
 from luthier.objectives.pair_losses import PairLogprobs, log1mexp
+from luthier.objectives.pair_objective import PairObjective
 from luthier.objectives.registry import OBJECTIVES, find_objective
 from luthier.records import Encoded
 from luthier.training.log import read_log
@@ -39,6 +41,12 @@ def sigmoid(x: float) -> float:
 
 def one_pair() -> PairLogprobs:
     return PairLogprobs(*(torch.tensor([value], dtype=torch.float64) for value in (C, R, C0, R0, NC, NR)))
+
+
+def pair_objective(name: str, settings: Mapping[str, Any]) -> PairObjective:
+    found: Any = find_objective(name, settings, where="test")
+    assert isinstance(found, PairObjective)
+    return found
 
 
 def log_odds() -> float:
@@ -71,13 +79,13 @@ def log_odds() -> float:
     ],
 )
 def test_the_loss_of_a_pair_by_hand(name: str, settings: dict[str, Any], expected: float) -> None:
-    found = find_objective(name, settings, where="test").losses(one_pair())
+    found = pair_objective(name, settings).losses(one_pair())
     assert found.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_simpo_by_hand_takes_no_reference() -> None:
     alone = replace(one_pair(), chosen_reference=torch.zeros(1), rejected_reference=torch.zeros(1))
-    found = find_objective("simpo", {"beta": 2.0, "gamma": 0.4}, where="test").losses(alone)
+    found = pair_objective("simpo", {"beta": 2.0, "gamma": 0.4}).losses(alone)
     assert found.item() == pytest.approx(-math.log(sigmoid(2 * (-1.5 + 1.5) - 0.4)), rel=1e-12)
 
 
@@ -144,7 +152,7 @@ def test_nll_is_that_of_the_tokens_of_the_whole_step() -> None:
 def test_z_of_kto_is_the_mean_over_the_step_and_never_negative() -> None:
     records = judged()
     model, attached = begin(tiny_folder("llama"))
-    objective = find_objective("kto", {}, where="test")
+    objective = KTO()
     reference = references(objective, model, records)
     moved(model, attached)
     batches = [MicroBatch([record], records, [own]) for record, own in zip(records, reference, strict=True)]

@@ -50,7 +50,7 @@ def means(module: Any) -> tuple[Tensor, Tensor]:
 
 def of_orpo(module: Any) -> Tensor:
     chosen, rejected = means(module)
-    losses = orpo.ORPOTrainer.odds_ratio_loss(SimpleNamespace(beta=0.25, accelerator=CPU), chosen, rejected)[0]
+    losses: Tensor = orpo.ORPOTrainer.odds_ratio_loss(SimpleNamespace(beta=0.25, accelerator=CPU), chosen, rejected)[0]
     return -losses.mean()
 
 

@@ -30,12 +30,14 @@ class Pair:
         chosen: The prompt with the better answer.
         rejected: The same prompt with the other one.
         margin: By how much the first is better, where that is known; else 0.
+        group: Pairs of one prompt have the same.
     """
 
     id: str
     chosen: Encoded
     rejected: Encoded
     margin: float = 0.0
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def _pair(example: Example, number: int, better: Encoded | Dropped, worse: Encod
     sides = [
         replace(own, id=key, prompt_ids=most_cut.prompt_ids, cut_tokens=most_cut.cut_tokens) for own in (better, worse)
     ]
-    return Pair(key, sides[0], sides[1], example.margins[number] if example.margins else 0.0)
+    return Pair(key, sides[0], sides[1], example.margins[number] if example.margins else 0.0, example.group)
 
 
 def _answers(example: Example) -> Iterator[tuple[Example, bool]]:

@@ -29,6 +29,8 @@ from luthier.records import Score
 from luthier.results.answer_changes import AnswerChanges, answer_changes
 from luthier.results.answers import summarise_answers, warnings_about_answers
 from luthier.results.costs import mean_costs
+from luthier.results.preference_records import PreferenceResult
+from luthier.results.preferences import preference_result
 from luthier.results.records import ArmCosts, ArmResult, PointResult, RetentionResult, SeedResult
 from luthier.results.scores import (
     Logs,
@@ -83,6 +85,7 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
         points=tuple(_point_result(plan, outcome, point, base) for point in outcome.points),
         divergence=_divergence(plan, outcome.runs),
         changes=_changes(plan, outcome.runs, base),
+        preferences=_preferences(plan, outcome, base),
     )
 
 
@@ -191,6 +194,18 @@ def _divergence(plan: Plan, runs: Sequence[SeedOutcome]) -> Score | None:
     if not logs:
         return None
     return score_over_seeds(logs, DIVERGENCE, plan.config.evaluation, {"split": "validation"})[0]
+
+
+def pair_logs(outcome: ArmOutcome) -> dict[int, Log]:
+    """Return the records of held-out pairs of an arm, by seed; none where they were not scored."""
+    return {run.seed: run.pairs.predictions for run in outcome.runs if run.pairs is not None}
+
+
+def _preferences(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> PreferenceResult | None:
+    logs = pair_logs(outcome)
+    if not logs or base.pairs is None:
+        return None
+    return preference_result(logs, base.pairs.predictions, plan.config.evaluation, {"split": "test"})
 
 
 def _changes(plan: Plan, runs: Sequence[SeedOutcome], base: RetentionLogs) -> AnswerChanges | None:

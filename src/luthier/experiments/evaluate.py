@@ -41,10 +41,10 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
 from luthier.records import Prediction, Score
+from luthier.results.change import Change
 from luthier.results.compared import Compared
 from luthier.results.contamination import Contamination
 from luthier.results.guessing import majority_baseline
-from luthier.results.records import Change
 from luthier.results.scores import change, score
 from luthier.results.seven import Seven
 from luthier.tasks.loader import load_examples, load_exemplar_pool

@@ -23,7 +23,7 @@ from luthier.metrics.seed_runs import Log
 from luthier.metrics.social.toxicity_scorer import find_scorer
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Prediction, Score
-from luthier.results.records import Change
+from luthier.results.change import Change
 from luthier.results.scores import change, score
 from luthier.results.seven import Efficiency, Perturbed, Seven, WorstCase
 from luthier.results.worst_case import all_versions, worst_versions

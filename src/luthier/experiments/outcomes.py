@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from luthier.config.advice import lower_rate
 from luthier.config.arms import Arm
@@ -14,7 +14,14 @@ from luthier.evaluation.latency import Latency, read_latency
 from luthier.evaluation.run import PredictionLog, read_log
 from luthier.experiments.failures import Failure, failure_of
 from luthier.experiments.plan import Plan
-from luthier.experiments.run_unit import divergence_of, measures_divergence, retention_jobs, target_job, timing_of
+from luthier.experiments.run_unit import (
+    divergence_of,
+    measures_divergence,
+    pairs_of_unit,
+    retention_jobs,
+    target_job,
+    timing_of,
+)
 from luthier.experiments.search import SearchOutcome, settled
 from luthier.experiments.trained_arms import trained
 from luthier.experiments.units import Unit
@@ -32,12 +39,14 @@ class RetentionLogs:
         text: Token loss of the plain text; None without any.
         notes: What was cut or left out.
         divergence: From the base, on the target's validation examples; None where it was not measured.
+        pairs: Both answers of the target's held-out pairs, of the base alone; None where they were not scored.
     """
 
     tasks: tuple[PredictionLog, ...]
     text: PredictionLog | None
     notes: tuple[str, ...] = ()
     divergence: PredictionLog | None = None
+    pairs: PredictionLog | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class SeedOutcome:
         shots_used: Fewest and most exemplars that fitted.
         retention: Answers to the retained tasks and text.
         notes: What a reader must know.
+        pairs: Both answers of the target's held-out pairs; None where they were not scored.
     """
 
     seed: int
@@ -59,6 +69,7 @@ class SeedOutcome:
     shots_used: tuple[int, int]
     retention: RetentionLogs
     notes: tuple[str, ...]
+    pairs: PredictionLog | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,9 @@ class ArmOutcome:
 
 def read_base(plan: Plan) -> RetentionLogs:
     """Read what the base answers where forgetting is measured: the "before" of every arm."""
-    return _retention_logs(plan, Unit("retain", "")) if plan.retained or plan.texts else RetentionLogs((), None)
+    found = _retention_logs(plan, Unit("retain", "")) if plan.retained or plan.texts else RetentionLogs((), None)
+    trains = any(arm.method is not None for arm in plan.arms)
+    return replace(found, pairs=_pairs(plan, Unit("pairs", ""))) if trains else found
 
 
 @dataclass(frozen=True)
@@ -168,7 +181,12 @@ def _seed_outcome(plan: Plan, arm: Arm, seed: int | None, at: float = TRAINED) -
     done = None if seed is None else trained(plan, arm, seed)
     log = read_log(job)
     notes = (*_training_notes(arm, seed, done), *_fit_notes([job]), *_unparsed_notes([job], [log]), *logs.notes)
-    return SeedOutcome(plan.config.seed if seed is None else seed, done, log, shots_used, logs, notes)
+    pairs = _pairs(plan, Unit("pairs", arm.name, seed)) if seed is not None and at == TRAINED else None
+    return SeedOutcome(plan.config.seed if seed is None else seed, done, log, shots_used, logs, notes, pairs)
+
+
+def _pairs(plan: Plan, unit: Unit) -> PredictionLog | None:
+    return read_log(pairs_of_unit(plan, unit)) if plan.pairs else None
 
 
 def _retention_logs(plan: Plan, unit: Unit) -> RetentionLogs:

@@ -12,6 +12,7 @@ from luthier.config.arms import Arm
 from luthier.config.base import Settings
 from luthier.config.compare import CompareConfig
 from luthier.config.data import DataConfig
+from luthier.data.preferences import Pair
 from luthier.errors import ConfigError, DataError, LuthierError, ModelError, collecting, raise_faults
 from luthier.evaluation.measured import Measured, MeasuredGroup, NativeTask
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder
@@ -20,7 +21,7 @@ from luthier.experiments.asked_tasks import AskedTask, left_out
 from luthier.experiments.harness import Asked, prepare_harness
 from luthier.experiments.inputs import Inputs, read_inputs
 from luthier.experiments.overlapping_tasks import overlapping
-from luthier.experiments.preference_data import check_objectives, judges
+from luthier.experiments.preference_data import check_objectives, held_out_pairs, judges
 from luthier.experiments.replay import ReplaySources, apart_from_measured
 from luthier.experiments.starts import resolve_starts
 from luthier.experiments.training_data import ArmsData, read_arms_data
@@ -57,6 +58,7 @@ class Plan:
         before: The comparison whose trained arms these begin with, arm by arm and seed by seed; None to begin with the
             base.
         choosing: What an arm and a point are chosen on; None where none is chosen.
+        pairs: Of the target's test split: a better and a worse answer; empty where it has none.
     """
 
     config: CompareConfig
@@ -72,6 +74,7 @@ class Plan:
     counts: dict[str, Any]
     before: Plan | None = None
     choosing: ValidationSets | None = None
+    pairs: tuple[Pair, ...] = ()
 
     def arm(self, name: str) -> Arm:
         """Return the arm of this name."""
@@ -133,6 +136,7 @@ def plan_of(config: CompareConfig, inputs: Inputs) -> Plan:
         texts,
         counts,
         choosing=choosing,
+        pairs=held_out_pairs(data.test, target.encoder),
     )
 
 

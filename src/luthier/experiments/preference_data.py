@@ -10,10 +10,11 @@ from typing import Any
 from luthier.config.advice import or_allow_lost
 from luthier.config.arms import Arm
 from luthier.data.encoding import Encoder
-from luthier.data.preferences import Judged
+from luthier.data.preferences import Judged, Pair, pairs_of
 from luthier.errors import ConfigError, DataError, LuthierError, collecting, raise_faults
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.objectives.kto import KTO
+from luthier.records import Example
 from luthier.tasks.loader import TaskData
 from luthier.training.job import TrainingData, objective_of, validation_set
 from luthier.training.stream import PreparedRecords, prepare_records, training_set
@@ -100,6 +101,12 @@ def read_preferences(
                 )
     raise_faults("the target's rows do not fit the arms", faults)
     return found
+
+
+def held_out_pairs(examples: Sequence[Example], encoder: Encoder) -> tuple[Pair, ...]:
+    """Return the pairs of some examples that fit the model; none of examples that hold no preferences."""
+    found = pairs_of([example for example in examples if example.rejected], encoder)
+    return tuple(item for item in found if isinstance(item, Pair))
 
 
 def _require_records(train: PreparedRecords[Any], kind: str, where: str, max_lost: float) -> None:

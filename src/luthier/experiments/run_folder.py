@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from luthier.experiments.arm_results import arm_costs, arm_result, curve_path, failed_result, log_path
+from luthier.experiments.arm_results import arm_costs, arm_result, curve_path, failed_result, log_path, pair_logs
 from luthier.experiments.choice import choice_of
 from luthier.experiments.environment import environment_of, execution_since
 from luthier.experiments.lower_precision import read_lower_precision
@@ -20,6 +20,7 @@ from luthier.experiments.plan import Plan
 from luthier.experiments.summaries import data_summary, model_summary, task_summary
 from luthier.files.atomic import writing
 from luthier.metrics.prediction_log import write_predictions
+from luthier.results.preferences import preference_pairs
 from luthier.results.recommendation import recommend
 from luthier.results.records import COSTS, RESULTS, ArmResult, RunCosts, RunResults, write_json
 from luthier.results.scores import all_pairs, change_over_seeds, corrected
@@ -98,6 +99,9 @@ def _results(
         lower_precision=read_lower_precision(plan),
         kernels=plan.model.kernels.key_inputs(),
         choice=choice,
+        preference_pairs=preference_pairs(
+            {own.arm.name: logs for own in outcomes if (logs := pair_logs(own))}, evaluation
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from luthier.evaluation.divergence import divergence_job
 from luthier.evaluation.jobs import EvaluationJob, task_job
 from luthier.evaluation.latency import TimingJob, time_requests, timing_job
 from luthier.evaluation.measured import Measured
+from luthier.evaluation.pairs import pairs_job
 from luthier.evaluation.prepared_task import PreparedTask, of_references, with_exemplars
 from luthier.evaluation.run import run
 from luthier.evaluation.text_loss import text_job
@@ -202,7 +203,14 @@ def answering_jobs(plan: Plan, unit: Unit) -> list[EvaluationJob]:
         return [target_job(plan, unit)[0]]
     if unit.kind == "divergence":
         return [divergence_of(plan, unit)]
+    if unit.kind == "pairs":
+        return [pairs_of_unit(plan, unit)]
     return [loss_job(plan, unit)] if unit.kind == "loss" else retention_jobs(plan, unit)
+
+
+def pairs_of_unit(plan: Plan, unit: Unit) -> EvaluationJob:
+    """Return the log-probabilities of both answers of the target's held-out pairs."""
+    return pairs_job(plan.model, plan.pairs, _context(plan, unit), label=f"{_label(plan, unit)}: pairs")
 
 
 def measures_divergence(plan: Plan) -> bool:

@@ -10,11 +10,11 @@ from luthier.config.arms import Arm
 from luthier.config.interpolation import BASE, TRAINED
 
 Split: TypeAlias = Literal["test", "validation"]
-Kind: TypeAlias = Literal["search", "train", "evaluate", "loss", "retain", "divergence", "precision", "time"]
-_FIRST = ("search", "train", "retain", "divergence", "evaluate", "loss", "precision", "time")
+Kind: TypeAlias = Literal["search", "train", "evaluate", "loss", "retain", "divergence", "pairs", "precision", "time"]
+_FIRST = ("search", "train", "retain", "divergence", "evaluate", "loss", "pairs", "precision", "time")
 """Kinds by what should begin first where several processes work: others wait for searches and trainings."""
 
-_OF_THE_BASE: tuple[Kind, ...] = ("retain", "divergence", "precision")
+_OF_THE_BASE: tuple[Kind, ...] = ("retain", "divergence", "pairs", "precision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Unit:
         kind: ``search`` chooses an arm's hyper-parameters, ``train`` trains it with one seed, ``evaluate`` answers the
             target's test split, ``loss`` scores the references of that split, ``retain`` answers the retained tasks and
             text, ``divergence`` measures how far it is from the base on the target's validation examples,
-            ``precision`` answers some examples in float32 too, ``time`` times single requests.
+            ``pairs`` scores both answers of its held-out pairs, ``precision`` answers some examples in float32 too,
+            ``time`` times single requests.
         arm: Name of the arm; "" is the base.
         seed: Of the training; None where nothing is trained.
         needs: Units that must be done first, by their names.
@@ -64,6 +65,7 @@ def plan_units(
     searching: bool,
     retaining: bool,
     diverging: bool = False,
+    preferring: bool = False,
     lower_precision: bool = False,
     choosing: bool = False,
 ) -> tuple[Unit, ...]:
@@ -74,17 +76,20 @@ def plan_units(
         searching: Whether hyper-parameters are searched.
         retaining: Whether there are retained tasks or texts.
         diverging: Whether the divergence from the base is measured.
+        preferring: Whether there are held-out pairs of answers.
         lower_precision: Whether products are computed in a lower precision than float32.
         choosing: Whether an arm and a point are chosen on the validation splits.
     """
-    diverging = diverging and any(arm.method is not None for arm in arms)
-    asked = {"retain": retaining, "divergence": diverging, "precision": lower_precision}
+    trains = any(arm.method is not None for arm in arms)
+    diverging, preferring = diverging and trains, preferring and trains
+    asked = {"retain": retaining, "divergence": diverging, "pairs": preferring, "precision": lower_precision}
     base = [Unit(kind, "") for kind in _OF_THE_BASE if asked[kind]]
     base += [Unit("retain", "", split="validation")] if choosing else []
     arms = in_training_order(arms)
     starts = _starts(arms)
     units = [_units_of(arm, starts, searching=searching, retaining=retaining, choosing=choosing) for arm in arms]
     far = [unit for arm in arms for unit in _divergences(arm)] if diverging else []
+    far += [unit for unit in _trained_and(arms, ("pairs",)) if unit.kind == "pairs"] if preferring else []
     return (*base, *(unit for own in units for unit in own), *far)
 
 
@@ -167,7 +172,7 @@ def _trained_and(arms: Sequence[Arm], kinds: Sequence[Kind]) -> Iterator[Unit]:
     """Yield the training of each arm with each seed, and what follows from it."""
     starts = _starts(arms)
     for arm in in_training_order(arms):
-        for seed in arm.seeds:
+        for seed in arm.seeds if arm.method is not None else ():
             train = _training(arm, seed, starts)
             yield train
             yield from (Unit(kind, arm.name, seed, (train.name,)) for kind in kinds)

@@ -52,6 +52,7 @@ def units_of(plan: Plan) -> tuple[Unit, ...]:
         searching=plan.config.search.trials > 0,
         retaining=bool(plan.retained or plan.texts),
         diverging=measures_divergence(plan),
+        preferring=bool(plan.pairs),
         lower_precision=computes_lower(plan),
         choosing=plan.choosing is not None,
     )
@@ -71,7 +72,7 @@ def _work(plan: Plan, unit: Unit, known: dict[tuple[str, int, str], tuple[Evalua
         arm, seed = plan.arm(unit.arm), unit.seed if unit.seed is not None else plan.arm(unit.arm).seeds[0]
         chosen = settled(plan, arm)[0] if search_is_finished(plan, arm) else arm
         return UnitWork(unit, is_finished(plan, unit), job_of(plan, chosen, seed))
-    if unit.kind == "divergence":
+    if unit.kind in ("divergence", "pairs"):
         return UnitWork(unit, is_finished(plan, unit))  # a few forward passes
     if unit.kind == "precision":
         return UnitWork(unit, is_finished(plan, unit), jobs=precision_jobs(plan).in_order)

@@ -6,6 +6,7 @@ from luthier.report import answer_tables, tables
 from luthier.report.change_table import change_table
 from luthier.report.choice_table import choice_table
 from luthier.report.cost_tables import cost_table, storage_table
+from luthier.report.preference_tables import preference_pairs_table, preference_table
 from luthier.report.run_tables import runs_table
 from luthier.report.tables import Table
 from luthier.report.training_tables import share_tables, trained_on_table
@@ -19,6 +20,8 @@ def all_tables(results: RunResults, costs: RunCosts | None) -> list[Table]:
         cost_table(results, costs) if costs is not None else None,
         storage_table(results),
         tables.scores_table(results),
+        preference_table(results),
+        preference_pairs_table(results),
         tables.retention_table(results),
         choice_table(results),
         tables.pairs_table(results),

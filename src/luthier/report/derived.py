@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from luthier.config.interpolation import TRAINED
 from luthier.records import Score
 from luthier.report import formatting
-from luthier.results.records import ArmResult, Change, PointResult, RetentionResult, RunResults, SeedResult
+from luthier.results.change import Change
+from luthier.results.records import ArmResult, PointResult, RetentionResult, RunResults, SeedResult
 
 LOSS_DIGITS = 3
 """Decimals of a token loss (nats per token) and of its changes, in every table and chart."""

@@ -16,9 +16,9 @@ from luthier.report.helm_tables import helm_json
 from luthier.report.intervals import Intervals, intervals_of
 from luthier.report.tables import Cell, Column, Table, Tone
 from luthier.report.terminal import DrawnTable, draw
+from luthier.results.change import Change
 from luthier.results.compared import Compared
 from luthier.results.contamination import Contamination
-from luthier.results.records import Change
 from luthier.results.seven import Seven
 
 

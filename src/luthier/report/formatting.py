@@ -112,3 +112,8 @@ def rate(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return ABSENT
     return _significant(value) if value < 1000 else f"{value:,.0f}"
+
+
+def probability(value: float) -> str:
+    """Write a p-value."""
+    return "< 0.001" if 0 <= value < 0.001 else decimal(value, 3)

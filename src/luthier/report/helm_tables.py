@@ -12,7 +12,7 @@ from luthier.report import formatting
 from luthier.report.formatting import ABSENT
 from luthier.report.intervals import Intervals, intervals_of
 from luthier.report.tables import Cell, Column, Table, value_cell
-from luthier.results.records import Change
+from luthier.results.change import Change
 from luthier.results.seven import Seven, WorstCase
 
 _DIGITS = 3

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from luthier.records import Score, Variance
 from luthier.report import formatting
-from luthier.results.records import ArmResult, Change
+from luthier.results.change import Change
+from luthier.results.records import ArmResult
 
 FEWEST_SEEDS = 3
 """Number of training runs from which an interval includes their variance; fewer do not estimate it."""

@@ -14,9 +14,10 @@ from luthier.records import Score
 from luthier.report import derived, formatting
 from luthier.report.formatting import ABSENT
 from luthier.report.intervals import Intervals, intervals_of, variance_words
+from luthier.results.change import Change
 from luthier.results.choice import point_name
 from luthier.results.guessing import beats_guessing, guesses
-from luthier.results.records import ArmResult, Change, PointResult, RetentionResult, RunResults
+from luthier.results.records import ArmResult, PointResult, RetentionResult, RunResults
 
 Tone = Literal["", "good", "bad", "muted"]
 MARKS: dict[Tone, str] = {"good": "▲", "bad": "▼", "": "", "muted": ""}
@@ -330,7 +331,7 @@ def pairs_table(results: RunResults) -> Table | None:
         (
             Cell(f"{pair.a} − {pair.b}"),
             change_cell(pair.change, digits, intervals, higher_better=better),
-            Cell(_probability(pair.change.p_value)),
+            Cell(formatting.probability(pair.change.p_value)),
             Cell(f"{pair.change.n:,}"),
         )
         for pair in results.pairs
@@ -341,7 +342,3 @@ def pairs_table(results: RunResults) -> Table | None:
         f"two-sided, after Holm's correction. {CORRECTED}"
     )
     return Table("pairs", "Every pair of arms", columns, rows, note)
-
-
-def _probability(value: float) -> str:
-    return "< 0.001" if 0 <= value < 0.001 else formatting.decimal(value, 3)

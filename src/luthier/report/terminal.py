@@ -16,6 +16,7 @@ from rich.text import Text
 from luthier.report import answer_tables, tables
 from luthier.report.choice_table import choice_table
 from luthier.report.cost_tables import cost_table
+from luthier.report.preference_tables import preference_table
 from luthier.report.tables import MARKS, Cell, Table, Tone
 from luthier.results.records import RunCosts, RunResults
 from luthier.visible import visible
@@ -101,6 +102,7 @@ def run_view(results: RunResults, costs: RunCosts) -> Iterator[RenderableType]:
     yield summary_table(results, costs)
     shown = (
         tables.retention_table(results),
+        preference_table(results),
         choice_table(results),
         answer_tables.answers_table(results),
         answer_tables.class_f1_table(results),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from luthier.records import Score
-from luthier.results.records import Change
+from luthier.results.change import Change
 
 
 @dataclass(frozen=True, slots=True)

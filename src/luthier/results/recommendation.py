@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from luthier.records import Score
+from luthier.results.change import Change
 from luthier.results.choice import Choice
 from luthier.results.guessing import beats_guessing, guess_words
-from luthier.results.records import ArmResult, Change, Pair, Recommendation, RetentionResult
+from luthier.results.records import ArmResult, Pair, Recommendation, RetentionResult
 from luthier.results.summaries import TaskSummary
 
 _SHOWN = 3

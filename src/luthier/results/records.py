@@ -16,10 +16,12 @@ from typing import Any, ClassVar
 from luthier.arguments import as_path
 from luthier.display import Displayed
 from luthier.files.atomic import write_atomically
-from luthier.records import Score, Variance
+from luthier.records import Score
 from luthier.results.answer_changes import AnswerChanges
 from luthier.results.answers import AnswerSummary
+from luthier.results.change import Change
 from luthier.results.choice import Choice
+from luthier.results.preference_records import PreferenceResult
 from luthier.results.run_files import read_record
 from luthier.results.summaries import (
     DataSummary,
@@ -33,36 +35,6 @@ from luthier.results.summaries import (
 )
 
 RESULTS, COSTS = "results.json", "costs.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A paired difference, ``after - before`` or ``arm - other``.
-
-    Attributes:
-        value: The difference, in the metric's unit; over seeds, the mean of the differences at each seed.
-        low: Lower end of its confidence interval; NaN when there is none. Never corrected for other comparisons.
-        high: Upper end; NaN when there is none.
-        p_value: Two-sided; after Holm's correction where several comparisons are made together. NaN when not tested.
-        n: Pairs of examples.
-        significant: Whether ``p_value`` is below ``1 - confidence``.
-        confidence: Level of the interval, as a share.
-        variance: What the interval and the test hold.
-        spread: Standard deviation of the difference over training runs (seeds); None for a single run.
-        detectable: Smallest true difference that would have been found with 80 % power, at the level that is left
-            after correction; NaN when unknown, None where it was not recorded.
-    """
-
-    value: float
-    low: float
-    high: float
-    p_value: float
-    n: int
-    significant: bool
-    confidence: float = 0.95
-    variance: Variance = "examples"
-    spread: float | None = None
-    detectable: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +159,8 @@ class ArmResult(Displayed):
         changes: How its answers to the retained tasks changed, over all seeds; None where none were measured.
         trained_on: Examples and tokens that it was trained on; None when nothing was, or where this was not recorded.
         points: Points between the base and the arm at which it was evaluated too, in order.
+        preferences: What it makes of held-out pairs of answers, over all seeds; None where there are none, or it is not
+            trained.
     """
 
     view: ClassVar[str] = "arm"
@@ -219,6 +193,7 @@ class ArmResult(Displayed):
     divergence: Score | None = None
     changes: AnswerChanges | None = None
     points: tuple[PointResult, ...] = ()
+    preferences: PreferenceResult | None = None
 
     def __repr__(self) -> str:
         score = f", {self.scores[0]}" if self.scores else ", failed" if self.failed else ""
@@ -294,6 +269,7 @@ class RunResults(Displayed):
         lower_precision: What that precision changes; None in float32.
         kernels: What computed products and attention on a CPU, e.g. ``("onednn", "pieces")``.
         choice: The arm and the point that were chosen by what they keep; None where nobody asked.
+        preference_pairs: Every two trained arms by their accuracy on held-out pairs of answers.
     """
 
     view: ClassVar[str] = "run"
@@ -314,6 +290,7 @@ class RunResults(Displayed):
     lower_precision: LowerPrecision | None = None
     kernels: tuple[str, ...] = ()
     choice: Choice | None = None
+    preference_pairs: tuple[Pair, ...] = ()
 
     def __repr__(self) -> str:
         arms = ", ".join(arm.name for arm in self.arms)

@@ -22,7 +22,8 @@ from luthier.metrics.seeds import difference_over_seeds, scores_over_seeds
 from luthier.metrics.significance import PairedComparison, holm, paired_difference
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Score, Variance
-from luthier.results.records import Change, Pair, RetentionResult
+from luthier.results.change import Change
+from luthier.results.records import Pair, RetentionResult
 
 Logs: TypeAlias = Log | Runs
 """Predictions of an arm: one log where nothing was trained, or one by each seed that it was trained with."""

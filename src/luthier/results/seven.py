@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from luthier.records import Score
-from luthier.results.records import Change
+from luthier.results.change import Change
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from statistics import NormalDist
 from luthier.metrics.difference_interval import POWER
 from luthier.metrics.suite_averages import Average, Measured, SuiteScore, suite_scores
 from luthier.records import Score
-from luthier.results.records import Change, RetentionResult
+from luthier.results.change import Change
+from luthier.results.records import RetentionResult
 
 _NORMAL = NormalDist()
 

@@ -23,17 +23,26 @@ class StartingPoint:
     """Trained weights that a training begins with.
 
     Attributes:
-        folder: Of their adapter, which must be there when the training begins.
+        place: The folder of their adapter, or the training that ends with them, which may not be finished yet.
         key: What tells them apart from all others.
     """
 
-    folder: Path
+    place: Path | Entry
     key: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder of their adapter.
+
+        Raises:
+            StoreError: The training is damaged, or not finished.
+        """
+        return self.place if isinstance(self.place, Path) else adapter_folder(self.place)
 
 
 def finished_training(entry: Entry) -> StartingPoint:
-    """Return what a finished training ended with, as a starting point; it may not be finished yet."""
-    return StartingPoint(adapter_folder(entry), entry.key)
+    """Return what a training ends with, as a starting point."""
+    return StartingPoint(entry, entry.key)
 
 
 def require_start_at_reference(training: Training[R]) -> None:
