@@ -215,6 +215,9 @@ def _arm(spelled: ArmConfig, training: TrainingConfig, seeds: tuple[int, ...]) -
         if spelled.method is None and key in spelled.model_fields_set:
             what, where = "the arm trains nothing", f"arm '{spelled.name}', {key}"
             faults.append(ConfigError(what, where=where, fix=f"Give the arm a method, or leave `{key}` out."))
+    if spelled.weight_examples == "easy" and spelled.objective != "cross_entropy":
+        what, where = f"the objective {spelled.objective} weighs no examples", f"arm '{spelled.name}', weight_examples"
+        faults.append(ConfigError(what, where=where, fix="Leave `weight_examples` or the objective out."))
     if spelled.anchor.kl and spelled.anchor.on == "replay" and spelled.replay is None and not spelled.mixture:
         what = "nothing is replayed on which the divergence from the base could be measured"
         fix = "Add `replay: {share: 0.05}` to the arm, or write `on: target`."

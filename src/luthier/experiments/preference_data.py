@@ -41,7 +41,7 @@ def kind_of(arm: Arm) -> str:
 
 def judges(arms: Sequence[Arm]) -> bool:
     """Whether any arm learns from answers that were judged one by one."""
-    return any(kind_of(arm) == KTO.learns_from for arm in arms)
+    return any(arm.method is not None and arm.objective == KTO.name for arm in arms)
 
 
 def check_objectives(arms: Sequence[Arm]) -> None:
@@ -54,15 +54,14 @@ def check_objectives(arms: Sequence[Arm]) -> None:
     for arm in arms:
         with collecting(faults):
             kind = kind_of(arm)
-            given = [
+            given = (
                 ("replay", arm.replay is not None),
                 ("mixture", bool(arm.mixture)),
-                ("weight_examples", arm.weight_examples != "none" and arm.objective != CrossEntropy.name),
                 ("anchor.kl", arm.anchor.kl > 0),
-            ]
+            )
             for key, is_given in given:
-                if is_given and (kind or key == "weight_examples"):
-                    what = f"the objective {arm.objective} learns from {kind or 'preferences'}, and has no `{key}`"
+                if kind and is_given:
+                    what = f"the objective {arm.objective} learns from {kind}, and has no `{key}`"
                     fix = "Leave it out; `nll`, `anchor.l2` and `start` hold such an arm near to what it knows."
                     faults.append(ConfigError(what, where=f"arm '{arm.name}', {key}", fix=fix))
     raise_faults("the arms have faults", faults)

@@ -122,6 +122,7 @@ def _counts(plan: Plan, name: str, work: Sequence[UnitWork]) -> ArmCounts:
         found=sum(item.found for item in work),
         points=len(points_of(arm)) if arm is not None else 0,
         choosing=_asked_to_choose(work),
+        pairs=len(plan.pairs) if any(item.unit.kind == "pairs" for item in work) else 0,
     )
 
 
@@ -185,6 +186,8 @@ def in_words(counts: ArmCounts) -> str:
         if asked is not None:
             times = f"{counts.seeds} × " if counts.seeds > 1 else ""
             parts.append(f"{times}{asked.requests:,} {what}, {asked.tokens:,} tokens")
+    if counts.pairs:
+        parts.append(f"{counts.pairs:,} pairs of answers to score")
     if counts.points:
         parts.append(f"the same at {counts.points} {'point' if counts.points == 1 else 'points'} between base and arm")
     if counts.found:

@@ -50,6 +50,7 @@ class ArmCounts:
         found: Those of them that lie in the store.
         points: Points between the base and the arm, at each of which the same is asked again.
         choosing: Validation splits by which an arm and a point are chosen, answered as often; None where none is.
+        pairs: Held-out pairs of answers that are scored once for each training.
     """
 
     name: str
@@ -62,6 +63,7 @@ class ArmCounts:
     found: int
     points: int = 0
     choosing: AnswerCounts | None = None
+    pairs: int = 0
 
     @property
     def label(self) -> str:
