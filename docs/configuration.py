@@ -3,7 +3,8 @@
     python -m docs.configuration
 
 A table stands between ``<!-- settings: module.Class -->`` and ``<!-- end -->``; the name ``methods`` stands for the
-settings of every method, and ``flags`` for the flags of every verb. The rest of the page is written by hand.
+settings of every method, ``objectives`` for those of every preference objective, and ``flags`` for the flags of every
+verb. The rest of the page is written by hand.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pydantic.fields import FieldInfo
 from luthier.config.base import Settings
 from luthier.config.verbs import VERBS
 from luthier.methods.registry import METHODS
+from luthier.objectives.registry import OBJECTIVES
 
 PAGE = Path(__file__).with_name("configuration.md")
 _TABLE = re.compile(r"<!-- settings: (?P<name>[\w.]+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -44,6 +46,9 @@ def classes(page: str) -> set[str]:
 def _content(name: str) -> str:
     if name == "methods":
         return "\n".join(_method(name) for name in sorted(METHODS))
+    if name == "objectives":
+        with_settings = [name for name in sorted(OBJECTIVES) if OBJECTIVES[name].settings_class.model_fields]
+        return "\n".join(map(_objective, with_settings))
     if name == "flags":
         return _flags()
     module, _, class_name = name.rpartition(".")
@@ -56,6 +61,12 @@ def _method(name: str) -> str:
     if not method.settings_class.model_fields:
         return f"{head}; it has no settings of its own.\n"
     return f"{head}:\n\n{table(method.settings_class)}"
+
+
+def _objective(name: str) -> str:
+    objective = OBJECTIVES[name]
+    head = f"**`{name}`**, peak learning rate of the method × {objective.rate_factor:g} when none is given"
+    return f"{head}:\n\n{table(objective.settings_class)}"
 
 
 def _flags() -> str:

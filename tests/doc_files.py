@@ -111,8 +111,10 @@ def _write_rows_to_learn(folder: Path) -> None:
     new = [{"id": row["id"], "review": row["review"]} for row in reviews[:3]]
     write_rows(folder / "new.jsonl", new)
     _write_table(folder / "new.csv", new)
+    asked = [{"prompt": f"Count to {number}:"} for number in range(30)]
     pairs = [{"prompt": f"Say {number}:", "completion": str(number)} for number in range(16)]
     write_rows(folder / "rows.jsonl", pairs)
+    write_rows(folder / "prefs.jsonl", [own | {"chosen": f"{n}.", "rejected": "no"} for n, own in enumerate(asked)])
     _write_table(folder / "rows.csv", [{"city": f"Town {n}", "land": ("Peru", "Chad")[n % 2]} for n in range(20)])
     for split, count in (("train", 6), ("dev", 2), ("test", 2)):
         _write_table(

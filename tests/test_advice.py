@@ -43,7 +43,7 @@ _ORDINARY = (
     "model task tasks arm arms name data train validation test search training adapter rows format answers template "
     "run save out by kind split sample seed seeds store predictions references metrics damaged everything explain "
     "chat reasoning cache schedule precision steps confidence prune trials shots overlaps warmup runs folder compare "
-    "lists weights how scale"
+    "lists weights how scale start"
 )
 """Settings that are called by words which messages use in their common meaning."""
 _SPECIAL = sorted({key.rpartition(".")[2] for key in KEYS} - set(_ORDINARY.split()), key=len, reverse=True)

@@ -101,7 +101,8 @@ def test_commands_parse(page: str, line: str) -> None:
     if given.get("arms"):
         make_arms(given["arms"].split(","), training=TrainingConfig(), few_shots=3, seeds=(0,))
     if given.get("arm"):
-        find_method(given["arm"])
+        (arm,) = make_arms([given["arm"]], training=TrainingConfig(), few_shots=3, seeds=(0,))
+        find_method(arm.method or "none")
     for names in given.get("metrics") or []:
         for name in names.split(","):
             get_metric(name)
@@ -199,7 +200,7 @@ def test_every_settings_class_has_a_table() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     verbs = [settings_class(verb) for verb in VERBS if verb.settings]
     used = {kind for verb in verbs for kind in _with_sections(verb)}
-    assert {f"{kind.__module__}.{kind.__name__}" for kind in used} | {"methods", "flags"} == classes(page)
+    assert {f"{kind.__module__}.{kind.__name__}" for kind in used} | {"methods", "objectives", "flags"} == classes(page)
 
 
 def _with_sections(kind: type[BaseModel]) -> set[type[BaseModel]]:
@@ -209,7 +210,11 @@ def _with_sections(kind: type[BaseModel]) -> set[type[BaseModel]]:
 
 
 def test_every_setting_has_a_sentence() -> None:
-    for name in classes((ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")) - {"methods", "flags"}:
+    for name in classes((ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")) - {
+        "methods",
+        "objectives",
+        "flags",
+    }:
         module, _, class_name = name.rpartition(".")
         owner = getattr(importlib.import_module(module), class_name)
         assert not [key for key, field in owner.model_fields.items() if not field.description], name

@@ -62,7 +62,7 @@ def check_objectives(arms: Sequence[Arm]) -> None:
             for key, is_given in given:
                 if kind and is_given:
                     what = f"the objective {arm.objective} learns from {kind}, and has no `{key}`"
-                    fix = "Leave it out; `nll`, `anchor.l2` and `start` hold such an arm near to what it knows."
+                    fix = "Leave it out; `nll`, `anchor.l2` or a start of its own hold such an arm near to that."
                     faults.append(ConfigError(what, where=f"arm '{arm.name}', {key}", fix=fix))
     raise_faults("the arms have faults", faults)
 
