@@ -48,6 +48,9 @@ class AttentionOptions(TypedDict, total=False):
         cu_seq_lens_q: Bounds of the examples among the queries: int32 ``(examples + 1,)``.
         cu_seq_lens_k: Bounds of the examples among the keys.
         fused: Whether torch's fused kernels are used on a CPU too; handed by ``FUSED``, not by models.
+        tree_rows: Where the tokens of whole rows stand among those given, where rows share a beginning that is given
+            once: int64 ``(tokens of all rows,)``. The bounds are those of the rows.
+        tree_first: Where each given token stands first among those of the rows: int64 ``(tokens,)``.
         encoder_cu_seq_lens: Bounds of the examples in the encoder's states: the keys of attention that is not causal.
     """
 
@@ -58,6 +61,8 @@ class AttentionOptions(TypedDict, total=False):
     cu_seq_lens_q: Tensor | None
     cu_seq_lens_k: Tensor | None
     encoder_cu_seq_lens: Tensor | None
+    tree_rows: Tensor | None
+    tree_first: Tensor | None
     fused: bool
 
 
@@ -102,9 +107,12 @@ def attend(
     if window is not None and longest > window:
         raise NotImplementedError(f"padding-free attention over {longest} tokens, with a window of {window}")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, H, D)
+    rows, first = options.get("tree_rows"), options.get("tree_first")
+    if rows is not None:
+        q, k, v = (tensor.index_select(0, rows) for tensor in (q, k, v))
     by = attend_fused if options.get("fused") else attend_end_to_end
     found = by(q, k, v, bias, lengths=lengths, causal=causal, scaling=scaling, dropout=dropout)
-    return found[None], None
+    return (found if first is None else found.index_select(0, first))[None], None
 
 
 # Without mask functions beside them, models make no mask.

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from luthier.kernels.activation_checkpointing import recomputes
+from luthier.kernels.branches import token_tree
 from luthier.kernels.fused_cross_entropy import is_plain, logprobs_of_targets
 from luthier.kernels.variable_length import bounds, padding_free, trimmed
+from luthier.kernels.verification import LOGPROBS, evaluation_mode, verify
 from luthier.models.language_model import LanguageModel, logprobs_from, pad
 from luthier.models.soft_prompt import mask_with_soft_prompt, refuse_recomputing
-from luthier.models.verified_kernels import Kernel, VerifiedKernel, fastest_verified
+from luthier.models.verified_kernels import Kernel, VerifiedKernel, answers_to_verify, fastest_verified
 from luthier.records import Encoded, TokenIds
 
 
@@ -42,6 +45,28 @@ class DecoderModel(LanguageModel):
     def target_logits(self, batch: Sequence[Encoded]) -> Tensor:
         """See :meth:`LanguageModel.target_logits`."""
         return self._computed(batch, logits=True)
+
+    def branch_logprobs(self, groups: Sequence[Sequence[Encoded]]) -> Tensor:
+        """See :meth:`LanguageModel.branch_logprobs`."""
+        flat = [item for group in groups for item in group]
+        fits = max(len(item.prompt_ids) + len(item.target_ids) for item in flat) <= self.window
+        plain = self.soft_prompt is None and self.frozen_activations is None and not recomputes(self.module)
+        if not (fits and plain and self._kernel != self._logprobs_padded and self._branches_agree):
+            return self.target_logprobs(flat)
+        return self._logprobs_of_branches(groups)
+
+    @cached_property
+    def _branches_agree(self) -> bool:
+        """Whether answers that share a prompt have the log-probabilities that each has alone; found on first use."""
+        groups = answers_to_verify(self)
+        with evaluation_mode(self.module), self.in_precision(None):
+            expected = torch.cat([self._kernel([item]) for group in groups for item in group])
+            return verify(partial(self._logprobs_of_branches, groups), expected, LOGPROBS).agrees
+
+    def _logprobs_of_branches(self, groups: Sequence[Sequence[Encoded]]) -> Tensor:
+        kernel: Any = self._kernel  # one of the kernels that lay examples end to end
+        found: Tensor = kernel([item for group in groups for item in group], branches=tuple(map(len, groups)))
+        return found
 
     def _computed(self, batch: Sequence[Encoded], *, logits: bool) -> Tensor:
         if self.soft_prompt is not None:
@@ -72,7 +97,13 @@ class DecoderModel(LanguageModel):
         return fastest_verified(self, kernels, self._logprobs_padded)
 
     def _logprobs_end_to_end(
-        self, batch: Sequence[Encoded], *, own_output_layer: bool, trim: bool, logits: bool = False
+        self,
+        batch: Sequence[Encoded],
+        *,
+        own_output_layer: bool,
+        trim: bool,
+        logits: bool = False,
+        branches: Sequence[int] = (),
     ) -> Tensor:
         """Log-probabilities of examples laid end to end: nothing is padded, and logits are formed for targets only.
 
@@ -81,6 +112,8 @@ class DecoderModel(LanguageModel):
             own_output_layer: Let the model's own output layer form the logits, instead of the fused cross-entropy.
             trim: Compute what follows attention in the last block for the predicted places only.
             logits: Return the logits instead: ``(S, V)``.
+            branches: Sizes of groups of neighbours whose common beginning is computed once; none where each stands
+                alone.
         """
         rows = [np.concatenate([item.prompt_ids, item.target_ids])[:-1] for item in batch]
         lengths = [len(row) for row in rows]
@@ -89,15 +122,15 @@ class DecoderModel(LanguageModel):
             [np.arange(end - len(item.target_ids), end) for end, item in zip(ends, batch, strict=True)]
         )
         targets = _on(self.device, np.concatenate([item.target_ids for item in batch]))
-        places = _on(self.device, predicted)
         cuts = bounds(lengths, self.device)
-        inputs = {
-            "input_ids": _on(self.device, np.concatenate(rows))[None],  # (1, T)
-            "position_ids": _on(self.device, np.concatenate([np.arange(length) for length in lengths]))[None],
-            "use_cache": False,
-            "cu_seq_lens_q": cuts,
-            "cu_seq_lens_k": cuts,
-        }
+        inputs: dict[str, Any] = {"use_cache": False, "cu_seq_lens_q": cuts, "cu_seq_lens_k": cuts}
+        tokens, positions = np.concatenate(rows), np.concatenate([np.arange(length) for length in lengths])
+        if branches:
+            tree = token_tree(_grouped(rows, branches))
+            tokens, positions, predicted = tree.tokens, tree.positions, tree.rows[predicted]
+            inputs |= {"tree_rows": _on(self.device, tree.rows), "tree_first": _on(self.device, tree.first)}
+        inputs |= {"input_ids": _on(self.device, tokens)[None], "position_ids": _on(self.device, positions)[None]}
+        places = _on(self.device, predicted)
         stored = self.frozen_activations
         frozen = contextlib.nullcontext() if stored is None else stored.replaying(batch)
         with self.precision(), padding_free(self.module, self.attention), frozen:
@@ -106,7 +139,8 @@ class DecoderModel(LanguageModel):
                 return found if logits else logprobs_from(found, targets)
             # A hook on a layer, such as a bottleneck adapter's, may need all of the layer's tokens.
             trim = trim and not any(part._forward_hooks for part in self.module.modules())
-            with trimmed(self.module, places, sum(lengths)) if trim else contextlib.nullcontext():
+            kept = places.unique() if branches else places  # two answers may be predicted from one place
+            with trimmed(self.module, kept, len(tokens)) if trim else contextlib.nullcontext():
                 hidden = self.module.base_model(**inputs).last_hidden_state[0]  # (T, D)
             head = self.module.get_output_embeddings()
             return head(hidden[places]).float() if logits else logprobs_of_targets(hidden[places], head, targets)
@@ -187,6 +221,12 @@ class DecoderContinuation:
         self.cache.batch_select_indices(rows)
         self.mask = self.mask[rows]
         self.logits = self.logits[rows]
+
+
+def _grouped(rows: Sequence[TokenIds], sizes: Sequence[int]) -> list[Sequence[TokenIds]]:
+    """Cut rows into groups of neighbours."""
+    ends = np.cumsum(sizes)
+    return [rows[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def _on(device: torch.device, numbers: npt.NDArray[Any]) -> Tensor:

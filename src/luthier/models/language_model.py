@@ -202,6 +202,14 @@ class LanguageModel(ABC):
             float32 ``(target tokens of the whole batch,)``, example after example; differentiable.
         """
 
+    def branch_logprobs(self, groups: Sequence[Sequence[Encoded]]) -> Tensor:
+        """:meth:`target_logprobs` of answers in groups, of which each has one prompt; it may be computed once.
+
+        Returns:
+            float32 ``(target tokens of all groups,)``, group after group; differentiable.
+        """
+        return self.target_logprobs([item for group in groups for item in group])
+
     @abstractmethod
     def target_logits(self, batch: Sequence[Encoded]) -> Tensor:
         """The whole distribution at every target token, given what stands before it, where one number is not enough.

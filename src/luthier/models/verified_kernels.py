@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -66,6 +66,16 @@ def _examples(model: LanguageModel) -> list[Encoded]:
     rng = np.random.default_rng(0)
     drawn = [rng.integers(0, model.vocabulary, sum(lengths), dtype=np.int32) for lengths in _LENGTHS]
     return [Encoded(f"verify-{cut}", ids[:cut], ids[cut:]) for ids, (cut, _) in zip(drawn, _LENGTHS, strict=True)]
+
+
+def answers_to_verify(model: LanguageModel) -> list[list[Encoded]]:
+    """Return groups of answers to one prompt each, some of which begin alike, to verify a kernel on."""
+    found = []
+    for item in _examples(model):
+        other = (item.target_ids + 1) % model.vocabulary
+        alike = np.concatenate([item.target_ids[:1], other, item.target_ids[:1]]).astype(np.int32)
+        found.append([item, replace(item, target_ids=alike), replace(item, target_ids=other.astype(np.int32))])
+    return found
 
 
 def _reason(refused: Verification) -> str:

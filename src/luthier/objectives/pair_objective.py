@@ -109,7 +109,7 @@ class PairObjective(ABC):
         """Compute the log-probabilities of the answers of a batch."""
         sides = [side for pair in batch.records for side in self.sequences(pair)]
         lengths = [len(side.target_ids) for side in sides]
-        own = _sums(model.target_logprobs(sides), lengths)
+        own = _sums(model.branch_logprobs([self.sequences(pair) for pair in batch.records]), lengths)
         compared = self.needs_reference and batch.reference
         reference = _sums(torch.cat(list(batch.reference)), lengths) if compared else torch.zeros_like(own)
         tokens = own.new_tensor(lengths)
