@@ -20,6 +20,7 @@ from luthier.experiments.trained_arms import entry_of, job_of, trained
 from luthier.experiments.tune import tune
 from luthier.experiments.units import in_training_order, plan_units
 from luthier.methods.adapter_io import read_card
+from luthier.report.page import write_report
 from luthier.results.records import ArmResult, RunResults, read_results
 from luthier.training.log import read_log
 from luthier.training.train_arm import start_weights
@@ -122,6 +123,11 @@ def test_the_page_shows_the_pairs(done: tuple[CompareConfig, Path]) -> None:
     tables = {table.key: table for table in all_tables(results, None)}
     assert [row[0].main for row in tables["preferences"].rows] == ["base", "dpo", "lora", "simpo", "kto"]
     assert tables["preference-pairs"].rows[0][0].main == "lora − dpo"
+    write_report(done[1])
+    page = (done[1] / "report.html").read_text(encoding="utf-8")
+    assert "Held-out pairs" in page
+    assert "Training loss on targets" in page
+    assert arm(results, "dpo").objective_settings == {"beta": 0.2, "nll": 0.1, "label_noise": 0.0}
 
 
 def test_what_is_trained_first_comes_first() -> None:

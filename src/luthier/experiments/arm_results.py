@@ -40,7 +40,7 @@ from luthier.results.scores import (
 )
 from luthier.results.suite_retention import suite_retention
 from luthier.results.summaries import Search, TrainedOn
-from luthier.training.job import default_rate
+from luthier.training.job import default_rate, objective_of
 from luthier.training.trained import Trained
 
 _CONTEXT_OF_TEXT = {"split": "heldout"}
@@ -85,6 +85,8 @@ def arm_result(plan: Plan, outcome: ArmOutcome, base: RetentionLogs) -> ArmResul
         points=tuple(_point_result(plan, outcome, point, base) for point in outcome.points),
         divergence=_divergence(plan, outcome.runs),
         changes=_changes(plan, outcome.runs, base),
+        objective=arm.objective,
+        objective_settings=objective_of(arm).settings.model_dump(mode="json") if done else {},
         preferences=_preferences(plan, outcome, base),
     )
 

@@ -55,7 +55,7 @@ def token_tree(groups: Sequence[Sequence[TokenIds]]) -> TokenTree:
             first.append(np.arange(total + shared, total + len(row)))
             rows.append(places)
             size, total, before = size + len(own), total + len(row), row
-    return TokenTree(*(np.concatenate(parts) for parts in (tokens, positions, rows, first)))
+    return TokenTree(np.concatenate(tokens), np.concatenate(positions), np.concatenate(rows), np.concatenate(first))
 
 
 def common_beginning(one: TokenIds, other: TokenIds) -> int:

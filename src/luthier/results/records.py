@@ -159,6 +159,8 @@ class ArmResult(Displayed):
         changes: How its answers to the retained tasks changed, over all seeds; None where none were measured.
         trained_on: Examples and tokens that it was trained on; None when nothing was, or where this was not recorded.
         points: Points between the base and the arm at which it was evaluated too, in order.
+        objective: What training minimised.
+        objective_settings: Its own settings, those that were not given too.
         preferences: What it makes of held-out pairs of answers, over all seeds; None where there are none, or it is not
             trained.
     """
@@ -193,6 +195,8 @@ class ArmResult(Displayed):
     divergence: Score | None = None
     changes: AnswerChanges | None = None
     points: tuple[PointResult, ...] = ()
+    objective: str = "cross_entropy"
+    objective_settings: dict[str, Any] = field(default_factory=dict)
     preferences: PreferenceResult | None = None
 
     def __repr__(self) -> str:

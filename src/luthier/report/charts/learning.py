@@ -13,6 +13,9 @@ from luthier.report.explanations import best_steps
 from luthier.report.palette import arm_styles
 from luthier.results.records import RunResults
 
+SUPERVISED = "cross_entropy"
+"""The objective whose loss is that of the targets' tokens."""
+
 
 def _lines(
     results: RunResults,
@@ -80,11 +83,25 @@ def _curve_chart(
     return layers(_lines(results, series, axis, points=points, legend=legend), title, note, width, 240)
 
 
+def _of_one_unit(
+    results: RunResults, curves: Mapping[RunKey, Curve], what: str
+) -> tuple[dict[RunKey, Curve], str, str]:
+    """Return the curves whose losses share a unit, the title, and the axis.
+
+    Those of the targets are nats per token. Where all arms have other objectives, each has its own unit.
+    """
+    others = {arm.name for arm in results.arms if arm.objective != SUPERVISED}
+    of_targets = {run: curve for run, curve in curves.items() if run[0] not in others}
+    if of_targets:
+        return of_targets, f"{what} on targets", "nats per token"
+    return dict(curves), f"{what} of each objective", "loss"
+
+
 def training_loss(
     results: RunResults, curves: Mapping[RunKey, Curve], *, width: int = WIDTH, legend: bool = True
 ) -> Chart | None:
     """Draw the training loss over optimizer steps."""
-    axis, title = "nats per token", "Training loss on targets"
+    curves, title, axis = _of_one_unit(results, curves, "Training loss")
     return _curve_chart(results, curves, lambda c: c.loss, title, axis, points=False, width=width, legend=legend)
 
 
@@ -92,7 +109,7 @@ def validation_loss(
     results: RunResults, curves: Mapping[RunKey, Curve], *, width: int = WIDTH, legend: bool = True
 ) -> Chart | None:
     """Draw the validation loss over optimizer steps."""
-    axis, title = "nats per token", "Validation loss on targets"
+    curves, title, axis = _of_one_unit(results, curves, "Validation loss")
     return _curve_chart(
         results, curves, lambda c: c.validation_loss, title, axis, points=True, width=width, legend=legend
     )
