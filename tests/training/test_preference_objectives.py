@@ -35,6 +35,10 @@ C, R, C0, R0, NC, NR = -6.0, -9.0, -7.0, -8.5, 4.0, 6.0
 ALL = ("dpo", "robust", "ipo", "dpo_norm", "hinge", "apo_zero", "apo_down", "simpo", "orpo", "kto")
 
 
+class BrokenOff(Exception):
+    """Stands for a kill."""
+
+
 def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
@@ -171,7 +175,7 @@ def run(name: str, folder: Path, *, shift: float = 0.0, dropout: float = 0.0, ki
     records = records_of(name)
     model = tiny_model(kind)
     objective = find_objective(name, {}, where="test")
-    config = TrainingConfig(learning_rate=1e-2, steps=3, batch_size=8, validations=0)
+    config = TrainingConfig(learning_rate=1e-2, steps=3, batch_size=8, validations=0, checkpoint_seconds=0)
     recipe = TrainingRecipe(objective, config, 3)
     data = training_set("preferences", records)
     reference = [own + shift for own in reference_logprobs(model, recipe, records, data.digest, out=folder)]
@@ -201,6 +205,28 @@ def test_dropout_is_off_in_the_policy_and_on_again_after(tmp_path: Path, capsys:
     without, wanted = run("dpo", tmp_path / "without"), run("dpo", tmp_path / "wanted", dropout=0.5)
     assert without == wanted
     assert "dpo: dropout is off, because the model is compared with its start" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto", "simpo"])
+def test_a_killed_training_goes_on_to_the_same_losses(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(name, tmp_path / "whole")
+    kind: Any = OBJECTIVES[name]
+    loss, calls = kind.loss, [0]
+
+    def killed(self: Any, model: Any, batch: Any) -> Any:
+        calls[0] += 1
+        if len(batch.records) == 8 and calls[0] > 1:
+            raise BrokenOff
+        return loss(self, model, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "loss", killed)
+        with pytest.raises(BrokenOff):
+            run(name, tmp_path / "killed")
+    assert len(read_log(tmp_path / "killed" / "work" / "log.jsonl")) < len(whole)
+    assert run(name, tmp_path / "killed") == whole
 
 
 @pytest.mark.parametrize(
