@@ -108,6 +108,17 @@ def test_an_arm_goes_on_where_another_ended(done: tuple[CompareConfig, Path]) ->
     assert any(bool((weight != 0).any()) for name, weight in begun.items() if "lora_B" in name), "it is trained"
 
 
+def test_every_method_learns_from_preferences(tmp_path: Path) -> None:
+    """A whole model has no untrained state to come back to; a soft prompt is not the base before it is trained."""
+    methods = {"full": {}, "selective": {}, "adapter": {}, "prompt_tuning": {"virtual_tokens": 3}}
+    arms = [{**DPO, "name": name, "method": name, "settings": settings} for name, settings in methods.items()]
+    results = read_results(compare(asked(tmp_path, arms=arms, training={"steps": 2, "validations": 1})))
+    assert not [own.failed for own in results.arms if own.failed]
+    for own in results.arms:
+        first = read_log(tmp_path / "runs" / results.run / own.curve)[0]
+        assert first["margin"] == pytest.approx(0, abs=1e-4), own.name
+
+
 def test_arms_of_one_start_share_their_reference(done: tuple[CompareConfig, Path], tmp_path: Path) -> None:
     config = asked(tmp_path, arms=["dpo", "ipo", "apo_zero"], training={"steps": 1, "validations": 0})
     compare(config)

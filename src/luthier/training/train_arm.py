@@ -77,23 +77,19 @@ def _train(
     """Train, or go on where a killed process left off, and finish the entry."""
     reset_peak(model.device)
     data = job.stream.data
-    starts_at_reference = isinstance(job.recipe.objective, StartsAtReference)
+    held_out: list[Tensor] = []
+    with faults_naming_arm(job.name):
+        validate = _reporting(make_validator(model, job, held_out), on_validation, entry)
     # Before the method is attached, the model is the base; then it is the start.
+    starts_at_reference = isinstance(job.recipe.objective, StartsAtReference)
     references = None if starts_at_reference else _references(model, job, out, "")
-    validate = _validator(model, job, references[1], on_validation, entry) if references else None
     began_with = start_weights(model, job.start) if job.start is not None else None
     attached = job.method.attach(model, job.settings, seed=job.recipe.seed)
     try:
         if began_with is not None:
             begin_with(attached, began_with, where=f"{job.name}, its start")
             del began_with
-        reference, held_out_reference = references or _references(model, job, out, _start_of(job))
-        if references is None:
-            attached.detach()  # what the base can do is measured without the method
-            try:
-                validate = _validator(model, job, held_out_reference, on_validation, entry)
-            finally:
-                attached.reattach()
+        reference, held_out[:] = references or _references(model, job, out, _start_of(job))
         recipe = replace(job.recipe, objective=job.recipe.objective.fitted(data.records, reference))
         with faults_naming_arm(job.name):
             progress = train(
@@ -110,17 +106,6 @@ def _train(
             _store(model, job, attached, entry, progress)
     finally:
         attached.detach()
-
-
-def _validator(
-    model: LanguageModel,
-    job: TrainingJob[R],
-    reference: Sequence[Tensor],
-    on_validation: OnValidation | None,
-    entry: Entry,
-) -> Validate | None:
-    with faults_naming_arm(job.name):
-        return _reporting(make_validator(model, job, reference), on_validation, entry)
 
 
 def _references(model: LanguageModel, job: TrainingJob[R], out: Path, start: str) -> tuple[list[Tensor], list[Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -12,7 +13,7 @@ from luthier.data.batching import ENOUGH
 from luthier.evaluation.requests import Request, encode_requests, predict_all
 from luthier.metrics.extraction import extract_answers
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.objective import R, cut_into_micro_batches, mean_loss
+from luthier.objectives.objective import MicroBatch, R, cut_into_micro_batches, mean_loss
 from luthier.progress import say
 from luthier.records import Example, Prediction
 from luthier.training.job import TrainingJob
@@ -33,7 +34,7 @@ def make_validator(model: LanguageModel, job: TrainingJob[R], reference: Sequenc
     Args:
         model: The base, with nothing attached: what it can do of the other tasks is measured now.
         job: The training.
-        reference: The log-probabilities of the reference for the validation records.
+        reference: The log-probabilities of the reference for the validation records; filled by the first validation.
 
     Raises:
         ConfigError: The weights are chosen by what is retained, and the base can do none of it.
@@ -45,16 +46,19 @@ def make_validator(model: LanguageModel, job: TrainingJob[R], reference: Sequenc
     if not requests or not job.validation.records:
         say(f"{job.name}: no validation example fits, so the last weights are kept")
         return None
-    batches = cut_into_micro_batches(
-        objective, job.validation.records, task.batch_tokens, enough=ENOUGH, reference=reference
-    )
+
+    @functools.cache
+    def batches() -> list[MicroBatch[R]]:
+        records = job.validation.records
+        return cut_into_micro_batches(objective, records, task.batch_tokens, enough=ENOUGH, reference=reference)
+
     others = [(own.task, _requests(own.task, own.examples, config.validation_examples)) for own in _others(job)]
     choose = _choice(model, job, others) if job.selection is not None else None
 
     def validate() -> Validation:
         metrics = task.metrics
         value = primary_value(_answers(model, task, requests), metrics)
-        loss = mean_loss(objective, model, batches)
+        loss = mean_loss(objective, model, batches())
         if choose is None:
             return Validation(loss, metrics.primary, value, metrics.higher_is_better)
         scores = {
