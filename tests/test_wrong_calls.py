@@ -236,6 +236,7 @@ VERBS: dict[str, Callable[[Any], object]] = {
     "evaluate": luthier.evaluate,
     "merge": luthier.merge,
     "predict": luthier.predict,
+    "sample": luthier.sample,
     "tune": luthier.tune,
 }
 READERS: dict[str, Callable[[Any], object]] = {
