@@ -25,7 +25,8 @@ from luthier.config.evaluation import EngineConfig
 from luthier.evaluation.harness.judge import harness_metrics
 from luthier.evaluation.harness.loading import quiet
 from luthier.evaluation.harness.task import HarnessTask
-from luthier.experiments.evaluate import Evaluated, evaluate
+from luthier.experiments.evaluate import evaluate
+from luthier.experiments.evaluated import Evaluated
 from luthier.metrics.metric import Metric
 from luthier.records import Prediction
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from luthier.config.evaluate import EvaluateConfig
 from luthier.data.text_windows import text_windows
-from luthier.experiments.evaluate import Evaluated, evaluate
+from luthier.experiments.evaluate import evaluate
+from luthier.experiments.evaluated import Evaluated
 from luthier.inference.scoring import answer_logprobs
 from luthier.models.language_model import LanguageModel
 from luthier.tasks.held_out_text import load_texts

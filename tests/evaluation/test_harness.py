@@ -31,7 +31,8 @@ from luthier.evaluation.harness.items import aggregated_metric
 from luthier.evaluation.harness.library import Known, library, members_of
 from luthier.evaluation.harness.task import HarnessTask
 from luthier.experiments.against import evaluate_against
-from luthier.experiments.evaluate import Evaluation, evaluate
+from luthier.experiments.evaluate import evaluate
+from luthier.experiments.evaluated import Evaluation
 from luthier.metrics.metric import Metric
 from luthier.metrics.scoring import score_predictions
 from luthier.metrics.significance import paired_difference

@@ -10,7 +10,8 @@ import yaml
 
 from luthier.config.evaluate import EvaluateConfig
 from luthier.errors import DataError, TaskError
-from luthier.experiments.evaluate import Evaluated, evaluate
+from luthier.experiments.evaluate import evaluate
+from luthier.experiments.evaluated import Evaluated
 from luthier.metrics.scoring import score_predictions
 from luthier.models.load import load_model
 from luthier.records import Prediction

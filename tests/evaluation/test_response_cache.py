@@ -20,7 +20,8 @@ from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.response_cache import CachedRequest, recall, remember, request_key
 from luthier.evaluation.run import read_log, run
 from luthier.experiments.compare import compare
-from luthier.experiments.evaluate import Evaluated, evaluate
+from luthier.experiments.evaluate import evaluate
+from luthier.experiments.evaluated import Evaluated
 from luthier.inference.scoring import answer_logprobs
 from luthier.records import Prediction
 from luthier.report.page import write_report

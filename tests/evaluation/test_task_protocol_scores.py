@@ -15,7 +15,8 @@ from luthier.data.encoding import Encoder
 from luthier.evaluation import jobs
 from luthier.evaluation import requests as answering
 from luthier.evaluation.prepared_task import PreparedTask, signature_context
-from luthier.experiments.evaluate import Evaluated, evaluate
+from luthier.experiments.evaluate import evaluate
+from luthier.experiments.evaluated import Evaluated
 from luthier.records import Example, Prediction
 from luthier.results.records import read_results
 from luthier.tasks.loader import load_task

@@ -12,14 +12,18 @@ import pytest
 import torch
 
 from luthier.config.compare import CompareConfig
+from luthier.config.evaluate import EvaluateConfig
 from luthier.errors import LuthierError
 from luthier.experiments.compare import compare
+from luthier.experiments.evaluate import evaluate
 from luthier.experiments.plan import Plan, read_plan
 from luthier.experiments.starts import folder_start
 from luthier.experiments.trained_arms import entry_of, job_of, trained
 from luthier.experiments.tune import tune
 from luthier.experiments.units import in_training_order, plan_units
 from luthier.methods.adapter_io import read_card
+from luthier.report.displays import as_text
+from luthier.report.evaluation import evaluation_json, row_of
 from luthier.report.page import write_report
 from luthier.results.records import ArmResult, RunResults, read_results
 from luthier.training.log import read_log
@@ -78,6 +82,25 @@ def test_every_trained_arm_is_measured_on_held_out_pairs(done: tuple[CompareConf
         assert own.margin.n == own.accuracy.n > 0
     assert len(results.preference_pairs) == 6
     assert len(arm(results, "dpo").scores) > 1, "the task's metrics of generated answers stay"
+
+
+def test_eval_says_of_an_adapter_what_the_comparison_said(done: tuple[CompareConfig, Path]) -> None:
+    config = done[0]
+    plan = read_plan(config)
+    adapter = trained(plan, plan.arm("dpo"), 0).adapter
+    given = {"model": config.model, "tasks": [config.task], "adapter": adapter, "runs": config.runs, "device": "cpu"}
+    settings = {"decoding": {"max_new_tokens": 3}, "evaluation": {"resamples": 100}}
+    (found,) = evaluate(EvaluateConfig.model_validate(given | settings))
+    expected = arm(read_results(done[1]), "dpo").preferences
+    assert found.preferences == expected
+    (alone,) = evaluate(EvaluateConfig.model_validate(given | settings | {"adapter": None}))
+    assert alone.preferences is not None
+    assert expected is not None
+    assert alone.preferences.accuracy == alone.preferences.before == expected.before
+    assert alone.preferences.margin.value == 0
+    said = json.loads(json.dumps(evaluation_json([row_of(found)])))
+    assert said["prefs"]["preferences"]["margin"]["value"] == pytest.approx(expected.margin.value)
+    assert "Held-out pairs" in as_text(found)
 
 
 def test_supervised_and_preference_arms_learn_from_the_same_prompts(done: tuple[CompareConfig, Path]) -> None:

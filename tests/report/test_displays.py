@@ -22,7 +22,7 @@ import example_run
 import luthier
 from luthier.display import DRAWN_BY, Displayed
 from luthier.evaluation.run import PredictionLog
-from luthier.experiments.evaluate import Evaluated, Evaluation
+from luthier.experiments.evaluated import Evaluated, Evaluation
 from luthier.experiments.predict import AnsweredRows
 from luthier.experiments.tune import Tuned
 from luthier.files.store import About, Entry

@@ -7,7 +7,8 @@ from dataclasses import replace
 from luthier.config.evaluate import EvaluateConfig
 from luthier.config.evaluation import ScoringConfig
 from luthier.evaluation.prepared_task import task_metrics_of
-from luthier.experiments.evaluate import Evaluated, Evaluation, evaluate
+from luthier.experiments.evaluate import evaluate
+from luthier.experiments.evaluated import Evaluated, Evaluation
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.progress import say
 from luthier.results.compared import Compared

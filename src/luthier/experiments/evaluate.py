@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 
 from luthier.arguments import require_settings
 from luthier.config.evaluate import EvaluateConfig
 from luthier.config.evaluation import EngineConfig
-from luthier.display import Displayed
 from luthier.errors import ConfigError, LuthierError, collecting, raise_faults
 from luthier.evaluation.context import EvaluationContext
 from luthier.evaluation.engines import Engines, device_for, open_engines
 from luthier.evaluation.jobs import EvaluationJob
-from luthier.evaluation.measured import Judging, Measured, MeasuredGroup, NativeTask
+from luthier.evaluation.measured import Measured, MeasuredGroup, NativeTask
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder, with_exemplars
 from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
 from luthier.experiments.answers_file import write_answers, write_harness_answers
 from luthier.experiments.asked_tasks import AskedTask, left_out, load_asked, named_tasks, nothing_left
+from luthier.experiments.evaluated import Evaluated, Evaluation
+from luthier.experiments.evaluated_pairs import pairs_of_tasks, preferences_of
 from luthier.experiments.harness import Asked, apart, load_harness, prepare_harness
 from luthier.experiments.helm import HelmMeter, helm_meter
 from luthier.experiments.lower_precision import EXAMPLES
@@ -41,77 +42,15 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import folder_digest, load_model
 from luthier.progress import say
 from luthier.records import Prediction, Score
-from luthier.results.change import Change
-from luthier.results.compared import Compared
 from luthier.results.contamination import Contamination
 from luthier.results.guessing import majority_baseline
 from luthier.results.scores import change, score
 from luthier.results.seven import Seven
 from luthier.tasks.loader import load_examples, load_exemplar_pool
-from luthier.tasks.schema import Task
 from luthier.threads import threads_in_words
 
 if TYPE_CHECKING:
     from luthier.evaluation.harness.task import HarnessTask
-
-
-@dataclass(frozen=True)
-class Evaluated(Displayed):
-    """One task, measured.
-
-    Attributes:
-        task: The task.
-        scores: The primary output first.
-        shots_used: Fewest and most exemplars that fitted.
-        dropped: Examples that do not fit and were not answered.
-        log: The predictions and the time that they took.
-        parts: The scores of each part of the test split, where the task names parts.
-        extracted: The scores by each further way of taking the answer out, where the task names several.
-        majority: What the most frequent answer scores; None where the answers are no classes.
-        chance: What guessing scores, or None.
-        coarser: The primary output less that of the model's own weights where the engine's are coarser, or less that
-            of float32 products, for the first examples, where products are in a lower precision.
-        same: Share of answers that are then the same.
-        seven: What the suite ``helm`` measures; None where it was not asked for.
-        contamination: How much of the items stands in what the adapter was trained on; None without an adapter.
-        compared: A second model on the same examples; None where none was named.
-        seven_compared: What the suite ``helm`` measures of that model.
-    """
-
-    view: ClassVar[str] = "evaluated task"
-
-    task: Task | Judging
-    scores: tuple[Score, ...]
-    shots_used: tuple[int, int]
-    dropped: int
-    log: PredictionLog
-    parts: Mapping[str, tuple[Score, ...]]
-    extracted: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
-    majority: float | None = None
-    chance: float | None = None
-    coarser: Change | None = None
-    same: float | None = None
-    seven: Seven | None = None
-    contamination: Contamination | None = None
-    compared: Compared | None = None
-    seven_compared: Seven | None = None
-
-    def __repr__(self) -> str:
-        return f"<Evaluated {self.task.name}: {self.scores[0]}>"
-
-
-class Evaluation(Displayed, list[Evaluated]):
-    """The tasks that were measured, in order.
-
-    Attributes:
-        averages: Of the suites that were asked for.
-    """
-
-    view: ClassVar[str] = "evaluation"
-
-    def __init__(self, found: Iterable[Evaluated], averages: Sequence[SuiteScore] = ()) -> None:
-        super().__init__(found)
-        self.averages = tuple(averages)
 
 
 def evaluate(config: EvaluateConfig) -> Evaluation:
@@ -143,13 +82,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     adapter = config.adapter
     attached = load_adapter(model, adapter, any_base=config.any_base) if adapter else None
     model.keep_free(model.virtual_tokens)
-    prepared: list[_Prepared] = []
-    for asked in loaded:
-        with collecting(faults), left_out(asked):
-            task = asked.task
-            examples = load_examples(task, "test", limit=config.data.test, seed=config.seed, evaluation=True)
-            ready = PreparedTask(task, make_encoder(model, task, config.data), tuple(examples))
-            prepared.append(_Prepared(ready, asked.by_name))
+    prepared = _prepare(loaded, model, config, faults)
     if not prepared and not theirs and not faults:
         faults.append(nothing_left(config.tasks))
     meter = _meter(config, model, theirs, faults)
@@ -165,12 +98,32 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             given = (evaluation, config.shots, config.seed, config.answers, meter)
             evaluator = _Evaluator(model, context, engines, *given, _trained(config, prepared))
             found = evaluator.evaluate_all(prepared)
+            pairs = pairs_of_tasks(model, [one.ready for one in prepared])
+            logs = pairs.logs(context)
             others = [evaluator.evaluate_harness(item) for item in harness.tasks]
             sums = [evaluator.sum_up(group, others) for group in harness.groups]
-            return Evaluation([*found, *others, *sums], _averages(found, config))
     finally:
         if attached is not None:
             attached.detach()
+    if pairs.pairs:
+        with using_store(config.runs, remake_damaged=config.remake_damaged):
+            base = pairs.logs(replace(context, adapter="")) if adapter else logs
+        known = preferences_of(logs, base, evaluation, config.seed)
+        found = [replace(item, preferences=known.get(item.task.name)) for item in found]
+    return Evaluation([*found, *others, *sums], _averages(found, config))
+
+
+def _prepare(
+    loaded: Sequence[AskedTask], model: LanguageModel, config: EvaluateConfig, faults: list[LuthierError]
+) -> list[_Prepared]:
+    prepared: list[_Prepared] = []
+    for asked in loaded:
+        with collecting(faults), left_out(asked):
+            task = asked.task
+            examples = load_examples(task, "test", limit=config.data.test, seed=config.seed, evaluation=True)
+            ready = PreparedTask(task, make_encoder(model, task, config.data), tuple(examples))
+            prepared.append(_Prepared(ready, asked.by_name))
+    return prepared
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from luthier.report.helm_wins import win_table
 from luthier.report.html import resource, template
 from luthier.report.learning_curve import curve_tables, notes_of, verdicts
 from luthier.report.merged import combined_table, merged_table
+from luthier.report.preference_tables import pairs_table
 from luthier.report.record_tables import Described, answered_table, score_table, task_table, tuned_table
 from luthier.report.sample_table import sample_table
 from luthier.report.sequence_tables import sequence_tables, sequence_verdicts
@@ -119,12 +120,17 @@ def _evaluation(measured: Sequence[Any]) -> View:
     """Show tasks as ``luthier eval`` does; of a single one every score."""
     first = evaluation_table([row_of(item) for item in measured], getattr(measured, "averages", ())).table
     more = [score_table(item.scores, of=item.task.name) for item in measured if len(item.scores) > 1]
+    pairs = [
+        pairs_table([(item.task.name, item.preferences)], lambda own: f"; {own.words()} in brackets")
+        for item in measured
+        if item.preferences is not None
+    ]
     seven = [item.seven for item in measured if item.seven is not None]
     if not seven:
-        return View([first], folded=more)
+        return View([first, *pairs], folded=more)
     shown, *behind = helm_tables(seven)
     wins = [win_table(models)] if len(models := models_of(measured)) > 1 else []
-    return View([first, shown, *wins], folded=[*behind, *more], notes=helm_notes(seven))
+    return View([first, *pairs, shown, *wins], folded=[*behind, *more], notes=helm_notes(seven))
 
 
 def models_of(measured: Sequence[Any]) -> dict[str, list[Seven]]:

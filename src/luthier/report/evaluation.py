@@ -19,6 +19,7 @@ from luthier.report.terminal import DrawnTable, draw
 from luthier.results.change import Change
 from luthier.results.compared import Compared
 from luthier.results.contamination import Contamination
+from luthier.results.preference_records import PreferenceResult
 from luthier.results.seven import Seven
 
 
@@ -44,6 +45,7 @@ class EvaluationRow:
         contamination: How much of the items stands in what the model was tuned on; None for a model as it is.
         compared: A second model on the same examples.
         seven_compared: What the suite ``helm`` measured of that model.
+        preferences: What the model makes of held-out pairs; None where the task has none.
     """
 
     task: str
@@ -63,6 +65,7 @@ class EvaluationRow:
     contamination: Contamination | None = None
     compared: Compared | None = None
     seven_compared: Seven | None = None
+    preferences: PreferenceResult | None = None
 
     @property
     def normalised(self) -> float | None:
@@ -103,6 +106,7 @@ def row_of(found: Any) -> EvaluationRow:
         contamination=found.contamination,
         compared=found.compared,
         seven_compared=found.seven_compared,
+        preferences=found.preferences,
     )
 
 
@@ -237,6 +241,7 @@ def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore
             "extracted": {name: _plain(scores) for name, scores in row.extracted.items()},
         }
         | _plain_contamination(row)
+        | _plain_preferences(row)
         | _plain_cost(row)
         for row in rows
     }
@@ -253,6 +258,14 @@ def evaluation_json(rows: Sequence[EvaluationRow], averages: Sequence[SuiteScore
 
 def _plain(scores: Sequence[Score]) -> list[dict[str, object]]:
     return [{key: _finite(value) for key, value in asdict(score).items()} for score in scores]
+
+
+def _plain_preferences(row: EvaluationRow) -> dict[str, object]:
+    """Return what is known of held-out pairs; nothing where the task has none."""
+    if row.preferences is None:
+        return {}
+    known = asdict(row.preferences).items()
+    return {"preferences": {name: {key: _finite(value) for key, value in own.items()} for name, own in known}}
 
 
 def _plain_contamination(row: EvaluationRow) -> dict[str, object]:

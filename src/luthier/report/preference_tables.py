@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from luthier.records import Score
 from luthier.report import formatting
 from luthier.report.intervals import Intervals, intervals_of
@@ -16,8 +18,17 @@ _FALLEN = 0.5
 def preference_table(results: RunResults) -> Table | None:
     """One row for the base and each trained arm; None where the task has no pairs."""
     found = [(arm.name, arm.preferences) for arm in results.arms if arm.preferences is not None]
-    if not found:
-        return None
+    trained = [arm for arm in results.arms if arm.preferences is not None]
+    return pairs_table(found, lambda intervals: interval_note(trained, intervals)) if found else None
+
+
+def pairs_table(found: Sequence[tuple[str, PreferenceResult]], held: Callable[[Intervals], str]) -> Table:
+    """One row for the base and each of some models, by name.
+
+    Args:
+        found: What is known of each, on the same pairs.
+        held: Says what the intervals hold, as a continuation of a sentence.
+    """
     before = found[0][1].before
     shown = [value for _, own in found for value in (own.accuracy, own.change, own.accuracy_by_token, own.margin)]
     intervals = intervals_of([before, *shown])
@@ -25,9 +36,8 @@ def preference_table(results: RunResults) -> Table | None:
     columns = (Column("Arm", number=False), *(Column(title) for title in titles))
     base = (Cell("base", tone="muted"), value_cell(before, _DIGITS, intervals), *[Cell("", tone="muted")] * 5)
     rows = (base, *(_row(name, own, intervals) for name, own in found))
-    trained = [arm for arm in results.arms if arm.preferences is not None]
     note = (
-        f"{before.n:,} held-out pairs{interval_note(trained, intervals)}. Pair accuracy: the chosen answer is likelier "
+        f"{before.n:,} held-out pairs{held(intervals)}. Pair accuracy: the chosen answer is likelier "
         "than the rejected one, by the sum over its tokens; by token: by their mean, so that length counts for "
         "nothing. Margin: what the arm raised the chosen answer above the rejected one, against the base. Chosen "
         "fell: the chosen answer became less likely than the base finds it. Change: paired, from the base; ▲ and ▼ "
