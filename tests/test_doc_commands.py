@@ -29,6 +29,7 @@ NOT_RUN = {
     "luthier eval --model mini --adapter my-lora --tasks lm_eval:": "data sets of the hub",
     "luthier compare --model mini --task topic --retain everyday,lm_eval:": "data sets of the hub",
     "luthier curve --task dialogue_summary --sizes 50,": "the tasks have four rows here",
+    "luthier compare recipes/claims/cures-": "half an hour of two cores; tests/recipes/test_claims.py reads the files",
     "luthier eval --model Helsinki-NLP/opus-mt-en-de": "a model of the hub",
 }
 """Beginnings of the commands that cannot run here, and why."""

@@ -177,6 +177,7 @@ def test_what_is_trained_first_comes_first() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_passes")
 def test_workers_give_the_same_bytes(tmp_path: Path) -> None:
     config = asked(tmp_path)
     one = compare(config)
