@@ -80,6 +80,10 @@ class DivergenceError(TrainingError):
     """The loss or the weights of a training are not finite: other trainings may go on."""
 
 
+class NoSignalError(DivergenceError):
+    """Most steps of a training on rewards have nothing to learn from: other trainings may go on."""
+
+
 class StoreError(LuthierError):
     """The run store cannot be read or written."""
 

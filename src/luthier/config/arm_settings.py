@@ -35,7 +35,8 @@ class ArmConfig(Settings):
     objective: str = "cross_entropy"
     """What training minimises, or an objective with its settings as ``{dpo: {beta: 0.1}}``: ``cross_entropy`` learns
     the targets, and the chosen answers of preferences; ``dpo``, ``robust``, ``ipo``, ``dpo_norm``, ``hinge``,
-    ``apo_zero``, ``apo_down``, ``simpo``, ``orpo`` and ``kto`` learn from preferences."""
+    ``apo_zero``, ``apo_down``, ``simpo``, ``orpo`` and ``kto`` learn from preferences; ``grpo`` and ``rloo`` learn from
+    what the model's own answers are worth, as ``{grpo: {reward: exact_match}}``."""
     objective_settings: dict[str, Any] = Field(default_factory=dict)
     """The objective's own settings, e.g. ``{beta: 0.1, nll: 0.2}``."""
     start: Name | None = None

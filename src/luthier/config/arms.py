@@ -37,6 +37,8 @@ PRESETS: dict[str, ArmConfig] = {
     "orpo": ArmConfig(name="orpo", method="lora", objective="orpo"),
     "kto": ArmConfig(name="kto", method="lora", objective="kto"),
     "apo_zero": ArmConfig(name="apo_zero", method="lora", objective="apo_zero"),
+    "grpo": ArmConfig(name="grpo", method="lora", objective="grpo", objective_settings={"reward": "rougeL"}),
+    "rloo": ArmConfig(name="rloo", method="lora", objective="rloo", objective_settings={"reward": "rougeL"}),
 }
 RENAMED_PRESETS = {"mixture": "full_replay"}
 FEW_SHOT = "few_shot"

@@ -1,4 +1,4 @@
-"""What arms with a preference objective learn from: the pairs, or the judged answers, of the target's splits."""
+"""What arms with another objective than the targets learn from: pairs, judged answers, or prompts, of the target."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from luthier.config.arms import Arm
 from luthier.data.encoding import Encoder
 from luthier.data.preferences import Judged, Pair, pairs_of
 from luthier.errors import ConfigError, DataError, LuthierError, collecting, raise_faults
+from luthier.experiments.reward_data import AnswerRoom, require_reward, with_room
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.objectives.kto import KTO
+from luthier.objectives.policy_gradient import PolicyGradient
 from luthier.records import Example
 from luthier.tasks.loader import TaskData
-from luthier.training.job import TrainingData, objective_of, validation_set
+from luthier.training.job import TrainingData, objective_of, reward_of, validation_set
 from luthier.training.stream import PreparedRecords, prepare_records, training_set
 
 
@@ -54,6 +56,7 @@ def check_objectives(arms: Sequence[Arm]) -> None:
     for arm in arms:
         with collecting(faults):
             kind = kind_of(arm)
+            reward = reward_of(arm) if kind else None
             given = (
                 ("replay", arm.replay is not None),
                 ("mixture", bool(arm.mixture)),
@@ -62,13 +65,14 @@ def check_objectives(arms: Sequence[Arm]) -> None:
             for key, is_given in given:
                 if kind and is_given:
                     what = f"the objective {arm.objective} learns from {kind}, and has no `{key}`"
-                    fix = "Leave it out; `nll`, `anchor.l2` or a start of its own hold such an arm near to that."
+                    own = "`beta`" if reward is not None else "`nll`"
+                    fix = f"Leave it out; {own}, `anchor.l2` or a start of its own hold such an arm near to that."
                     faults.append(ConfigError(what, where=f"arm '{arm.name}', {key}", fix=fix))
     raise_faults("the arms have faults", faults)
 
 
 def read_preferences(
-    arms: Sequence[Arm], splits: TaskData, name: str, encoder: Encoder, *, max_lost: float, where: str
+    arms: Sequence[Arm], splits: TaskData, name: str, room: AnswerRoom, *, max_lost: float, where: str
 ) -> dict[str, PreferenceData]:
     """Encode what the arms learn from, each kind of records once.
 
@@ -76,12 +80,13 @@ def read_preferences(
         arms: What is compared.
         splits: The target's, with the bad answers where an arm learns from those.
         name: Of the target.
-        encoder: Of the target.
+        room: The target's encoder, and the tokens of an answer that a model draws.
         max_lost: Share of the records that may be left out.
         where: The target as the user named it.
 
     Raises:
-        DataError: There is no record of a kind that an arm needs, or too many do not fit; all such faults.
+        DataError: There is no record of a kind that an arm needs, too many do not fit, or nothing can be rewarded; all
+            such faults.
     """
     faults: list[LuthierError] = []
     found: dict[str, PreferenceData] = {}
@@ -90,14 +95,17 @@ def read_preferences(
         if kind and kind not in found:
             with collecting(faults):
                 objective = objective_of(arm)
-                train = prepare_records(objective, splits.train, encoder)
+                train = with_room(prepare_records(objective, splits.train, room.encoder), room)
                 _require_records(train, kind, f"arm '{arm.name}', {where}", max_lost)
-                validation = prepare_records(objective, splits.validation, encoder)
+                validation = with_room(prepare_records(objective, splits.validation, room.encoder), room)
                 answered = tuple(own for own in splits.validation if own.targets)
                 found[kind] = PreferenceData(
                     TrainingData(training_set(name, train.records), validation_set(answered, validation.records)),
                     tuple(_notes(kind, {"training": train, "validation": validation})),
                 )
+        if kind in found:
+            with collecting(faults):
+                require_reward(arm, found[kind].training.train.records, where)
     raise_faults("the target's rows do not fit the arms", faults)
     return found
 
@@ -115,6 +123,8 @@ def _require_records(train: PreparedRecords[Any], kind: str, where: str, max_los
     if not train.records:
         what = f"the training split has no {kind}" + (f" ({reasons})" if reasons else "")
         fix = "Give rows with chosen and rejected, or for kto with prompt, completion and label."
+        if kind == PolicyGradient.learns_from:
+            fix = "Give rows with a prompt and a right answer, and leave room for answers."
         raise DataError(what, where=where, fix=f"{fix} `luthier check` shows what there is.")
     if len(train.dropped) > max_lost * total:
         what = f"{len(train.dropped):,} of {total:,} {kind} cannot be learned from ({reasons})"

@@ -13,9 +13,10 @@ from luthier.config.replay import SELF, TASKS
 from luthier.data.encoding import Encoder
 from luthier.data.shares import Measured, shares
 from luthier.errors import DataError
-from luthier.evaluation.prepared_task import PreparedTask, make_encoder
+from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder
 from luthier.experiments.preference_data import PreferenceData, kind_of, read_preferences
 from luthier.experiments.replay import REPLAYED, ReplaySources, fisher_records, replay_pools, with_replayed
+from luthier.experiments.reward_data import AnswerRoom
 from luthier.experiments.selections import SelectionKey, read_selections, selection_key
 from luthier.objectives.cross_entropy import CrossEntropy
 from luthier.objectives.objective import Objective
@@ -164,7 +165,7 @@ def read_arms_data(
             arms,
             judged,
             target.task.name,
-            target.encoder,
+            AnswerRoom(target.encoder, generation_settings_of(target.task, sources.config.decoding).new_tokens),
             max_lost=sources.config.data.max_lost,
             where=where,
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _REPLACEMENT = "\ufffd"
 """What decoders write for the first bytes of a character."""
@@ -17,11 +17,13 @@ class Generation:
         text: Up to the end token or the first stop string, neither included.
         tokens: Number of generated tokens, the end token included.
         finish: ``"stop"`` (end token or stop string), ``"length"``, or ``"cancelled"``.
+        ids: The generated tokens, where torch generated them one by one; they are no part of a comparison.
     """
 
     text: str
     tokens: int
     finish: str
+    ids: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class GeneratedText:
 
     def finished(self, finish: str) -> Generation:
         """Return what was generated; ``finish`` says why the sequence has ended."""
-        return Generation(self.text(), len(self.tokens), finish)
+        return Generation(self.text(), len(self.tokens), finish, tuple(self.tokens))
 
     def _stops(self) -> bool:
         """Search the text of the newest tokens for stop strings, and the whole text where one seems to be."""

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from luthier.config.base import Settings
 from luthier.data.batching import plan_batches, plan_even_batches
 from luthier.data.encoding import Encoder
 from luthier.models.language_model import LanguageModel
+from luthier.objectives.policy_settings import PolicySettings
 from luthier.records import Dropped, Encoded, Example
 
 
@@ -125,6 +128,18 @@ class StartsAtReference(Protocol):
 
     def gap_at_start(self, model: LanguageModel, batch: MicroBatch[Any]) -> float:
         """Return how far the loss of a batch is from what it must be where the model is its reference, relatively."""
+
+
+@runtime_checkable
+class LearnsFromOwnAnswers(Protocol):
+    """An objective whose records of a step are answers to its prompts, which the model draws at that step."""
+
+    @property
+    def settings(self) -> PolicySettings:
+        """Its settings."""
+
+    def advantages(self, rewards: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the advantages of answers, ``(prompts, samples)``, from their rewards: NaN where there is none."""
 
 
 def cut_into_micro_batches(

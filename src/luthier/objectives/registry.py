@@ -13,11 +13,13 @@ from luthier.objectives.divergence import Divergence
 from luthier.objectives.dpo import DPO, Hinge, NormalisedDPO, RobustDPO
 from luthier.objectives.easy_examples import EasyExamples
 from luthier.objectives.elastic_weights import ElasticWeights
+from luthier.objectives.grpo import GRPO
 from luthier.objectives.ipo import IPO
 from luthier.objectives.kto import KTO
 from luthier.objectives.objective import Objective
 from luthier.objectives.orpo import ORPO
 from luthier.objectives.penalty import L2StartingPoint, Penalty
+from luthier.objectives.rloo import RLOO
 from luthier.objectives.simpo import SimPO
 
 OBJECTIVES: Mapping[str, type[Any]] = {
@@ -25,6 +27,7 @@ OBJECTIVES: Mapping[str, type[Any]] = {
     for objective in (
         *(CrossEntropy, EasyExamples),
         *(DPO, RobustDPO, NormalisedDPO, Hinge, IPO, APOZero, APODown, SimPO, ORPO, KTO),
+        *(GRPO, RLOO),
     )
 }
 """Classes that fulfil :class:`~luthier.objectives.objective.Objective` and are made with their settings."""

@@ -21,10 +21,11 @@ from luthier.models.language_model import LanguageModel
 from luthier.objectives.divergence import Divergence, DivergenceSettings
 from luthier.objectives.easy_examples import EasyExamples
 from luthier.objectives.elastic_weights import ElasticWeights, ElasticWeightsSettings
-from luthier.objectives.objective import Objective, R
+from luthier.objectives.objective import LearnsFromOwnAnswers, Objective, R
 from luthier.objectives.penalty import L2StartingPoint, L2StartingPointSettings, Penalty
 from luthier.objectives.registry import find_objective
 from luthier.records import Example
+from luthier.rewards.reward import Reward, read_reward
 from luthier.tasks.rows.splits import digest_examples
 from luthier.training.compute import ComputeSettings
 from luthier.training.recipe import TrainingRecipe
@@ -75,6 +76,7 @@ class TrainingJob(Generic[R]):
         start: The trained weights that it begins with, of the same method and settings; None to begin with the base
             and fresh weights.
         selection: What chooses the best weights beside the target; None where the target alone does.
+        reward: What the model's own answers are worth; None where the objective does not ask.
     """
 
     name: str
@@ -89,6 +91,7 @@ class TrainingJob(Generic[R]):
     run: str = ""
     start: StartingPoint | None = None
     selection: Selection | None = None
+    reward: Reward | None = None
 
     def key_inputs(self) -> dict[str, Any]:
         """Return everything that the trained weights and the stored result depend on, as JSON can hold it."""
@@ -102,6 +105,7 @@ class TrainingJob(Generic[R]):
             "compute": self.compute.key_inputs(),
             "start": self.start.key if self.start is not None else "",
             "selection": self.selection.key_inputs() if self.selection is not None else None,
+            "reward": self.reward.signature if self.reward is not None else "",
             "code": code_digest(ENTRY_MODULES),
         }
 
@@ -167,6 +171,7 @@ def make_job(
         compute=ComputeSettings.of(model),
         start=start,
         selection=data.selection,
+        reward=reward_of(arm),
     )
 
 
@@ -178,6 +183,18 @@ def objective_of(arm: Arm) -> Objective[Any]:
     """
     name = EasyExamples.name if arm.weight_examples == "easy" else arm.objective
     return find_objective(name, arm.objective_settings, where=f"arm '{arm.name}', objective")
+
+
+def reward_of(arm: Arm) -> Reward | None:
+    """Return what the answers of an arm's model are worth; None where its objective does not ask.
+
+    Raises:
+        ConfigError: It is no reward, or the objective is wrong; of several faults, Faults.
+    """
+    objective = objective_of(arm)
+    if not isinstance(objective, LearnsFromOwnAnswers):
+        return None
+    return read_reward(objective.settings.reward, where=f"arm '{arm.name}', objective.reward")
 
 
 def default_rate(arm: Arm) -> float:

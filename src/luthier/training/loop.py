@@ -21,7 +21,7 @@ from luthier.kernels.variable_length import recomputation_contexts
 from luthier.methods.base import Attached, load_weights, snapshot, writes_to_base
 from luthier.models.frozen_activations import reuse_frozen_activations
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.objective import R, StartsAtReference, supervised_tokens
+from luthier.objectives.objective import LearnsFromOwnAnswers, R, StartsAtReference, supervised_tokens
 from luthier.objectives.penalty import PenaltyTerm, Start
 from luthier.progress import progress as show_progress
 from luthier.progress import say
@@ -164,11 +164,13 @@ def _logged_step(
     """Take one step and log it; return how far training has come, and the loss."""
     recipe, stream = training.recipe, training.stream
     rate = learning_rate(progress.step, stream.steps, recipe.peak_learning_rate, recipe.config)
-    records, reference = stream.records(progress.step), stream.references(progress.step)
     started = time.monotonic()
-    found = take_step(training, records, reference, rate, step=progress.step, micro_tokens=progress.micro_tokens)
+    made = stream.of_step(progress.step)
+    found = take_step(
+        training, made.records, made.reference, rate, step=progress.step, micro_tokens=progress.micro_tokens
+    )
     seconds = time.monotonic() - started
-    tokens = supervised_tokens(recipe.objective, records)
+    tokens = supervised_tokens(recipe.objective, made.records)
     progress = replace(
         progress,
         step=progress.step + 1,
@@ -186,6 +188,7 @@ def _logged_step(
                 "tokens_per_second": tokens / max(seconds, 1e-9),
                 "memory_bytes": peak_bytes(training.model.device),
                 "micro_tokens": found.micro_tokens,
+                **made.quantities,
                 **found.quantities,
             }
         )
@@ -193,11 +196,11 @@ def _logged_step(
 
 
 def read_again(stream: StepStream[R], recipe: TrainingRecipe[R]) -> Sequence[Encoded]:
-    """Return the sequences of all records if most are read twice or more, else none.
+    """Return the sequences of all records if most are read twice or more, else none; none that a step makes anew.
 
     Decided from the order of the steps alone, so that a run that goes on decides as before.
     """
-    if stream.order.passes < 1.5:
+    if stream.order.passes < 1.5 or isinstance(recipe.objective, LearnsFromOwnAnswers):
         return ()
     return [sequence for record in stream.data.at_once for sequence in recipe.objective.sequences(record)]
 
@@ -232,17 +235,19 @@ def _resume(folder: Path, attached: Attached, optimizer: torch.optim.AdamW) -> T
 def training_mode(model: LanguageModel, recipe: TrainingRecipe[R]) -> Iterator[None]:
     """Compute as a training does: with dropout, and recomputed activations if asked for; off again after, always.
 
-    Of an objective that is compared with its start, dropout is off.
+    Dropout is off where the model is compared with its start, or with the model that drew its answers.
     """
     config = recipe.config
     model.module.train()
     if config.activation_checkpointing:
         recompute_activations(model.module, partial(recomputation_contexts, model.module))
-    compared = isinstance(recipe.objective, StartsAtReference)
+    own_answers = isinstance(recipe.objective, LearnsFromOwnAnswers)
+    compared = own_answers or isinstance(recipe.objective, StartsAtReference)
     try:
         with without_dropout(model.module) if compared else contextlib.nullcontext(False) as dropped:
             if dropped:
-                say(f"{recipe.objective.name}: dropout is off, because the model is compared with its start")
+                other = "what drew its answers" if own_answers else "its start"
+                say(f"{recipe.objective.name}: dropout is off, because the model is compared with {other}")
             yield
     finally:
         model.module.eval()

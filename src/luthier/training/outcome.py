@@ -29,14 +29,18 @@ def require_finite(weights: Mapping[str, Tensor], *, step: int) -> None:
 
 
 def ended_worse(log: Path) -> str:
-    """Say that the loss of the last tenth of the steps is above that of the first tenth; "" where it is not."""
-    found = [line.get("loss") for line in read_log(log)]
-    losses = [float(loss) for loss in found if isinstance(loss, int | float)]
-    if len(losses) < _ENOUGH_STEPS:
+    """Say that the loss of the last tenth of the steps is above that of the first tenth; "" where it is not.
+
+    Where there are rewards, they are compared, of which more is better: the loss is about 0 at every step then.
+    """
+    lines = read_log(log)
+    of = "reward" if any("reward" in line for line in lines) else "loss"
+    values = [float(value) for line in lines if isinstance(value := line.get(of), int | float)]
+    if len(values) < _ENOUGH_STEPS:
         return ""
-    part = max(1, len(losses) // 10)
-    first, last = sum(losses[:part]) / part, sum(losses[-part:]) / part
-    if last <= first:
+    part = max(1, len(values) // 10)
+    first, last = sum(values[:part]) / part, sum(values[-part:]) / part
+    if (last <= first) if of == "loss" else (last >= first):
         return ""
-    figures = f"loss {first:.3f} at first, {last:.3f} at the end"
+    figures = f"{of} {first:.3f} at first, {last:.3f} at the end"
     return f"training ended worse than it began ({figures}). {lower_rate()}, or train longer."

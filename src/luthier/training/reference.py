@@ -55,7 +55,7 @@ def reference_logprobs(
     with entry.held("reference"):
         if not entry.finished:
             flat = [sequence for own in sequences for sequence in own]
-            logprobs = _compute(model, recipe, flat)
+            logprobs = compute_logprobs(model, recipe, flat)
             with writing(entry.work):
                 save_file({"logprobs": torch.cat(logprobs)}, entry.work / _FILE)
                 entry.finish()
@@ -79,8 +79,17 @@ def _entry(model: LanguageModel, recipe: TrainingRecipe[R], digest: str, out: Pa
 
 
 @torch.no_grad()
-def _compute(model: LanguageModel, recipe: TrainingRecipe[R], sequences: Sequence[Encoded]) -> list[Tensor]:
-    """Return float32 ``(target tokens,)`` on the CPU for each sequence, without dropout."""
+def compute_logprobs(model: LanguageModel, recipe: TrainingRecipe[R], sequences: Sequence[Encoded]) -> list[Tensor]:
+    """Return the log-probabilities (nats) of the target tokens of each sequence, as the training path computes them.
+
+    Args:
+        model: As it is; without dropout.
+        recipe: Says how many tokens a forward pass takes.
+        sequences: Any number.
+
+    Returns:
+        float32 ``(target tokens,)`` on the CPU for each.
+    """
     found: list[Tensor] = [torch.empty(0)] * len(sequences)
     training = model.module.training
     model.module.eval()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Generic, Protocol, overload
 
@@ -175,6 +175,28 @@ class StepOrder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class StepRecords(Generic[R]):
+    """What an optimizer step learns from.
+
+    Attributes:
+        records: Of the step.
+        reference: For each of them the log-probabilities of the reference; empty where there is none.
+        quantities: What the log says of them; None where it was not measured.
+    """
+
+    records: Sequence[R]
+    reference: Sequence[Tensor] = ()
+    quantities: Mapping[str, float | None] = field(default_factory=dict)
+
+
+class RecordMaker(Protocol[R]):
+    """Makes the records of a step of those of the stream, with the model as it is at that step."""
+
+    def of_step(self, stream: StepStream[R], step: int) -> StepRecords[R]:
+        """Return what a step (from 0) learns from."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepStream(Generic[R]):
     """Optimizer steps over a training set.
 
@@ -182,11 +204,14 @@ class StepStream(Generic[R]):
         data: The records.
         order: Which of them make each step.
         reference: For each record the log-probabilities of the reference; empty where the objective needs none.
+        maker: Makes the records of each step, when it comes, of those that are in it; None where they are learned from
+            as they are.
     """
 
     data: TrainingSet[R]
     order: StepOrder
     reference: Sequence[Tensor] = ()
+    maker: RecordMaker[R] | None = None
 
     @property
     def steps(self) -> int:
@@ -208,6 +233,12 @@ class StepStream(Generic[R]):
         if isinstance(records, LazyRecords):
             return [records.at_visit(place, visit) for place, visit in self.order.visits(step)]
         return [records[place] for place in self.indices(step)]
+
+    def of_step(self, step: int) -> StepRecords[R]:
+        """Return what a step (from 0) learns from: its records, or what is made of them with the model as it is."""
+        if self.maker is not None:
+            return self.maker.of_step(self, step)
+        return StepRecords(self.records(step), self.references(step))
 
     def references(self, step: int) -> list[Tensor]:
         """Return the reference's log-probabilities of a step's records; nothing where there are none."""

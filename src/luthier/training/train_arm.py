@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,14 +20,16 @@ from luthier.kernels.peak_memory import greatest, peak_bytes, reset_peak
 from luthier.methods.adapter_io import Card, load_adapter, save_adapter
 from luthier.methods.base import Attached, begin_with, count, snapshot
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.objective import R, StartsAtReference
+from luthier.objectives.objective import LearnsFromOwnAnswers, R, StartsAtReference
 from luthier.progress import say
 from luthier.training.checkpoint import TrainingProgress
 from luthier.training.job import TrainingJob, faults_naming_arm
 from luthier.training.log import logged_peaks, target_score_at, validation_scores
 from luthier.training.loop import train
+from luthier.training.own_answers import OwnAnswers
 from luthier.training.reference import reference_logprobs
 from luthier.training.start import StartingPoint
+from luthier.training.stream import RecordMaker
 from luthier.training.trained import (
     Trained,
     TrainingCosts,
@@ -57,7 +59,7 @@ def train_arm(
             call finds it.
 
     Raises:
-        DivergenceError: The loss or the weights are not finite.
+        DivergenceError: The loss or the weights are not finite, or the model's own answers teach nothing.
         StoreError: The store cannot be written.
     """
     assert model.digest == job.model, "the job was made for this model"
@@ -91,11 +93,13 @@ def _train(
             del began_with
         reference, held_out[:] = references or _references(model, job, out, _start_of(job))
         recipe = replace(job.recipe, objective=job.recipe.objective.fitted(data.records, reference))
+        # The weights are those of the start now, also where a checkpoint is loaded later.
+        own: RecordMaker[Any] | None = OwnAnswers(model, attached, job, entry.work) if _draws(job) else None
         with faults_naming_arm(job.name):
             progress = train(
                 model,
                 attached,
-                replace(job.stream, reference=reference),
+                replace(job.stream, reference=reference, maker=own),
                 recipe,
                 folder=entry.work,
                 out=out,
@@ -106,6 +110,11 @@ def _train(
             _store(model, job, attached, entry, progress)
     finally:
         attached.detach()
+
+
+def _draws(job: TrainingJob[R]) -> bool:
+    """Whether a training learns from answers that the model draws."""
+    return isinstance(job.recipe.objective, LearnsFromOwnAnswers)
 
 
 def _references(model: LanguageModel, job: TrainingJob[R], out: Path, start: str) -> tuple[list[Tensor], list[Tensor]]:
