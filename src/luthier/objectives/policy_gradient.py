@@ -31,8 +31,11 @@ class PolicyGradient(ABC):
     """−min(ratio · A, clipped ratio · A) + β · KL, where A is the advantage of an answer over those beside it.
 
     Of KL the k3 estimator is taken (Schulman 2020): e^d − d − 1 of each token, d the reference's log-probability minus
-    the model's. The reference is the start. Dropout is off. Before answers are drawn, the loss of a record is the
-    negative log-likelihood of its target: so the validation loss is that of supervised tuning.
+    the model's, times the token's ratio, which makes its gradient that of the divergence (DeepSeek-V3.2,
+    arXiv:2512.02556; TRL's default). The reference is the start. Dropout is off.
+
+    Before answers are drawn, the loss of a record is the negative log-likelihood of its target: so the validation loss
+    is that of supervised tuning.
 
     Attributes:
         by_token: Whether a ratio is that of a token and the loss is divided by the tokens of all answers of the step;
@@ -100,7 +103,8 @@ class PolicyGradient(ABC):
         drawn = [own for place in order if (own := batch.records[place].drawn) is not None]
         lengths = [len(answer.target_ids) for answer in answers]
         logprobs = model.branch_logprobs([[batch.records[place].answer for place in group] for group in groups])
-        ratios = torch.exp(self.log_ratios(logprobs - _old(drawn, logprobs), lengths))
+        moved = logprobs - _old(drawn, logprobs)
+        ratios = torch.exp(self.log_ratios(moved, lengths))
         gained = self._of_each(ratios, drawn, lengths)
         total = -torch.minimum(ratios * gained, self._clipped(ratios) * gained).sum()
         quantities: dict[str, float] = {}
@@ -108,11 +112,11 @@ class PolicyGradient(ABC):
             quantities["clipped"] = float((self._clipped(ratios) * gained < ratios * gained).sum())
         if batch.reference:
             gap = torch.cat([batch.reference[place] for place in order]) - logprobs
-            divergence = (torch.expm1(gap) - gap).sum()
-            total = total + self.settings.beta * divergence
+            divergence = torch.expm1(gap) - gap
+            total = total + self.settings.beta * (torch.exp(moved) * divergence).sum()
             # The log divides by the normaliser; this is to be that of a token, whatever the objective.
             per_token = self.normaliser(batch.step) / _answer_tokens(batch.step)
-            quantities["kl"] = float(divergence.detach()) * per_token
+            quantities["kl"] = float(divergence.detach().sum()) * per_token
         return LossSum(total, quantities)
 
     def _learned(self, batch: MicroBatch[Attempt]) -> list[int]:

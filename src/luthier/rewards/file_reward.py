@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from luthier.errors import ConfigError, DataError, did_you_mean
-from luthier.files.digests import digest
+from luthier.files.digests import digest, file_digest
 from luthier.metrics.metric import FloatArray
 from luthier.records import Example, Prediction
 from luthier.user_path import user_path
@@ -95,7 +95,10 @@ def read_function(written: str, *, where: str) -> FileReward:
 
 
 def _run(path: Path, where: str) -> ModuleType:
-    name = f"luthier_reward_{digest(str(path.absolute()))[:16]}"
+    # A file as it is now runs once in a process: it may read a model, and every key asks for its functions.
+    name = f"luthier_reward_{digest([str(path.absolute()), file_digest(path)])[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None, "a file that ends in .py has one"

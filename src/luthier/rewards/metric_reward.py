@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luthier.errors import ConfigError
+from luthier.errors import ConfigError, LuthierError
 from luthier.metrics.metric import FloatArray, Metric
 from luthier.metrics.registry import get_metric, metric_outputs
 from luthier.records import Example, Prediction
@@ -47,7 +47,10 @@ def read_metric(name: str, *, where: str) -> MetricReward:
         ConfigError: There is none, or it has no value for one example alone.
     """
     outputs = metric_outputs()
-    metric = get_metric(outputs.get(name, name))
+    try:
+        metric = get_metric(outputs.get(name, name))
+    except LuthierError as fault:
+        raise ConfigError(fault.what, where=where, fix=fault.fix) from None
     if metric.name in _OF_CORPORA:
         what = f"{metric.name} is a number of many answers together, and of one alone mostly 0"
         raise ConfigError(what, where=where, fix=f"Take {_OF_CORPORA[metric.name]}.")
