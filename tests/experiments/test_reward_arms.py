@@ -163,7 +163,7 @@ def test_a_training_killed_at_any_place_goes_on_to_the_same_bits(
     at: str, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Answers are drawn in several portions, of which the last is killed; or their rewards; or the step after."""
-    more = {"training": QUICK | {"steps": 5, "validations": 0, "checkpoint_seconds": 0}}
+    more: dict[str, Any] = {"training": QUICK | {"steps": 5, "validations": 0, "checkpoint_seconds": 0}}
     more |= {"evaluation": {"resamples": 100, "batch_tokens": 32}}
     whole = trained_log(asked(tmp_path / "whole", [arm(folder=tmp_path / "whole", **settings)], **more))
     config = asked(tmp_path / "killed", [arm(folder=tmp_path / "killed", **settings)], **more)

@@ -24,6 +24,12 @@ def objective(name: str, **settings: Any) -> Any:
     return find_objective(name, {"reward": "exact_match", "samples": 4, **settings}, where="test")
 
 
+def test_the_model_is_asked_for_its_own_answers() -> None:
+    found = {name: isinstance(find_objective(name, {}, where="test"), LearnsFromOwnAnswers) for name in ("dpo", "kto")}
+    assert not any(found.values())
+    assert all(isinstance(objective(name), LearnsFromOwnAnswers) for name in ("grpo", "rloo"))
+
+
 @pytest.mark.parametrize(
     ("name", "rewards", "expected"),
     [
@@ -51,7 +57,7 @@ def losses(name: str, ratio: float, advantages: list[float], clip: float = 0.2) 
     records = drawn(advantages, old)
     made = objective(name, clip=clip, updates=2)
     found = made.loss(model, MicroBatch(records, records))
-    return float(found.total.detach()) / made.normaliser(records)
+    return float(found.total.detach()) / float(made.normaliser(records))
 
 
 def test_clipped_ratios_of_tokens_by_hand() -> None:
@@ -132,7 +138,6 @@ def test_before_answers_are_drawn_the_loss_is_that_of_the_targets() -> None:
     expected = -float(torch.cat(logprobs(model, records)).mean())
     for name in ("grpo", "rloo"):
         made = objective(name)
-        assert isinstance(made, LearnsFromOwnAnswers)
         found = made.loss(model, MicroBatch(records, records))
         assert float(found.total.detach()) / made.normaliser(records) == pytest.approx(expected, rel=1e-5)
 

@@ -74,7 +74,7 @@ def trainer(name: str, folder: Path, work: Path, settings: dict[str, Any]) -> tu
     pairs = [ids(item) for item in answers()]
     prompts, completions = [prompt for prompt, _ in pairs], [answer for _, answer in pairs]
     texts = ["x"] * len(pairs)
-    more = (None, texts, None, {}, None, None) if name == "grpo" else (texts,)
+    more: tuple[Any, ...] = (None, texts, None, {}, None, None) if name == "grpo" else (texts,)
     made._generate = lambda _: (prompts, completions, *more)
     return made, made._generate_and_score_completions([{"prompt": "a cat"}] * len(pairs))
 

@@ -15,7 +15,7 @@ from luthier.evaluation.timed_answers import Asked, WritingRates, Written, time_
 from luthier.experiments.estimate import Lengths, between, lengths_of, timing_seconds, wall_seconds, writing_seconds
 from luthier.experiments.libraries import import_lazy_libraries
 from luthier.experiments.plan import Plan
-from luthier.experiments.questions import Questions, Way, asked_in, asked_in_validation
+from luthier.experiments.questions import Questions, Way, asked_in, asked_in_draw, asked_in_validation
 from luthier.experiments.workload import UnitWork, count_arms, count_work, validations_of
 from luthier.kernels.peak_memory import reset_peak
 from luthier.methods.merging import Mergeable
@@ -127,6 +127,9 @@ class _Meter:
         done = 0 if searched else steps_taken(job.entry(self._plan.config.runs).work)
         left = job.stream.steps - done
         seconds = measured.steps.seconds(left, count_tokens(job.stream, job.recipe.objective, first=done))
+        drawn, updates = asked_in_draw(self._plan, job)
+        for own in drawn:
+            seconds += left / updates * self._answering(own, measured.rates, measured.rates.lengths.get(own.task))
         validations = validations_of(job) * left / job.stream.steps
         if validations:
             seconds += validations * self._validation(job, measured.steps, measured.rates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.measured import Measured, NativeTask
@@ -17,6 +17,7 @@ from luthier.experiments.workload import UnitWork
 from luthier.inference.stop_conditions import StopConditions
 from luthier.metrics.task_metrics import TOKEN_LOSS
 from luthier.models.language_model import LanguageModel
+from luthier.objectives.objective import LearnsFromOwnAnswers, Objective
 from luthier.records import Encoded, Example
 from luthier.training.job import TrainingJob
 from luthier.training.training_task import TrainingTask
@@ -128,6 +129,15 @@ def asked_in_validation(plan: Plan, job: TrainingJob[Encoded]) -> list[Questions
     count = job.recipe.config.validation_examples
     asked = [(job.task, job.validation.examples), *((own.task, own.examples) for own in others)]
     return [found for task, examples in asked for found in _asked_of(plan, task, examples[:count])]
+
+
+def asked_in_draw(plan: Plan, job: TrainingJob[Any]) -> tuple[list[Questions], int]:
+    """Return what a model answers at once to learn from it, and the steps that do; nothing of other trainings."""
+    objective: Objective[Any] = job.recipe.objective
+    if not isinstance(objective, LearnsFromOwnAnswers):
+        return [], 1
+    examples = [record.example for record in job.stream.records(0) for _ in range(objective.settings.samples)]
+    return _asked_of(plan, job.task, examples), objective.settings.updates
 
 
 def _asked_of(plan: Plan, task: TrainingTask, chosen: Sequence[Example]) -> list[Questions]:

@@ -16,7 +16,7 @@ from luthier.data.batching import plan_steps
 from luthier.data.encoding import Encoder
 from luthier.data.quotas import QuotaOrder
 from luthier.files.digests import digest
-from luthier.objectives.objective import Objective, R
+from luthier.objectives.objective import LearnsFromOwnAnswers, Objective, R
 from luthier.records import Dropped, Example
 
 _SAMPLE = 64
@@ -257,8 +257,10 @@ def shuffled_stream(data: TrainingSet[R], config: TrainingConfig, *, seed: int) 
 def count_tokens(stream: StepStream[R], objective: Objective[R], *, first: int = 0) -> TokenCounts:
     """Count the tokens that the steps of a stream read, from step ``first`` on.
 
-    Where records are made as they are read, the count is that of a few of them, multiplied.
+    Where records are made as they are read, the count is that of a few of them, multiplied. Where the model draws
+    answers to them, these are counted as long as the targets.
     """
+    answers = objective.settings.samples if isinstance(objective, LearnsFromOwnAnswers) else 1
     if not stream.data.at_once:
         some = [objective.tokens(record) for record in stream.data.some]
         read = (stream.steps - first) * len(stream.indices(0)) * sum(some) // max(1, len(some))
@@ -266,7 +268,8 @@ def count_tokens(stream: StepStream[R], objective: Objective[R], *, first: int =
     lengths = np.array([objective.tokens(record) for record in stream.data.records], dtype=np.int64)
     places = [place for step in range(first, stream.steps) for place in stream.indices(step)]
     distinct = np.unique(np.array(places, dtype=np.int64))
-    return TokenCounts(int(lengths[places].sum()) if places else 0, int(lengths[distinct].sum()))
+    read = int(lengths[places].sum()) if places else 0
+    return TokenCounts(answers * read, answers * int(lengths[distinct].sum()))
 
 
 def digest_records(records: Iterable[Any]) -> str:
