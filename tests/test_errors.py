@@ -20,7 +20,7 @@ def test_what_where_and_fix() -> None:
 
 def test_every_error_of_the_tree_exits_with_two() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert len(kinds) == 11
+    assert len(kinds) == 12
     assert all(issubclass(kind, LuthierError) and kind.exit_code == 2 for kind in kinds)
 
 

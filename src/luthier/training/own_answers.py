@@ -221,7 +221,7 @@ class OwnAnswers:
         if unscored > 0.5:
             return f"{100 * unscored:.0f} % of answers have no reward", f"Look at what {name} gives no number."
         what = f"all answers to a prompt are worth the same by {name}"
-        fix = "Take a reward that tells answers apart (token_f1, rougeL), draw more `samples`, or begin with a "
+        fix = "Take a finer measure of an answer (token_f1, rougeL), draw more `samples`, or begin with a "
         return what, fix + "supervised adapter (`start`)."
 
 
