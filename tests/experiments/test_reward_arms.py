@@ -14,7 +14,9 @@ import luthier.training.own_answers as own_answers
 from luthier.config.compare import CompareConfig
 from luthier.errors import LuthierError, NoSignalError
 from luthier.experiments.compare import compare
+from luthier.experiments.forecast import forecast
 from luthier.experiments.plan import read_plan
+from luthier.experiments.questions import asked_in_draw
 from luthier.experiments.trained_arms import entry_of, job_of, train
 from luthier.objectives.grpo import GRPO
 from luthier.results.records import read_results
@@ -347,3 +349,20 @@ def test_the_presets_take_rouge(tmp_path: Path) -> None:
     )
     assert ran.code in (0, 2), ran.err
     assert ran.code == 0 or "nothing to learn from" in ran.err
+
+
+def test_a_forecast_counts_the_answers_that_are_drawn(tmp_path: Path) -> None:
+    """Each answer counts as long as the target, and three prompts are answered at each step."""
+    found = {}
+    for samples in (2, 8):
+        folder = tmp_path / str(samples)
+        plan = read_plan(asked(folder, ["lora", arm(folder=folder, samples=samples)]))
+        lora, own = forecast(plan).arms
+        assert own.counts.training is not None
+        assert lora.counts.training is not None
+        assert own.counts.training.tokens == samples * lora.counts.training.tokens
+        drawn, updates = asked_in_draw(plan, job_of(plan, plan.arms[1], 0))
+        assert updates == 1
+        found[samples] = sum(len(questions.items) for questions in drawn)
+        assert asked_in_draw(plan, job_of(plan, plan.arms[0], 0)) == ([], 1)
+    assert found == {2: 6, 8: 24}

@@ -15,6 +15,7 @@ from luthier.experiments.plan import Plan, name_of_run, read_plan
 from luthier.experiments.trained_arms import entry_of, job_of, train
 from luthier.methods.adapter_io import read_card
 from luthier.objectives.penalty import L2StartingPoint, L2StartingPointSettings
+from luthier.rewards.reward import read_reward
 from luthier.training.job import TrainingJob
 from luthier.training.selection import OtherTask, Selection
 from luthier.training.start import finished_training
@@ -140,6 +141,7 @@ def test_every_part_of_a_job_is_in_its_key_but_its_name(tmp_path: Path) -> None:
         "compute": replace(job, compute=replace(job.compute, threads=7)),
         "start": replace(job, start=finished_training(job.entry(tmp_path))),
         "selection": replace(job, selection=Selection("mean", (OtherTask(job.task, ()),))),
+        "reward": replace(job, reward=read_reward("rougeL", where="test")),
     }
     assert changed.keys() | {"name", "run"} == job.__dataclass_fields__.keys()
     keys = {part: other_job.entry(tmp_path).key for part, other_job in changed.items()}
