@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from attempts import ADVANTAGES, LENGTHS, answers, asked, drawn, logprobs
-from preferences import begin, gradient, moved, worst
 
 from luthier.data.attempts import Attempt
 from luthier.errors import LuthierError
 from luthier.objectives.objective import LearnsFromOwnAnswers, MicroBatch
 from luthier.objectives.registry import find_objective
+from preferences import begin, gradient, moved, worst
 from tiny_models import tiny_folder
 
 NAN = math.nan

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 from attempts import REWARDS, SAMPLES, answers, drawn, logprobs
-from preferences import begin, gradient, ids, moved, trained, worst
 from test_trl_dpo import RECOMPUTING
 
 from luthier.objectives.registry import find_objective
+from preferences import begin, gradient, ids, moved, trained, worst
 from tiny_models import tiny_folder
 
 trl = pytest.importorskip("trl")
