@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from preferences import begin, gradient, judged, moved, pairs, references, worst
 
 from luthier.config.training import TrainingConfig
 from luthier.data.preferences import Pair
@@ -28,6 +27,7 @@ from luthier.training.loop import train
 from luthier.training.recipe import TrainingRecipe
 from luthier.training.reference import reference_logprobs
 from luthier.training.stream import shuffled_stream, training_set
+from preferences import begin, gradient, judged, moved, pairs, references, worst
 from tiny_models import tiny_folder, tiny_model
 
 C, R, C0, R0, NC, NR = -6.0, -9.0, -7.0, -8.5, 4.0, 6.0

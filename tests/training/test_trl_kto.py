@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from preferences import begin, gradient, ids, judged, moved, references, trained, worst
 
 from luthier.objectives.registry import find_objective
+from preferences import begin, gradient, ids, judged, moved, references, trained, worst
 from tiny_models import tiny_folder
 
 trl = pytest.importorskip("trl")

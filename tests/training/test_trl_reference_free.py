@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from preferences import begin, gradient, ids, moved, pairs, trained, worst
 from torch import Tensor
 
 from luthier.objectives.registry import find_objective
+from preferences import begin, gradient, ids, moved, pairs, trained, worst
 from tiny_models import tiny_folder
 
 pytest.importorskip("trl")
