@@ -18,7 +18,7 @@ FUNCTION_LINES = 60
 FILE_LINES = 400
 PARAMETERS = 8
 """Of a function: ``self`` and ``cls`` are not counted, ``*args`` and ``**kwargs`` are one each."""
-PUBLIC_NAMES = 56
+PUBLIC_NAMES = 57
 """In ``luthier.__all__``: raised on purpose alone, with the page of the documentation that a new name needs."""
 TOTAL_LINES = 61_500
 """Of all files together: raised on purpose alone, for a capability that needs the room."""

@@ -25,7 +25,7 @@ OPTIONS = {
     "--trust-remote-code --set",
     "curve": "[config] --model --task --arms --sizes --seeds --fixed --forecast --runs --name --data --train --test "
     "--seed --workers --remake-damaged --device --trust-remote-code --set",
-    "tune": "[config] --model --task --arm --save --runs --remake-damaged --data --train --seed --device "
+    "tune": "[config] --model --task --arm --start --save --runs --remake-damaged --data --train --seed --device "
     "--trust-remote-code --set",
     "eval": "[config] --model --tasks --suite --adapter --any-base --compare --shots --run-code --answers --no-cache "
     "--engine --runs --remake-damaged --data --test --seed "

@@ -19,7 +19,7 @@ from small_job import luthier
 MOST_OPTIONS = {
     "compare": 22,  # --dry-run: asked by hand; --retain-at-least, --extrapolate, --sequence: what is asked of a run
     "curve": 18,
-    "tune": 12,
+    "tune": 13,  # --start: what this training goes on from
     "merge": 14,  # --how, --weights, --density and --scale: how adapters become one is said anew each time
     "eval": 20,  # --data, --suite, --compare: where benchmarks are, what is measured of a task, and a second model;
     # --run-code: leave that is given by hand alone

@@ -132,7 +132,7 @@ def test_the_reference_is_computed_once_and_keyed(tmp_path: Path, monkeypatch: p
     def forbidden(*_: Any) -> Any:
         raise BrokenOff
 
-    monkeypatch.setattr(reference_module, "_compute", forbidden)
+    monkeypatch.setattr(reference_module, "compute_logprobs", forbidden)
     again = reference_logprobs(model, recipe(), PAIRS.records, PAIRS.digest, out=tmp_path)
     assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
     for digest, products in (("other records", None), (PAIRS.digest, torch.bfloat16)):
