@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from luthier.inference import scoring
 from luthier.inference.capabilities import Capabilities, capabilities_of
-from luthier.inference.prefix_tree import MIN_SHARED, build_prefix_tree, common_prefix
+from luthier.inference.prefix_tree import MIN_SHARED, build_prefix_tree
 from luthier.inference.scoring import answer_logprobs, score_answers
 from luthier.inference.tree_scoring import _rows, count_tokens, plan_passes, tree_logprobs
+from luthier.kernels.branches import common_prefix
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, TokenIds
 from tiny_models import BOS, DECODERS, ENCODER_DECODERS, FURTHER, VOCABULARY, tiny_model

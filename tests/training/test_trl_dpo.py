@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import transformers
+from trl_reference import RECOMPUTING, loss_and_gradient, weights_after, weights_of
 
 from luthier.objectives.registry import find_objective
 from preferences import begin, gradient, ids, moved, pairs, references, trained, worst
@@ -18,13 +17,6 @@ from tiny_models import tiny_folder
 
 trl = pytest.importorskip("trl")
 pytestmark = pytest.mark.slow
-
-# TRL recomputes activations unless told otherwise; transformers has renamed the setting within version 5.
-RECOMPUTING = next(
-    name
-    for name in ("activation_checkpointing", "gradient_checkpointing")
-    if name in transformers.TrainingArguments.__dataclass_fields__
-)
 
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "dpo": ({"beta": 0.1}, {"loss_type": "sigmoid", "beta": 0.1}),
@@ -79,29 +71,15 @@ def test_loss_gradient_and_ten_steps_are_those_of_trl(name: str, tmp_path: Path)
     reference = references(objective, model, records)
     moved(model, attached)
     loss, found = gradient(objective, model, attached, records, reference)
-    theirs = dict(made.model.named_parameters())
-    start = {key: weight.detach().clone() for key, weight in theirs.items()}
-    with torch.no_grad():
-        for key, weight in attached.trainable().items():
-            theirs[key].copy_(weight)
-    expected = made.compute_loss(made.model, batch)
-    expected.backward()
-    grads = {key: theirs[key].grad for key in found}
+    start = weights_of(made)
+    expected, grads = loss_and_gradient(made, batch, attached.trainable())
     difference = worst(found, grads)
-    print(f"\n{name}: loss {loss:.6f}, of trl {float(expected.detach()):.6f}, gradient {difference:.1e}")
-    assert loss == pytest.approx(float(expected.detach()), rel=1e-6)
+    print(f"\n{name}: loss {loss:.6f}, of trl {expected:.6f}, gradient {difference:.1e}")
+    assert loss == pytest.approx(expected, rel=1e-6)
     assert difference < 1e-5
 
-    with torch.no_grad():
-        for key, weight in theirs.items():
-            weight.copy_(start[key])
-    optimizer = torch.optim.AdamW([theirs[key] for key in found], lr=RATE, eps=1e-2, weight_decay=0.0)
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        made.compute_loss(made.model, batch).backward()
-        optimizer.step()
+    ends = weights_after(made, batch, start, found, rate=RATE, steps=STEPS)
     ours = trained(name, own, folder, records, tmp_path / "ours", rate=RATE, steps=STEPS)
-    ends = {key: theirs[key].detach() for key in ours}
     print(f"{name}: weights after {STEPS} steps {worst(ours, ends):.1e}")
     assert worst(ours, {key: start[key] for key in ours}) > 1e-3, "they did move"
     assert worst(ours, ends) < 1e-5

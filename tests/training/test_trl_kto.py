@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import transformers
+from trl_reference import RECOMPUTING, loss_and_gradient, weights_after, weights_of
 
 from luthier.objectives.registry import find_objective
 from preferences import begin, gradient, ids, judged, moved, references, trained, worst
@@ -15,13 +14,6 @@ from tiny_models import tiny_folder
 
 trl = pytest.importorskip("trl")
 pytestmark = pytest.mark.slow
-
-# TRL recomputes activations unless told otherwise; transformers has renamed the setting within version 5.
-RECOMPUTING = next(
-    name
-    for name in ("activation_checkpointing", "gradient_checkpointing")
-    if name in transformers.TrainingArguments.__dataclass_fields__
-)
 
 OWN = {"beta": 0.3, "good_weight": 1.0, "bad_weight": 1.6}
 OTHER = {"beta": 0.3, "desirable_weight": 1.0, "undesirable_weight": 1.6}
@@ -69,24 +61,12 @@ def test_loss_gradient_and_ten_steps_are_those_of_trl(tmp_path: Path) -> None:
     reference = references(objective, model, records)
     moved(model, attached)
     loss, found = gradient(objective, model, attached, records, reference, passes=4)
-    theirs = dict(made.model.named_parameters())
-    start = {key: weight.detach().clone() for key, weight in theirs.items()}
-    with torch.no_grad():
-        for key, weight in attached.trainable().items():
-            theirs[key].copy_(weight)
-    expected = made.compute_loss(made.model, batch)
-    expected.backward()
-    assert loss == pytest.approx(float(expected.detach()), rel=1e-6)
-    assert worst(found, {key: theirs[key].grad for key in found}) < 1e-5
+    start = weights_of(made)
+    expected, grads = loss_and_gradient(made, batch, attached.trainable())
+    assert loss == pytest.approx(expected, rel=1e-6)
+    assert worst(found, grads) < 1e-5
 
-    with torch.no_grad():
-        for key, weight in theirs.items():
-            weight.copy_(start[key])
-    optimizer = torch.optim.AdamW([theirs[key] for key in found], lr=RATE, eps=1e-2, weight_decay=0.0)
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        made.compute_loss(made.model, batch).backward()
-        optimizer.step()
+    ends = weights_after(made, batch, start, found, rate=RATE, steps=STEPS)
     ours = trained("kto", OWN, folder, records, tmp_path / "ours", rate=RATE, steps=STEPS)
     assert worst(ours, {key: start[key] for key in ours}) > 1e-3, "they did move"
-    assert worst(ours, {key: theirs[key].detach() for key in ours}) < 1e-5
+    assert worst(ours, ends) < 1e-5

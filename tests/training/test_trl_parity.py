@@ -17,6 +17,7 @@ import pytest
 import torch
 import transformers
 from rows import losses
+from trl_reference import RECOMPUTING
 
 from luthier.config.training import TrainingConfig
 from luthier.data.batching import plan_steps
@@ -42,13 +43,6 @@ TOLERANCE = 1e-5
 
 trl = pytest.importorskip("trl")
 pytestmark = pytest.mark.slow
-
-# TRL recomputes activations unless told otherwise; transformers has renamed the setting within version 5.
-RECOMPUTING = next(
-    name
-    for name in ("activation_checkpointing", "gradient_checkpointing")
-    if name in transformers.TrainingArguments.__dataclass_fields__
-)
 
 
 def begin(folder: Path, method: str) -> tuple[LanguageModel, Attached]:

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from attempts import REWARDS, SAMPLES, answers, drawn, logprobs
-from test_trl_dpo import RECOMPUTING
+from trl_reference import RECOMPUTING, loss_and_gradient, weights_after, weights_of
 
 from luthier.objectives.registry import find_objective
 from preferences import begin, gradient, ids, moved, trained, worst
@@ -97,32 +96,19 @@ def test_advantages_loss_gradient_and_ten_steps_are_those_of_trl(case: str, tmp_
     if updated:
         moved(model, attached)
     loss, found = gradient(objective, model, attached, records, start if settings.get("beta") else [])
-    theirs = dict(made.model.named_parameters())
-    begun = {key: weight.detach().clone() for key, weight in theirs.items()}
-    with torch.no_grad():
-        for key, weight in attached.trainable().items():
-            theirs[key].copy_(weight)
-    expected = made.compute_loss(made.model, batch)
-    expected.backward()
-    difference = worst(found, {key: theirs[key].grad for key in found})
-    print(f"\n{case}: loss {loss:.7f}, of trl {float(expected.detach()):.7f}, gradient {difference:.1e}")
+    begun = weights_of(made)
+    expected, grads = loss_and_gradient(made, batch, attached.trainable())
+    difference = worst(found, grads)
+    print(f"\n{case}: loss {loss:.7f}, of trl {expected:.7f}, gradient {difference:.1e}")
     # Where each ratio is 1 the loss is a sum of advantages that are about 0 together; of log-probabilities of -10, the
     # logarithm of another ratio has six digits behind the point.
-    assert loss == pytest.approx(float(expected.detach()), rel=1e-6, abs=1e-6)
+    assert loss == pytest.approx(expected, rel=1e-6, abs=1e-6)
     assert difference < 1e-5
     if settings.get("beta") or case == "rloo":
         return  # TRL's RLOO keeps the log-probabilities of a first update, which is the only one here
 
-    with torch.no_grad():
-        for key, weight in theirs.items():
-            weight.copy_(begun[key])
-    optimizer = torch.optim.AdamW([theirs[key] for key in found], lr=RATE, eps=1e-2, weight_decay=0.0)
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        made.compute_loss(made.model, batch).backward()
-        optimizer.step()
+    ends = weights_after(made, batch, begun, found, rate=RATE, steps=STEPS)
     ours = trained(name, settings, folder, records, tmp_path / "ours", rate=RATE, steps=STEPS)
-    ends = {key: theirs[key].detach() for key in ours}
     print(f"{case}: weights after {STEPS} steps {worst(ours, ends):.1e}")
     assert worst(ours, {key: begun[key] for key in ours}) > 1e-3, "they did move"
     assert worst(ours, ends) < 1e-5

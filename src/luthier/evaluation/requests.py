@@ -12,9 +12,10 @@ from luthier.data.batching import plan_batches
 from luthier.data.encoding import Encoder
 from luthier.data.special_tokens import stop_tokens
 from luthier.inference.engine import Engine, TorchEngine
-from luthier.inference.prefix_tree import common_prefix, sort_key
+from luthier.inference.prefix_tree import sort_key
 from luthier.inference.scoring import BUDGET
 from luthier.inference.stop_conditions import StopConditions
+from luthier.kernels.branches import common_prefix
 from luthier.models.language_model import LanguageModel
 from luthier.records import Dropped, Encoded, Example, Prediction
 

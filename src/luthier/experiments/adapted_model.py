@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from luthier.config.data import EncodingConfig
+from luthier.config.evaluate import EvaluateConfig
 from luthier.config.predict import PredictConfig
 from luthier.config.sample import SampleConfig
 from luthier.evaluation.adapter_task import base_of_adapter, encoding_of_adapter
@@ -56,7 +57,7 @@ def encoding_as_trained(config: PredictConfig | SampleConfig) -> EncodingConfig:
     return EncodingConfig.model_validate(encoding_of_adapter(config.adapter) | given)
 
 
-def answering_context(config: PredictConfig | SampleConfig, run: str) -> EvaluationContext:
+def answering_context(config: EvaluateConfig | PredictConfig | SampleConfig, run: str) -> EvaluationContext:
     """Return where and how answers are computed and kept."""
     key = folder_digest(config.adapter) if config.adapter else ""
     about = About(arm=str(config.adapter) if config.adapter else "", run=run)

@@ -24,9 +24,8 @@ from luthier.experiments.trained_arms import trained
 from luthier.experiments.units import Unit
 from luthier.files.atomic import writing
 from luthier.metrics.prediction_log import write_predictions
-from luthier.metrics.scoring import score_predictions
+from luthier.metrics.scoring import primary_value
 from luthier.metrics.task_metrics import TOKEN_LOSS, TaskMetrics
-from luthier.records import Prediction
 from luthier.results.costs import mean_costs
 from luthier.results.curve_records import ArmCurve, CurvePoint, CurveResults, CurveRun, error_of, has_error
 from luthier.results.learning_curve import LearningCurve, Runs, learning_curve
@@ -171,8 +170,8 @@ def _point(plan: Plan, name: str, size: int, runs: Mapping[int, SizeRun]) -> Cur
         runs=tuple(
             CurveRun(
                 seed,
-                _value(answers[seed], target.metrics),
-                _value(losses[seed], TOKEN_LOSS),
+                primary_value(answers[seed], target.metrics),
+                primary_value(losses[seed], TOKEN_LOSS),
                 one.trained.result.steps,
                 one.trained.result.best_step,
                 _log_path(name, size, seed),
@@ -180,12 +179,6 @@ def _point(plan: Plan, name: str, size: int, runs: Mapping[int, SizeRun]) -> Cur
             for seed, one in runs.items()
         ),
     )
-
-
-def _value(log: Sequence[Prediction], metrics: TaskMetrics) -> float:
-    """Return the primary output alone."""
-    scores = score_predictions(log, metrics.metrics, resamples=0)
-    return next(score.value for score in scores if score.metric == metrics.primary)
 
 
 def _error_curve(plan: CurvePlan, points: Sequence[CurvePoint], metrics: TaskMetrics) -> LearningCurve | None:

@@ -19,6 +19,7 @@ from luthier.evaluation.jobs import EvaluationJob
 from luthier.evaluation.measured import Measured, MeasuredGroup, NativeTask
 from luthier.evaluation.prepared_task import PreparedTask, generation_settings_of, make_encoder, with_exemplars
 from luthier.evaluation.run import PredictionLog, ensure_answered, read_log
+from luthier.experiments.adapted_model import answering_context
 from luthier.experiments.answers_file import write_answers, write_harness_answers
 from luthier.experiments.asked_tasks import AskedTask, left_out, load_asked, named_tasks, nothing_left
 from luthier.experiments.evaluated import Evaluated, Evaluation
@@ -28,7 +29,6 @@ from luthier.experiments.helm import HelmMeter, helm_meter
 from luthier.experiments.lower_precision import EXAMPLES
 from luthier.experiments.suite_averages import averages_of, counted
 from luthier.experiments.tuned_on import TunedOn, tuned_on
-from luthier.files.store import About
 from luthier.files.store_contents import using_store
 from luthier.inference.engine import Engine
 from luthier.kernels.peak_memory import settled_objects
@@ -39,7 +39,7 @@ from luthier.metrics.overlap.unicode_words import unread_references
 from luthier.metrics.suite_averages import SuiteScore, suite_scores
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.models.language_model import LanguageModel
-from luthier.models.load import folder_digest, load_model
+from luthier.models.load import load_model
 from luthier.progress import say
 from luthier.records import Prediction, Score
 from luthier.results.contamination import Contamination
@@ -90,7 +90,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     how = Asked(shots, config.data.test, config.seed, config.decoding.max_new_tokens)
     harness = prepare_harness(harness_tasks, model, config.data, how, faults)
     raise_faults("nothing can be measured", faults)
-    evaluation, context = config.evaluation, _context(config)
+    evaluation, context = config.evaluation, replace(answering_context(config, "eval"), cache=config.evaluation.cache)
     say(threads_in_words(torch.get_num_threads()))
     try:
         with using_store(config.runs, remake_damaged=config.remake_damaged), settled_objects():
@@ -293,13 +293,6 @@ class _Evaluator:
     def _answered(self, measured: Measured, engine: Engine | None, label: str) -> EvaluationJob:
         """Return a job that is finished."""
         return ensure_answered(measured.job(self.model, replace(self.context, engine=engine), label=label))
-
-
-def _context(config: EvaluateConfig) -> EvaluationContext:
-    adapter, evaluation = config.adapter, config.evaluation
-    key, about = folder_digest(adapter) if adapter else "", About(arm=str(adapter) if adapter else "", run="eval")
-    tokens = evaluation.batch_tokens
-    return EvaluationContext(config.runs, key, config.decoding, tokens, cache=evaluation.cache, about=about)
 
 
 def _trained(config: EvaluateConfig, prepared: Sequence[_Prepared]) -> TunedOn | None:

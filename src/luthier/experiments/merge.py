@@ -29,7 +29,7 @@ from luthier.methods.merging import merge as fold
 from luthier.methods.peft_files import read_config
 from luthier.methods.peft_load import load_peft
 from luthier.metrics.extraction import extract_answers
-from luthier.metrics.scoring import score_predictions
+from luthier.metrics.scoring import primary_value
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.records import Encoded
@@ -101,8 +101,7 @@ class _Proof:
         """Answer the examples, and score the answers."""
         batches = predict_all(self.model, self.encoder, self.requests, self._how, batch_tokens=self._tokens)
         predictions = extract_answers([prediction for batch in batches for prediction in batch], self.task.extraction)
-        scores = score_predictions(predictions, [self._metrics.primary_metric], resamples=0)
-        return next(score.value for score in scores if score.metric == self._metrics.primary)
+        return primary_value(predictions, self._metrics)
 
 
 def _combine(config: MergeConfig, how: How, proof: _Proof) -> Combined:

@@ -20,9 +20,10 @@ from luthier.config.advice import how_to_set, use_torch
 from luthier.config.decoding import DecodingConfig
 from luthier.data.batching import plan_batches
 from luthier.errors import ConfigError, ModelError
-from luthier.inference.prefix_tree import common_prefix, sort_key
+from luthier.inference.prefix_tree import sort_key
 from luthier.inference.static_prompts import CALL, group
 from luthier.inference.stop_conditions import GeneratedText, Generation, StopConditions, up_to_end
+from luthier.kernels.branches import common_prefix
 from luthier.records import Encoded, TokenIds
 
 Precision: TypeAlias = Literal["float32", "int8"]

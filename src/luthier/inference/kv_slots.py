@@ -22,10 +22,11 @@ from luthier.inference.custom_attention import (
     virtual_key_values,
 )
 from luthier.inference.kv_storage import KVStorage, device_index
-from luthier.inference.prefix_tree import PrefixTree, build_prefix_tree, common_prefix
+from luthier.inference.prefix_tree import PrefixTree, build_prefix_tree
 from luthier.inference.running_batch import PendingSequence
 from luthier.inference.tree_attention import TreeLayout, lay_out
 from luthier.inference.tree_scoring import MIN_KEPT, Pass, Row, most_in_pass, plan_passes
+from luthier.kernels.branches import common_prefix
 from luthier.models.language_model import LanguageModel
 from luthier.records import TokenIds
 

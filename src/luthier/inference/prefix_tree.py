@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from luthier.kernels.branches import common_prefix
 from luthier.records import TokenIds
 
 Places: TypeAlias = npt.NDArray[np.int64]
@@ -79,13 +80,6 @@ class PrefixTree:
 def sort_key(row: TokenIds) -> bytes:
     """Return a sort key that puts rows with a shared prefix next to each other."""
     return row.astype(">u4").tobytes()
-
-
-def common_prefix(one: TokenIds, other: TokenIds) -> int:
-    """Return the length of the prefix that two rows share."""
-    shorter = min(len(one), len(other))
-    differs = np.flatnonzero(one[:shorter] != other[:shorter])
-    return int(differs[0]) if len(differs) else shorter
 
 
 def build_prefix_tree(rows: Sequence[TokenIds], *, skip: int = 0, min_shared: int = MIN_SHARED) -> PrefixTree:

@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from luthier.inference.prefix_tree import common_prefix, sort_key
+from luthier.inference.prefix_tree import sort_key
+from luthier.kernels.branches import common_prefix
 from luthier.records import TokenIds
 
 CALL = 12

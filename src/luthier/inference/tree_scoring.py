@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from luthier.inference.custom_attention import KeyValues, forward_layout, virtual_key_values
-from luthier.inference.prefix_tree import MIN_SHARED, Places, build_prefix_tree, common_prefix, sort_key
+from luthier.inference.prefix_tree import MIN_SHARED, Places, build_prefix_tree, sort_key
 from luthier.inference.tree_attention import BLOCK, lay_out
+from luthier.kernels.branches import common_prefix
 from luthier.kernels.fused_cross_entropy import is_plain
 from luthier.models.language_model import LanguageModel
 from luthier.records import Encoded, TokenIds

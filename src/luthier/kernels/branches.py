@@ -48,7 +48,7 @@ def token_tree(groups: Sequence[Sequence[TokenIds]]) -> TokenTree:
         before: TokenIds = np.empty(0, dtype=np.int32)
         places = np.empty(0, dtype=np.int64)
         for row in group:
-            shared = common_beginning(before, row)
+            shared = common_prefix(before, row)
             own = np.arange(size, size + len(row) - shared)
             places = np.concatenate([places[:shared], own])
             tokens.append(row[shared:])
@@ -59,8 +59,8 @@ def token_tree(groups: Sequence[Sequence[TokenIds]]) -> TokenTree:
     return TokenTree(np.concatenate(tokens), np.concatenate(positions), np.concatenate(rows), np.concatenate(first))
 
 
-def common_beginning(one: TokenIds, other: TokenIds) -> int:
-    """Return how many tokens two rows have in common at their beginning."""
+def common_prefix(one: TokenIds, other: TokenIds) -> int:
+    """Return the length of the prefix that two rows share."""
     shorter = min(len(one), len(other))
     differs = np.flatnonzero(one[:shorter] != other[:shorter])
     return int(differs[0]) if len(differs) else shorter

@@ -20,6 +20,14 @@ def chance_level(log: Log, task_metrics: TaskMetrics) -> float | None:
     return math.fsum(1 / len(one.choices) for one in log) / len(log)
 
 
+def known_chance(log: Log, task_metrics: TaskMetrics) -> float | None:
+    """Return :func:`chance_level`, else 0 for a bounded score; None where nobody knows what guessing gives."""
+    chance = chance_level(log, task_metrics)
+    if chance is None and task_metrics.higher_is_better and task_metrics.scale is not None:
+        return 0.0
+    return chance
+
+
 def above_chance(low: float, high: float, chance: float | None, task_metrics: TaskMetrics) -> bool:
     """Whether an interval of the primary score lies on the better side of chance: the model can do the task.
 

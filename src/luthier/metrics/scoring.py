@@ -18,7 +18,14 @@ from luthier.metrics.resampling import (
     unvaried_interval,
 )
 from luthier.metrics.settled import UNVARIED, defined_interval, end_noise, until_settled
+from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Prediction, Score
+
+
+def primary_value(predictions: Sequence[Prediction], task_metrics: TaskMetrics) -> float:
+    """Return the primary output of a task alone, without an interval; raises as :func:`score_predictions` does."""
+    scores = score_predictions(predictions, [task_metrics.primary_metric], resamples=0)
+    return next(score.value for score in scores if score.metric == task_metrics.primary)
 
 
 def score_predictions(

@@ -14,7 +14,7 @@ from luthier.config.base import Settings
 from luthier.data.encoding import Encoder
 from luthier.data.preferences import Judged, judged_of
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.objective import LossSum, MicroBatch
+from luthier.objectives.objective import LossSum, MicroBatch, sums_of_answers
 from luthier.records import Dropped, Encoded, Example
 
 
@@ -106,7 +106,7 @@ def _ratios(model: LanguageModel, batch: MicroBatch[Judged], which: int) -> Tens
     """Return the log-ratio (nats) of each record's answer (0) or mismatched answer (1) to the reference."""
     items = [(record.answer, record.mismatched)[which] for record in batch.records]
     lengths = [len(item.target_ids) for item in items]
-    own = torch.stack([part.sum() for part in torch.split(model.target_logprobs(items), lengths)])
+    own = sums_of_answers(model.target_logprobs(items), lengths)
     if not batch.reference:
         return own * 0
     known = [

@@ -171,6 +171,16 @@ def cut_into_micro_batches(
     ]
 
 
+def sums_of_answers(values: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Return the sum of the values of each answer's tokens: ``(answers,)``.
+
+    Args:
+        values: ``(target tokens,)``, one answer after another.
+        lengths: Tokens of each answer.
+    """
+    return torch.stack([part.sum() for part in torch.split(values, list(lengths))])
+
+
 def supervised_tokens(objective: Objective[R], records: Sequence[R]) -> int:
     """Return the number of target tokens of some records."""
     return sum(len(sequence.target_ids) for record in records for sequence in objective.sequences(record))

@@ -15,7 +15,7 @@ from luthier.config.base import Settings
 from luthier.data.encoding import Encoder
 from luthier.data.preferences import Pair, pairs_of
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.objective import LossSum, MicroBatch
+from luthier.objectives.objective import LossSum, MicroBatch, sums_of_answers
 from luthier.objectives.pair_losses import PairLogprobs
 from luthier.records import Dropped, Encoded, Example
 
@@ -109,16 +109,11 @@ class PairObjective(ABC):
         """Compute the log-probabilities of the answers of a batch."""
         sides = [side for pair in batch.records for side in self.sequences(pair)]
         lengths = [len(side.target_ids) for side in sides]
-        own = _sums(model.branch_logprobs([self.sequences(pair) for pair in batch.records]), lengths)
+        own = sums_of_answers(model.branch_logprobs([self.sequences(pair) for pair in batch.records]), lengths)
         compared = self.needs_reference and batch.reference
-        reference = _sums(torch.cat(list(batch.reference)), lengths) if compared else torch.zeros_like(own)
+        reference = sums_of_answers(torch.cat(list(batch.reference)), lengths) if compared else torch.zeros_like(own)
         tokens = own.new_tensor(lengths)
         return PairLogprobs(own[::2], own[1::2], reference[::2], reference[1::2], tokens[::2], tokens[1::2])
-
-
-def _sums(values: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Return the sum of each of the stretches that follow one another: ``(len(lengths),)``."""
-    return torch.stack([part.sum() for part in torch.split(values, list(lengths))])
 
 
 def _quantities(pairs: PairLogprobs) -> dict[str, float]:

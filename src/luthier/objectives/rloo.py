@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from luthier.objectives.objective import sums_of_answers
 from luthier.objectives.policy_gradient import FloatArray, PolicyGradient, deviations
 
 
@@ -31,4 +31,4 @@ class RLOO(PolicyGradient):
 
     def log_ratios(self, tokens: Tensor, lengths: Sequence[int]) -> Tensor:
         """Return the sum over each answer."""
-        return torch.stack([part.sum() for part in torch.split(tokens, list(lengths))])
+        return sums_of_answers(tokens, lengths)

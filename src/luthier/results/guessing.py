@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from luthier.metrics.registry import get_metric
-from luthier.metrics.scoring import score_predictions
+from luthier.metrics.scoring import primary_value
 from luthier.metrics.seed_runs import Log
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Prediction, Score
@@ -39,8 +39,7 @@ def majority_baseline(training_targets: Sequence[str], log: Log, task_metrics: T
     split = "train" if known else "test"
     counts = Counter(known or [one.targets[0].strip() for one in log])
     label = max(labels, key=lambda text: counts[text])
-    scores = score_predictions([_answering(one, label) for one in log], [task_metrics.primary_metric], resamples=0)
-    value = next(score.value for score in scores if score.metric == task_metrics.primary)
+    value = primary_value([_answering(one, label) for one in log], task_metrics)
     return None if math.isnan(value) else Majority(label, value, split)
 
 

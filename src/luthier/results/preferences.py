@@ -10,13 +10,12 @@ from typing import TypeAlias
 from luthier.config.evaluation import ScoringConfig
 from luthier.metrics.resampling import clusters_of
 from luthier.metrics.seed_runs import Log, Runs
-from luthier.metrics.significance import PairedComparison, paired_difference
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Prediction, Score
 from luthier.results.change import Change
 from luthier.results.preference_records import PreferenceResult
 from luthier.results.records import Pair
-from luthier.results.scores import change_over_seeds, corrected, score_over_seeds
+from luthier.results.scores import change, change_over_seeds, corrected, score_over_seeds
 
 ACCURACY = TaskMetrics("pairs", ("accuracy",), "accuracy", 0.5)
 """Of a log of pairs: how often the chosen answer is the likelier one."""
@@ -62,20 +61,7 @@ def pair_change(a: Runs, b: Runs | Log, config: ScoringConfig) -> Change:
     single = all(len(runs) == 1 for runs in (a, b) if isinstance(runs, Mapping))
     if not single or not clusters_of(alone[0]).alone:
         return change_over_seeds(a, b, ACCURACY, config)
-    settings = PairedComparison(
-        test="mcnemar", confidence=config.confidence, alpha=1 - config.confidence, resamples=config.resamples
-    )
-    found = paired_difference(alone[0], alone[1], "accuracy", "accuracy", settings=settings)
-    return Change(
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        p_value=found.p_value,
-        n=found.n,
-        significant=found.significant,
-        confidence=config.confidence,
-        detectable=found.detectable,
-    )
+    return change(alone[0], alone[1], ACCURACY, config, test="mcnemar")
 
 
 def preference_pairs(logs: Mapping[str, Runs], config: ScoringConfig) -> tuple[Pair, ...]:

@@ -25,7 +25,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from luthier.metrics.chance import able, chance_level
+from luthier.metrics.chance import able, known_chance
 from luthier.metrics.metric import FloatArray
 from luthier.metrics.registry import get_metric
 from luthier.metrics.resampling import clusters_of
@@ -145,10 +145,10 @@ def _linearised_share(own: RetainedLogs) -> _Task | None:
     before = logs[0]
     clusters, at = clusters_of(before), metric.outputs.index(output)
     values, tables = (part[..., at] for part in linearised(metric, logs, clusters))
-    chance = chance_level(before, own.metrics)
-    if chance is None and (not own.metrics.higher_is_better or own.metrics.scale is None):
-        return None  # of a loss nobody knows what guessing gives
-    known = float(values[0]) - (chance or 0.0)
+    chance = known_chance(before, own.metrics)
+    if chance is None:
+        return None
+    known = float(values[0]) - chance
     if known == 0 or not np.isfinite(tables).all():
         return None
     share = (float(values[1:].mean()) - (float(values[0]) - known)) / known

@@ -80,15 +80,18 @@ def score_over_seeds(
     return _primary_first(scores, task_metrics)
 
 
-def change(a: Log, b: Log, task_metrics: TaskMetrics, config: ScoringConfig) -> Change:
-    """Compare two logs of the same examples by the primary output: ``a - b``."""
+def change(a: Log, b: Log, task_metrics: TaskMetrics, config: ScoringConfig, *, test: str = "randomisation") -> Change:
+    """Compare two logs of the same examples by the primary output: ``a - b``.
+
+    ``test`` is that of :class:`luthier.metrics.significance.PairedComparison`.
+    """
     found = paired_difference(
         a,
         b,
         task_metrics.primary_metric,
         task_metrics.primary,
         settings=PairedComparison(
-            confidence=config.confidence, alpha=1 - config.confidence, resamples=config.resamples
+            test=test, confidence=config.confidence, alpha=1 - config.confidence, resamples=config.resamples
         ),
     )
     return Change(

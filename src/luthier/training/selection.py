@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from luthier.config.advice import how_to_set
 from luthier.errors import ConfigError
-from luthier.metrics.chance import able, chance_level
-from luthier.metrics.scoring import score_predictions
+from luthier.metrics.chance import able, known_chance
+from luthier.metrics.scoring import primary_value
 from luthier.metrics.seed_runs import Log
 from luthier.metrics.task_metrics import TaskMetrics
 from luthier.records import Example
@@ -60,12 +60,6 @@ class Selection:
             ],
             "retain_at_least": self.retain_at_least if self.by == "retained" else None,
         }
-
-
-def primary_value(log: Log, metrics: TaskMetrics) -> float:
-    """Return the primary score of some answers."""
-    scores = score_predictions(log, [metrics.primary_metric], resamples=0)
-    return next(score.value for score in scores if score.metric == metrics.primary)
 
 
 def share_of_scale(value: float, metrics: TaskMetrics) -> float:
@@ -135,10 +129,9 @@ def known_tasks(logs: Mapping[str, tuple[Log, TaskMetrics]]) -> dict[str, Known]
     """
     found = {}
     for name, (log, metrics) in logs.items():
-        chance = chance_level(log, metrics)
-        bounded = chance is not None or (metrics.higher_is_better and metrics.scale is not None)
-        if bounded and able(log, metrics):
-            found[name] = Known(metrics, primary_value(log, metrics), chance or 0.0)
+        chance = known_chance(log, metrics)
+        if chance is not None and able(log, metrics):
+            found[name] = Known(metrics, primary_value(log, metrics), chance)
     if not found:
         what = f"the base does none of the retained tasks better than by guessing ({', '.join(logs)})"
         more = how_to_set("training.validation_examples", "200")

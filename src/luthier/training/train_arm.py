@@ -38,7 +38,7 @@ from luthier.training.trained import (
     write_trained,
 )
 from luthier.training.validation import Validate, Validation
-from luthier.training.validator import make_validator
+from luthier.training.validator import make_validator, read_other_tasks
 
 OnValidation: TypeAlias = Callable[[Sequence[float]], None]
 """Called after each validation with the scores of all so far, higher is better; it raises to end the training."""
@@ -79,9 +79,8 @@ def _train(
     """Train, or go on where a killed process left off, and finish the entry."""
     reset_peak(model.device)
     data = job.stream.data
-    held_out: list[Tensor] = []
     with faults_naming_arm(job.name):
-        validate = _reporting(make_validator(model, job, held_out), on_validation, entry)
+        others = read_other_tasks(model, job)
     # Before the method is attached, the model is the base; then it is the start.
     starts_at_reference = isinstance(job.recipe.objective, StartsAtReference)
     references = None if starts_at_reference else _references(model, job, out, "")
@@ -91,7 +90,7 @@ def _train(
         if began_with is not None:
             begin_with(attached, began_with, where=f"{job.name}, its start")
             del began_with
-        reference, held_out[:] = references or _references(model, job, out, _start_of(job))
+        reference, held_out = references or _references(model, job, out, _start_of(job))
         recipe = replace(job.recipe, objective=job.recipe.objective.fitted(data.records, reference))
         # The weights are those of the start now, also where a checkpoint is loaded later.
         own: RecordMaker[Any] | None = OwnAnswers(model, attached, job, entry.work) if _draws(job) else None
@@ -103,7 +102,7 @@ def _train(
                 recipe,
                 folder=entry.work,
                 out=out,
-                validate=validate,
+                validate=_reporting(make_validator(model, job, held_out, others), on_validation, entry),
                 label=f"{job.name}: training",
             )
         with writing(entry.work):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from torch import Tensor
@@ -12,12 +12,13 @@ from torch import Tensor
 from luthier.data.batching import ENOUGH
 from luthier.evaluation.requests import Request, encode_requests, predict_all
 from luthier.metrics.extraction import extract_answers
+from luthier.metrics.scoring import primary_value
 from luthier.models.language_model import LanguageModel
-from luthier.objectives.objective import MicroBatch, R, cut_into_micro_batches, mean_loss
+from luthier.objectives.objective import R, cut_into_micro_batches, mean_loss
 from luthier.progress import say
 from luthier.records import Example, Prediction
 from luthier.training.job import TrainingJob
-from luthier.training.selection import OtherTask, known_tasks, mean_share, primary_value, target_if_kept
+from luthier.training.selection import known_tasks, mean_share, target_if_kept
 from luthier.training.training_task import TrainingTask
 from luthier.training.validation import Validate, Validation
 
@@ -28,43 +29,69 @@ Choose: TypeAlias = Callable[[float, Values], tuple[float, Values]]
 and what the log says of it."""
 
 
-def make_validator(model: LanguageModel, job: TrainingJob[R], reference: Sequence[Tensor]) -> Validate | None:
-    """Return what measures validation; None where there is nothing to measure.
+@dataclass(frozen=True)
+class OtherTasks:
+    """The tasks beside the target that take part in the choice of the best weights.
+
+    Attributes:
+        asked: Each of them, with its requests.
+        choose: How their scores are weighed.
+    """
+
+    asked: tuple[tuple[TrainingTask, list[Request]], ...]
+    choose: Choose
+
+
+def read_other_tasks(model: LanguageModel, job: TrainingJob[R]) -> OtherTasks | None:
+    """Return what chooses the best weights beside the target; None where nothing does, or nothing is measured.
 
     Args:
         model: The base, with nothing attached: what it can do of the other tasks is measured now.
         job: The training.
-        reference: The log-probabilities of the reference for the validation records; filled by the first validation.
 
     Raises:
         ConfigError: The weights are chosen by what is retained, and the base can do none of it.
     """
+    if job.selection is None or not _target_requests(job):
+        return None
+    count = job.recipe.config.validation_examples
+    asked = tuple((own.task, _requests(own.task, own.examples, count)) for own in job.selection.others)
+    return OtherTasks(asked, _choice(model, job, asked))
+
+
+def make_validator(
+    model: LanguageModel, job: TrainingJob[R], reference: Sequence[Tensor], others: OtherTasks | None
+) -> Validate | None:
+    """Return what measures validation; None where there is nothing to measure.
+
+    Args:
+        model: With what is trained.
+        job: The training.
+        reference: The log-probabilities of the reference for the validation records.
+        others: From :func:`read_other_tasks`.
+    """
     task, config, objective = job.task, job.recipe.config, job.recipe.objective
     if not job.validation.examples or not config.validations:
         return None
-    requests = _requests(task, job.validation.examples, config.validation_examples)
-    if not requests or not job.validation.records:
+    requests = _target_requests(job)
+    if not requests:
         say(f"{job.name}: no validation example fits, so the last weights are kept")
         return None
-
-    @functools.cache
-    def batches() -> list[MicroBatch[R]]:
-        records = job.validation.records
-        return cut_into_micro_batches(objective, records, task.batch_tokens, enough=ENOUGH, reference=reference)
-
-    others = [(own.task, _requests(own.task, own.examples, config.validation_examples)) for own in _others(job)]
-    choose = _choice(model, job, others) if job.selection is not None else None
+    batches = cut_into_micro_batches(
+        objective, job.validation.records, task.batch_tokens, enough=ENOUGH, reference=reference
+    )
 
     def validate() -> Validation:
         metrics = task.metrics
         value = primary_value(_answers(model, task, requests), metrics)
-        loss = mean_loss(objective, model, batches())
-        if choose is None:
+        loss = mean_loss(objective, model, batches)
+        if others is None:
             return Validation(loss, metrics.primary, value, metrics.higher_is_better)
         scores = {
-            other.task.name: primary_value(_answers(model, other, asked), other.metrics) for other, asked in others
+            other.task.name: primary_value(_answers(model, other, asked), other.metrics)
+            for other, asked in others.asked
         }
-        chosen_by, said = choose(value, scores)
+        chosen_by, said = others.choose(value, scores)
         return Validation(
             loss, metrics.primary, value, metrics.higher_is_better, others=scores | said, chosen_by=chosen_by
         )
@@ -72,8 +99,12 @@ def make_validator(model: LanguageModel, job: TrainingJob[R], reference: Sequenc
     return validate
 
 
-def _others(job: TrainingJob[R]) -> Sequence[OtherTask]:
-    return job.selection.others if job.selection is not None else ()
+def _target_requests(job: TrainingJob[R]) -> list[Request]:
+    """Return the target's requests of a validation; none where nothing is measured."""
+    count = job.recipe.config.validation_examples
+    if not job.recipe.config.validations or not job.validation.records:
+        return []
+    return _requests(job.task, job.validation.examples, count)
 
 
 def _requests(task: TrainingTask, examples: Sequence[Example], limit: int) -> list[Request]:
